@@ -1,0 +1,1 @@
+"""Benchmarks of nlsq, and the problem collection they share with the tests."""

@@ -1,0 +1,108 @@
+"""Nonlinear least squares with compiled kernels.
+
+Minimise  1/2 * sum_i rho(r_i(x)^2)  over x, subject to  lb <= x <= ub.
+
+The names below are imported when they are first used (PEP 562), so that ``import nlsq`` costs nothing: numba and
+``scipy.optimize`` are loaded by the first call that needs them.
+
+Drop-in for SciPy
+    `curve_fit`, `least_squares`, `leastsq`
+Native
+    `LeastSquaresProblem`, `solve`, `Tolerances`, `SolveResult`, `Status`, `jacobian`, `check_jacobian`
+Methods
+    `LevenbergMarquardt`, `TrustRegionReflective`, `Dogbox`, `GaussNewton`, `GradientDescent`,
+    with `MoreRadius`, `Nielsen` (damping) and `LineSearch`
+Compiled kernels
+    `compile`, `precompile`, `clear_cache`
+"""
+
+__version__ = "0.1.0.dev0"
+
+TYPE_CHECKING = False  # taken for True by type checkers; importing typing would be most of what this module costs
+
+# Where each public name lives. A function may share its name with the module that defines it
+# (nlsq.scipy_api.curve_fit), so the module is fetched by its full path and the name from the module.
+_HOME = {
+    "curve_fit": "nlsq.scipy_api.curve_fit",
+    "least_squares": "nlsq.scipy_api.least_squares",
+    "leastsq": "nlsq.scipy_api.leastsq",
+    "LeastSquaresProblem": "nlsq.problem",
+    "compile": "nlsq.problem",
+    "solve": "nlsq.solvers",
+    "Tolerances": "nlsq.solvers",
+    "LevenbergMarquardt": "nlsq.solvers",
+    "GaussNewton": "nlsq.solvers",
+    "GradientDescent": "nlsq.solvers",
+    "TrustRegionReflective": "nlsq.solvers",
+    "Dogbox": "nlsq.solvers",
+    "MoreRadius": "nlsq.solvers",
+    "Nielsen": "nlsq.solvers",
+    "LineSearch": "nlsq.solvers",
+    "Status": "nlsq.status",
+    "SolveResult": "nlsq.status",
+    "jacobian": "nlsq.derivatives",
+    "check_jacobian": "nlsq.derivatives",
+    "clear_cache": "nlsq.kernels.backend",
+    "precompile": "nlsq.kernels.backend",
+}
+
+__all__ = [
+    "Dogbox",
+    "GaussNewton",
+    "GradientDescent",
+    "LeastSquaresProblem",
+    "LevenbergMarquardt",
+    "LineSearch",
+    "MoreRadius",
+    "Nielsen",
+    "SolveResult",
+    "Status",
+    "Tolerances",
+    "TrustRegionReflective",
+    "__version__",
+    "check_jacobian",
+    "clear_cache",
+    "compile",
+    "curve_fit",
+    "jacobian",
+    "least_squares",
+    "leastsq",
+    "precompile",
+    "solve",
+]
+
+if TYPE_CHECKING:  # the same table, for type checkers and editors
+    from nlsq.derivatives import check_jacobian, jacobian
+    from nlsq.kernels.backend import clear_cache, precompile
+    from nlsq.problem import LeastSquaresProblem, compile
+    from nlsq.scipy_api.curve_fit import curve_fit
+    from nlsq.scipy_api.least_squares import least_squares
+    from nlsq.scipy_api.leastsq import leastsq
+    from nlsq.solvers import (
+        Dogbox,
+        GaussNewton,
+        GradientDescent,
+        LevenbergMarquardt,
+        LineSearch,
+        MoreRadius,
+        Nielsen,
+        Tolerances,
+        TrustRegionReflective,
+        solve,
+    )
+    from nlsq.status import SolveResult, Status
+else:  # hidden from type checkers, which would otherwise take any misspelt name for Any
+
+    def __getattr__(name):
+        home = _HOME.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(home), name)
+        globals()[name] = value  # the next access does not come here
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

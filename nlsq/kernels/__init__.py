@@ -1,0 +1,24 @@
+"""The jitted room: every function here is a kernel of pointers and scalars, outputs last."""
+
+from importlib import import_module
+
+KERNEL_MODULES = (
+    "dense",
+    "robust",
+    "bounds",
+    "quadratic_model",
+    "levenberg_marquardt",
+    "trust_region",
+    "dogleg",
+    "line_search",
+    "finite_difference",
+    "curve",
+    "judgement",
+    "driver",
+)
+
+
+def import_all() -> None:
+    """Import every kernel module, so that all kernels are registered."""
+    for name in KERNEL_MODULES:
+        import_module(f"nlsq.kernels.{name}")

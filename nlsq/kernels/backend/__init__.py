@@ -1,0 +1,33 @@
+"""The only room that imports numba and llvmlite: how kernels are declared, compiled, kept, loaded and called."""
+
+from nlsq.kernels.backend.cache import clear_cache
+from nlsq.kernels.backend.kernel import Kernel, compile_disabled, kernel
+from nlsq.kernels.backend.loader import precompile
+from nlsq.kernels.backend.primitives import (
+    address_of_array,
+    address_of_kernel,
+    call_function,
+    call_step,
+    double_pointer,
+    handle,
+    int_pointer,
+    shift,
+    ticket,
+)
+
+__all__ = [
+    "Kernel",
+    "address_of_array",
+    "address_of_kernel",
+    "call_function",
+    "call_step",
+    "clear_cache",
+    "compile_disabled",
+    "double_pointer",
+    "handle",
+    "int_pointer",
+    "kernel",
+    "precompile",
+    "shift",
+    "ticket",
+]

@@ -1,0 +1,89 @@
+"""From a kernel's source to position-independent machine code. Imports numba.
+
+A kernel is compiled with ``error_model="numpy"``, without CPython wrapper, without the reference-counting runtime, and with
+every callee left as an external symbol. A C-callable function with the kernel's symbol wraps numba's own calling convention.
+The result is one small object file that needs nothing but libm and the symbols of other kernels: a later process links it
+through llvmlite without importing numba.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import types
+from numba.core.compiler_lock import global_compiler_lock
+
+from nlsq.kernels.backend.kernel import Kernel
+from nlsq.kernels.backend.lowering import LOWERED, numba_signature
+from nlsq.kernels.backend.primitives import Primitive
+
+FAST = {"reassoc", "nsz", "contract"}  # never nnan or ninf: NaN is a signal here
+STRICT = {"contract"}
+
+
+def _retarget(function: FunctionType) -> FunctionType:
+    """Copy `function` with kernels in its scope replaced by external symbols and primitives by their lowering."""
+    scope = dict(function.__globals__)
+    for name in function.__code__.co_names:
+        value = scope.get(name)
+        if isinstance(value, Kernel):
+            scope[name] = types.ExternalFunction(value.symbol, numba_signature(value.signature))
+        elif isinstance(value, Primitive):
+            scope[name] = LOWERED[value]
+    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    return copy
+
+
+def compile_native(function: Any, signature: Any, **options: Any) -> Any:
+    """Compile `function` for one signature; return numba's compile result."""
+    dispatcher = numba.njit(signature, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    return dispatcher(function).overloads[signature.args]
+
+
+def wrap_as_c_function(compiled: Any, symbol: str, *, returns_status: bool) -> Any:
+    """Build a library in which `symbol` is a C function that calls the compiled function.
+
+    With `returns_status` the C function returns numba's status code (nonzero: an exception was raised) instead of the value.
+    """
+    library = compiled.library.codegen.create_library(f"nlsq.{symbol}")
+    library.enable_object_caching()
+    module = library.create_ir_module(symbol)
+    context, signature = compiled.target_context, compiled.signature
+    native_type = context.call_conv.get_function_type(signature.return_type, signature.args)
+    native = ir.Function(module, native_type, compiled.fndesc.llvm_func_name)
+    is_void = isinstance(signature.return_type, types.NoneType)
+    if returns_status:
+        value_type: Any = ir.IntType(64)
+    else:
+        value_type = ir.VoidType() if is_void else context.get_value_type(signature.return_type)
+    arguments = [context.get_value_type(a) for a in signature.args]
+    wrapper = ir.Function(module, ir.FunctionType(value_type, arguments), symbol)
+    builder = ir.IRBuilder(wrapper.append_basic_block())
+    value = builder.alloca(native_type.args[0].pointee)
+    exception = builder.alloca(native_type.args[1].pointee)
+    status = builder.call(native, [value, exception, *wrapper.args])
+    if returns_status:
+        builder.ret(builder.sext(status, value_type))
+    elif is_void:
+        builder.ret_void()
+    else:
+        builder.ret(builder.load(value))
+    library.add_linking_library(compiled.library)
+    library.add_ir_module(module)
+    library.finalize()
+    return library
+
+
+def object_code(one: Kernel) -> bytes:
+    """Compile a kernel to an object file that defines the kernel's symbol."""
+    with global_compiler_lock:
+        function = _retarget(one.function)
+        signature = numba_signature(one.signature)
+        compiled = compile_native(function, signature, fastmath=STRICT if one.strict else FAST, _nrt=False)
+        library = wrap_as_c_function(compiled, one.symbol, returns_status=False)
+        code: bytes = library._get_compiled_object()
+    return code

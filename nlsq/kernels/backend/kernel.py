@@ -1,0 +1,113 @@
+"""The ``kernel`` decorator and the life of a kernel: source, machine code, callable.
+
+A kernel is a function of pointers and scalars written in the subset of Python that numba compiles. Decorating it costs
+nothing: numba is not imported. At the first use the kernel and all kernels it calls are loaded as plain machine code from
+the disk cache, or compiled by numba and put there. Kernels call each other through external symbols, so that no kernel's
+code is linked into another and compiled again.
+
+With ``NLSQ_DISABLE_COMPILE`` set, the very same source runs as plain Python on numpy arrays: a pointer is an array, moving a
+pointer is a slice.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from nlsq.kernels.backend.signature import Signature
+
+_lock = threading.RLock()
+registry: dict[str, Kernel] = {}
+
+
+def compile_disabled() -> bool:
+    """Say whether kernels run as plain Python (environment variable ``NLSQ_DISABLE_COMPILE``)."""
+    return os.environ.get("NLSQ_DISABLE_COMPILE", "") not in ("", "0")
+
+
+class Kernel:
+    """A jitted function with a C signature.
+
+    Parameters
+    ----------
+    function : function
+        The Python source of the kernel.
+    signature : Signature
+        Types of the result and the arguments.
+    strict : bool
+        No reassociation of floating-point operations (needed where ``(x + h) - x`` must survive).
+    """
+
+    __slots__ = ("_callable", "address", "function", "signature", "strict", "symbol")
+
+    def __init__(self, function: FunctionType, signature: Signature, strict: bool) -> None:
+        self.function = function
+        self.signature = signature
+        self.strict = strict
+        self.symbol = f"nlsq_{function.__module__.rpartition('.')[2]}_{function.__name__}"
+        self.address = 0
+        self._callable: Callable[..., Any] | None = None
+        if registry.setdefault(self.symbol, self) is not self:
+            raise ValueError(f"two kernels are named {self.symbol}")
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run as plain Python: arrays in place of pointers."""
+        return self.function(*arguments)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.symbol}>"
+
+    def callees(self) -> list[Kernel]:
+        """List the kernels that this kernel's source names."""
+        scope = self.function.__globals__
+        return [scope[n] for n in self.function.__code__.co_names if isinstance(scope.get(n), Kernel)]
+
+    def entry(self, *, release_gil: bool = False) -> Callable[..., Any]:
+        """Give a callable that takes what `handle` makes of arrays; compile or load the kernel if needed."""
+        if compile_disabled():
+            return self.function
+        if self._callable is None or release_gil:
+            prototype = self.signature.prototype(release_gil=release_gil)
+            entry: Callable[..., Any] = prototype(self.load())
+            if release_gil:
+                return entry
+            self._callable = entry
+        return self._callable
+
+    def load(self) -> int:
+        """Load the kernel (compiling it at need) and return its address."""
+        if not self.address:
+            from nlsq.kernels.backend.loader import load_kernels
+
+            with _lock:
+                load_kernels([self])
+        return self.address
+
+
+def kernel(signature: str, *, strict: bool = False) -> Callable[[Callable[..., Any]], Kernel]:
+    """Declare a jitted kernel; `signature` is C-like text, see `Signature`."""
+    parsed = Signature.parse(signature)
+
+    def declare(function: Callable[..., Any]) -> Kernel:
+        assert isinstance(function, FunctionType)
+        return Kernel(function, parsed, strict)
+
+    return declare
+
+
+def with_callees(kernels: list[Kernel]) -> list[Kernel]:
+    """List `kernels` and everything they call, each once, callees before callers."""
+    ordered: dict[str, Kernel] = {}
+
+    def visit(one: Kernel) -> None:
+        if one.symbol not in ordered:
+            for callee in one.callees():
+                visit(callee)
+            ordered[one.symbol] = one
+
+    for one in kernels:
+        visit(one)
+    return list(ordered.values())

@@ -1,0 +1,73 @@
+"""Linking kernels into the process, from the disk cache or from the compiler.
+
+Loading goes through llvmlite alone and costs a fraction of a millisecond a kernel; numba is imported only when something is
+missing from the cache.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any
+
+from nlsq.kernels.backend import cache as disk
+from nlsq.kernels.backend.kernel import Kernel, registry, with_callees
+
+_log = logging.getLogger("nlsq")
+_ANNOUNCE_FROM = 3  # kernels; a single one compiles in a moment
+_said: list[str] = []
+
+
+@cache
+def _engine() -> Any:
+    """Make the one linker of the process."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def _announce(count: int, folder: object) -> None:
+    if count >= _ANNOUNCE_FROM and not _said:
+        _said.append("compiling")
+        kept = f"kept in {folder}" if folder else "no cache folder can be written: set NLSQ_CACHE_DIR to keep them"
+        _log.warning("nlsq: compiling kernels, once for this version and machine (%s)", kept)
+
+
+def load_kernels(kernels: list[Kernel]) -> None:
+    """Give every kernel in `kernels`, and all they call, an address."""
+    import llvmlite.binding as llvm
+
+    wanted = [k for k in with_callees(kernels) if not k.address]
+    folder = disk.folder()
+    codes = {k.symbol: disk.read(folder, k.symbol) for k in wanted}
+    missing = [k for k in wanted if codes[k.symbol] is None]
+    if missing:
+        from nlsq.kernels.backend.compiler import object_code
+
+        _announce(len(missing), folder)
+        for one in missing:
+            code = codes[one.symbol] = object_code(one)
+            disk.write(folder, one.symbol, code)
+    engine = _engine()
+    for one in wanted:
+        code = codes[one.symbol]
+        assert code is not None
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    for one in wanted:
+        one.address = engine.get_function_address(one.symbol)
+
+
+def precompile() -> int:
+    """Compile every kernel of the library that is not in the disk cache; return how many kernels there are.
+
+    Meant for installation scripts and test runs: afterwards no process on this machine compiles a kernel.
+    """
+    from nlsq.kernels import import_all
+
+    import_all()
+    load_kernels(list(registry.values()))
+    return len(registry)

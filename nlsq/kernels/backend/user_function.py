@@ -1,0 +1,117 @@
+"""A user's njit function as a C function that kernels call by address. Imports numba.
+
+The C function is ``int f(const double* p, const int64* data, double* out)``. It returns 0, or numba's status when the user's code raised:
+kernels never see the exception, the caller runs the function again in Python to raise the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import errors, types
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
+
+from nlsq.kernels.backend.compiler import compile_native, wrap_as_c_function
+from nlsq.kernels.backend.lowering import DOUBLE_POINTER, LOWERED
+from nlsq.kernels.backend.primitives import double_pointer, int_pointer
+
+_serial = count()
+_SIGNATURE = types.void(DOUBLE_POINTER, types.int64, DOUBLE_POINTER)
+
+_SCALAR_MODEL = """
+def wrapper(p, data, out):
+    table = int_pointer(data)
+    x = double_pointer(table[1])
+    for i in range(table[0]):
+        out[i] = function(x[i], {parameters})
+"""
+_ARRAY_MODEL = """
+def wrapper(p, data, out):
+    table = int_pointer(data)
+    values = function(carray(double_pointer(table[1]), (table[0],)), {parameters})
+    if len(values) != table[0]:
+        raise ValueError("the model returned another length than x has")
+    for i in range(table[0]):
+        out[i] = values[i]
+"""
+_ROWS_MODEL = """
+def wrapper(p, data, out):
+    table = int_pointer(data)
+    values = function(carray(double_pointer(table[1]), (table[2], table[0])), {parameters})
+    if len(values) != table[0]:
+        raise ValueError("the model returned another length than x has")
+    for i in range(table[0]):
+        out[i] = values[i]
+"""
+_RESIDUAL = """
+def wrapper(p, data, out):
+    table = int_pointer(data)
+    values = function(carray(p, ({n},)))
+    if len(values) != table[0]:
+        raise ValueError("the residual changed its length")
+    for i in range(table[0]):
+        out[i] = values[i]
+"""
+
+
+def is_jitted(function: Any) -> bool:
+    """Say whether `function` is an njit function."""
+    return isinstance(function, numba.core.registry.CPUDispatcher)
+
+
+def _returns(function: Any, arguments: tuple[Any, ...]) -> Any:
+    """Give the type that numba infers for a call, or None when it cannot be compiled so."""
+    try:
+        return function.get_call_template(arguments, {})[0].cases[0].return_type
+    except (errors.NumbaError, AttributeError):
+        return None
+
+
+def form_of_model(function: Any, n: int, rows: int) -> str:
+    """Choose how a model of `n` parameters is called: ``"scalar"``, ``"array"`` or ``"rows"`` (several predictors).
+
+    Raises
+    ------
+    TypeError
+        If numba compiles none of the forms to real numbers.
+    """
+    p = (types.float64,) * n
+    one = types.Array(types.float64, 1, "C")
+    if rows == 0:
+        if isinstance(_returns(function, (types.float64, *p)), types.Float | types.Integer):
+            return "scalar"
+        result = _returns(function, (one, *p))
+        if isinstance(result, types.Array) and result.ndim == 1 and isinstance(result.dtype, types.Float):
+            return "array"
+    else:
+        result = _returns(function, (types.Array(types.float64, 2, "C"), *p))
+        if isinstance(result, types.Array) and result.ndim == 1 and isinstance(result.dtype, types.Float):
+            return "rows"
+    raise TypeError(f"numba finds no form f(x, {n} floats) of {function.__name__} that returns real numbers.")
+
+
+def compile_user_function(function: Any, form: str, n: int) -> tuple[int, Any]:
+    """Compile a call of `function` and return its address with what must be kept alive."""
+    parameters = ", ".join(f"p[{j}]" for j in range(n))
+    source = {"scalar": _SCALAR_MODEL, "array": _ARRAY_MODEL, "rows": _ROWS_MODEL, "residual": _RESIDUAL}[form]
+    scope: dict[str, Any] = {
+        "function": function,
+        "carray": numba.carray,
+        "int_pointer": LOWERED[int_pointer],
+        "double_pointer": LOWERED[double_pointer],
+        "np": np,
+    }
+    exec(source.format(parameters=parameters, n=n), scope)  # noqa: S102
+    wrapper: Callable[..., Any] = scope["wrapper"]
+    with global_compiler_lock:
+        rtsys.initialize(cpu_target.target_context)
+        compiled = compile_native(wrapper, _SIGNATURE)
+        symbol = f"nlsq_user_{next(_serial)}"
+        library = wrap_as_c_function(compiled, symbol, returns_status=True)
+    return library.get_pointer_to_function(symbol), (library, compiled)

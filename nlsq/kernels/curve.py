@@ -1,0 +1,24 @@
+"""The residual of a curve fit whose model is called by address: r_i = w_i (f(x_i; p) - y_i)."""
+
+from nlsq.kernels.backend import call_function, double_pointer, int_pointer, kernel
+
+# integers in the table that `data` points to; a compiled model reads POINTS and PREDICTORS only
+POINTS, PREDICTORS, ROWS, RESPONSE, WEIGHTS, MODEL, TABLE = range(7)
+
+
+@kernel("int(double*, int, double*)")
+def curve_residual(p, data, out):
+    """Nonzero when the model failed; weights are optional (address 0)."""
+    table = int_pointer(data)
+    failed = call_function(table[MODEL], p, data, out)
+    if failed != 0:
+        return failed
+    m = table[POINTS]
+    response = double_pointer(table[RESPONSE])
+    for i in range(m):
+        out[i] -= response[i]
+    if table[WEIGHTS] != 0:
+        weights = double_pointer(table[WEIGHTS])
+        for i in range(m):
+            out[i] *= weights[i]
+    return 0

@@ -1,0 +1,176 @@
+"""What a tried step says: gain ratio, how far the minimum along the step lies, and the tests that end a solve.
+
+Let ``a`` be the actual reduction of the cost by a step p, ``l = -g'p`` what the slope alone promises and ``s = a / l``. A parabola through both
+has its minimum at ``t = 1 / (2 (1 - s))`` steps from the start: 1 for a full Newton step (s = 1/2), without end for a cost that falls
+as steeply as at the start (s >= 1). This *extent*, cut at the nearest bound, tells a step that is short because the minimum is near from
+one that the radius or a bound cut short. A cost change counts as convergence only if the reduction left along the whole extent,
+
+    a_full = l (t - (1 - s) t^2),
+
+or the reduction that the undamped model promises, is below the tolerance too; a step only if t times its length is.
+"""
+
+import math
+
+from nlsq.kernels.backend import kernel
+from nlsq.kernels.dense import copy
+from nlsq.kernels.layout import (
+    ACCEPTED,
+    ACTUAL_REDUCTION,
+    CONTRACTION,
+    COST,
+    COST_NEW,
+    COST_TOLERANCE,
+    DIRECTIONAL_SLOPE,
+    EXTENT,
+    FULL_PREDICTED_REDUCTION,
+    GAIN_RATIO,
+    LAST_STEP_NORM,
+    LOSS,
+    LOSS_SCALE,
+    NIT,
+    PREDICTED_REDUCTION,
+    RADIUS,
+    RESIDUAL,
+    RESIDUAL_NEW,
+    RULE,
+    RULE_MINPACK,
+    RULE_SCIPY,
+    SCALED_GRADIENT,
+    STATUS,
+    STEP,
+    STEP_NORM,
+    STEP_TOLERANCE,
+    X_NEW,
+    X_NORM,
+    M,
+    N,
+    X,
+    residual_vector,
+    vector,
+)
+from nlsq.kernels.dense import norm
+from nlsq.kernels.robust import LINEAR, robust_cost
+from nlsq.status import Status
+
+EPS = 2.220446049250313e-16
+COST_CHANGE = int(Status.COST_CHANGE)
+STEP_SMALL = int(Status.STEP)
+COST_AND_STEP = int(Status.COST_AND_STEP)
+COST_FLOOR = int(Status.COST_FLOOR)
+STEP_FLOOR = int(Status.STEP_FLOOR)
+NOISE = 1e-15
+MEASURABLE = 1.5e-8  # sqrt(eps): a first step must promise this share of the cost, or rounding hides what it did
+
+
+@kernel("void(double*, int*)")
+def evaluate_candidate(w, iw):
+    """Cost of the candidate and the actual reduction; differences of residuals keep digits that a difference of costs loses."""
+    m = iw[M]
+    old = residual_vector(w, iw, RESIDUAL)
+    new = residual_vector(w, iw, RESIDUAL_NEW)
+    if iw[LOSS] >= 0:
+        w[COST_NEW] = robust_cost(new, m, iw[LOSS], w[LOSS_SCALE])
+    w[ACTUAL_REDUCTION] = w[COST] - w[COST_NEW]
+    if iw[LOSS] == LINEAR and w[COST_NEW] < 1e290:
+        total = 0.0
+        for i in range(m):
+            total += (old[i] - new[i]) * (old[i] + new[i])
+        w[ACTUAL_REDUCTION] = 0.5 * total
+    if not w[COST_NEW] < math.inf:
+        w[COST_NEW] = math.inf
+        w[ACTUAL_REDUCTION] = -math.inf
+
+
+@kernel("void(double*, int*, double)")
+def measure_step(w, iw, to_bound):
+    """Gain ratio (-1 where it cannot be told) and extent of the step; `to_bound` is the extent that bounds allow."""
+    actual, predicted, slope = w[ACTUAL_REDUCTION], w[PREDICTED_REDUCTION], w[DIRECTIONAL_SLOPE]
+    w[GAIN_RATIO] = -1.0
+    if predicted > 0.0 and actual > -math.inf:
+        w[GAIN_RATIO] = actual / predicted
+    if abs(actual) <= NOISE * w[COST] and 0.0 <= predicted <= NOISE * w[COST]:
+        w[GAIN_RATIO] = 1.0  # rounding hides what the step did: the model has the say
+    w[EXTENT] = 1.0
+    if slope < -10.0 * EPS * w[COST] and actual > -math.inf:
+        share = -actual / slope
+        w[EXTENT] = 0.5 / (1.0 - share) if share < 1.0 else math.inf
+        w[EXTENT] = max(1.0, min(w[EXTENT], to_bound))
+
+
+@kernel("double(double*)")
+def reduction_left(w):
+    """Largest reduction that the step's direction or the undamped model still offer, whichever is less."""
+    slope, extent = -w[DIRECTIONAL_SLOPE], w[EXTENT]
+    along = w[ACTUAL_REDUCTION]
+    if slope > 0.0 and extent > 1.0:
+        if extent == math.inf:
+            along = math.inf
+        else:
+            share = w[ACTUAL_REDUCTION] / slope
+            along = slope * (extent - (1.0 - share) * extent * extent)
+    return min(max(along, w[ACTUAL_REDUCTION]), max(w[FULL_PREDICTED_REDUCTION], w[PREDICTED_REDUCTION]))
+
+
+@kernel("double(double*, int*)")
+def step_left(w, iw):
+    """Distance that is left after this step if the following ones shrink as this one did: q / (1 - q) times its length."""
+    q = w[STEP_NORM] / w[LAST_STEP_NORM]
+    if not q < math.inf:
+        q = 0.5
+    if q >= 1.0:
+        return 0.0
+    return q / (1.0 - q) * w[STEP_NORM]
+
+
+@kernel("int(double*, int*)")
+def convergence(w, iw):
+    """Stopping tests on cost and step; returns a status, 0 to go on."""
+    cost, actual, predicted = w[COST], w[ACTUAL_REDUCTION], w[PREDICTED_REDUCTION]
+    ratio = w[GAIN_RATIO]
+    if iw[RULE] == RULE_SCIPY:
+        cost_small = actual < w[COST_TOLERANCE] * cost and ratio > 0.25
+        step_limit = w[STEP_TOLERANCE] * (w[STEP_TOLERANCE] + w[X_NORM])
+    else:
+        cost_small = abs(actual) <= w[COST_TOLERANCE] * cost and predicted <= w[COST_TOLERANCE] * cost and ratio <= 2.0
+        step_limit = w[STEP_TOLERANCE] * w[X_NORM]
+    cost_small = cost_small and reduction_left(w) <= w[COST_TOLERANCE] * cost and step_left(w, iw) <= max(
+        w[STEP_TOLERANCE], w[COST_TOLERANCE]
+    ) * w[X_NORM]
+    step_small = w[EXTENT] * w[STEP_NORM] <= step_limit and w[STEP_TOLERANCE] > 0.0
+    if cost_small and step_small:
+        return COST_AND_STEP
+    if cost_small:
+        return COST_CHANGE
+    if step_small:
+        return STEP_SMALL
+    if abs(actual) <= EPS * cost and predicted <= EPS * cost and ratio <= 2.0:
+        return COST_FLOOR
+    if w[RADIUS] <= EPS * w[X_NORM]:
+        return STEP_FLOOR
+    return 0
+
+
+@kernel("int(double*, int*, double)")
+def conclude(w, iw, least_ratio):
+    """Move to the candidate if the gain ratio is large enough, then test. Returns 1 for an accepted step, plus 2 for a stop."""
+    status = convergence(w, iw)
+    accepted = w[GAIN_RATIO] >= least_ratio and w[COST_NEW] < math.inf
+    if accepted:
+        copy(vector(w, iw, X_NEW), vector(w, iw, X), iw[N])
+        copy(residual_vector(w, iw, RESIDUAL_NEW), residual_vector(w, iw, RESIDUAL), iw[M])
+        w[COST] = w[COST_NEW]
+        w[CONTRACTION] = w[STEP_NORM] / w[LAST_STEP_NORM]
+        w[LAST_STEP_NORM] = w[STEP_NORM]
+        iw[NIT] += 1
+    iw[ACCEPTED] = 1 if accepted else 0
+    iw[STATUS] = status
+    return (1 if accepted else 0) + (2 if status != 0 else 0)
+
+
+@kernel("double(double*, int*, double)")
+def first_radius(w, iw, proposed):
+    """The proposed first radius, but no smaller than what changes the cost measurably."""
+    slope = norm(vector(w, iw, SCALED_GRADIENT), iw[N])
+    least = MEASURABLE * w[COST] / slope if slope > 0.0 else 0.0
+    return max(proposed, least) if least < math.inf else proposed

@@ -1,0 +1,169 @@
+"""Where things lie in the flat workspace of a dense solver.
+
+The workspace is two arrays, ``w`` of doubles and ``iw`` of integers, so that a step costs one call with two pointers.
+
+    w  = [ scalars (HEADER) | n-vectors (VECTORS) | m-vectors (RESIDUALS) | (n, n) matrices | jac_t (n, m) | qr_work (n + 1, m + n) ]
+    iw = [ scalars (INT_HEADER) | pivot (n,) | on_bound (n,) ]
+
+A scalar is ``w[COST]``; a vector is ``vector(w, iw, STEP)``; ``residual_vector``, ``matrix``, ``jacobian`` and ``qr_work`` give the others. A new scalar
+or vector is a new name here and nothing else.
+"""
+
+from nlsq.kernels.backend import kernel, shift
+
+# scalars in w
+(
+    COST,
+    COST_NEW,
+    ACTUAL_REDUCTION,
+    PREDICTED_REDUCTION,
+    FULL_PREDICTED_REDUCTION,  # of the undamped step: what the model could still gain
+    DIRECTIONAL_SLOPE,  # g'p of the judged step
+    GAIN_RATIO,
+    EXTENT,  # how many times the step fits into the way to the minimum along it
+    RADIUS,
+    DAMPING,
+    DAMPING_GROWTH,  # Nielsen's nu
+    STEP_NORM,  # scaled
+    X_NORM,  # scaled
+    OPTIMALITY,
+    COSINE,  # largest |cos| between the residual and a column of J
+    CONTRACTION,  # ratio of successive step norms
+    LAST_STEP_NORM,
+    COST_TOLERANCE,
+    STEP_TOLERANCE,
+    OPTIMALITY_TOLERANCE,
+    FACTOR,  # initial radius over |D x0|
+    LOSS_SCALE,
+    STEP_LENGTH,  # alpha of a line search
+    THETA,  # how close to a bound a reflective step may come
+    RELATIVE_STEP,  # of finite differences
+    FIXED_LENGTH,  # step length of plain gradient descent
+    HEADER,
+) = range(27)
+
+# n-vectors
+(
+    X,
+    X_NEW,
+    LOWER,
+    UPPER,
+    TYPICAL,  # typical size of each parameter, for difference steps
+    SCALING,  # D
+    GRADIENT,
+    STEP,
+    COLUMN_SCALE,  # x = column_scale * scaled x
+    EXTRA_DIAGONAL,  # of the scaled model
+    SCALED_GRADIENT,
+    SCALED_STEP,
+    NEWTON_STEP,  # scaled, undamped
+    QTF,
+    CHOICE_1,
+    CHOICE_2,
+    CHOICE_3,
+    WORK_1,
+    WORK_2,
+    WORK_3,
+    WORK_4,
+    VECTORS,
+) = range(22)
+
+# m-vectors: raw residual at x, at the candidate, and weighted by the loss; TARGET is scratch of the estimators
+RESIDUAL, RESIDUAL_NEW, WEIGHTED, RESIDUAL_WORK, RESIDUALS = range(5)
+
+# (n, n) matrices
+NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
+
+# scalars in iw
+(
+    M,
+    N,
+    NIT,
+    NFEV,
+    NFEV_JAC,
+    NJEV,
+    MAX_EVALUATIONS,
+    COUNT_ALL,  # the limit counts evaluations inside finite differences too
+    RULE,  # stopping rule
+    LOSS,
+    GIVEN_SCALE,  # scaling is the user's, not the column norms
+    DAMPING_RULE,
+    LINEAR_ROUTE,  # asked for
+    FACTOR_ROUTE,  # used for the current x
+    NORMAL_READY,  # the normal matrix was formed outside
+    RANK,
+    STATUS,
+    ACCEPTED,
+    STEP_CUT,  # by the radius
+    GREW,  # the radius grew at the last judgement
+    HAS_BOUNDS,
+    SEARCH_RULE,
+    DIRECTION_RULE,
+    REFACTOR,
+    RESIDUAL_FUNCTION,
+    RESIDUAL_DATA,
+    JACOBIAN_FUNCTION,
+    JACOBIAN_DATA,
+    LINEARISE_STEP,
+    PROPOSE_STEP,
+    JUDGE_STEP,
+    QR_FALLBACKS,  # how often the pivot test handed over to QR
+    INT_HEADER,
+) = range(33)
+
+RULE_NATIVE, RULE_SCIPY, RULE_MINPACK = range(3)
+ROUTE_AUTO, ROUTE_CHOLESKY, ROUTE_QR = range(3)
+DAMPING_RADIUS, DAMPING_NIELSEN = range(2)
+SEARCH_NONE, SEARCH_ARMIJO, SEARCH_FIXED = range(3)
+DIRECTION_GAUSS_NEWTON, DIRECTION_GRADIENT = range(2)
+REJECTED, ACCEPTED_STEP, STOP = range(3)
+
+
+def workspace_size(m: int, n: int) -> tuple[int, int]:
+    """Lengths of ``w`` and ``iw``."""
+    return HEADER + VECTORS * n + RESIDUALS * m + MATRICES * n * n + n * m + (n + 1) * (m + n), INT_HEADER + 2 * n
+
+
+def vector_offset(n: int, index: int) -> int:
+    """Position of an n-vector in ``w``."""
+    return HEADER + index * n
+
+
+def residual_offset(m: int, n: int, index: int) -> int:
+    """Position of an m-vector in ``w``."""
+    return HEADER + VECTORS * n + index * m
+
+
+def matrix_offset(m: int, n: int, index: int) -> int:
+    """Position of an (n, n) matrix in ``w``."""
+    return HEADER + VECTORS * n + RESIDUALS * m + index * n * n
+
+
+def jacobian_offset(m: int, n: int) -> int:
+    """Position of ``jac_t`` in ``w``."""
+    return matrix_offset(m, n, MATRICES)
+
+
+@kernel("double*(double*, int*, int)")
+def vector(w, iw, index):
+    return shift(w, HEADER + index * iw[N])
+
+
+@kernel("double*(double*, int*, int)")
+def residual_vector(w, iw, index):
+    return shift(w, HEADER + VECTORS * iw[N] + index * iw[M])
+
+
+@kernel("double*(double*, int*, int)")
+def matrix(w, iw, index):
+    return shift(w, HEADER + VECTORS * iw[N] + RESIDUALS * iw[M] + index * iw[N] * iw[N])
+
+
+@kernel("double*(double*, int*)")
+def jacobian(w, iw):
+    return shift(w, HEADER + (VECTORS + MATRICES * iw[N]) * iw[N] + RESIDUALS * iw[M])
+
+
+@kernel("double*(double*, int*)")
+def qr_work(w, iw):
+    return shift(w, HEADER + (VECTORS + MATRICES * iw[N]) * iw[N] + (RESIDUALS + iw[N]) * iw[M])

@@ -1,0 +1,177 @@
+"""Levenberg-Marquardt for dense problems: the steps of one iteration.
+
+At x with residual f and Jacobian J the step minimises ``|J p + f|^2`` either within the ellipsoid ``|D p| <= radius`` (More [1]_) or damped,
+``(J'J + lambda D^2) p = -J'f`` (Nielsen [2]_). D holds the largest column norms seen so far, or the user's scale. The candidate is accepted
+when the gain ratio exceeds 1e-4.
+
+References
+----------
+.. [1] J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978, sections 4-6.
+.. [2] H. B. Nielsen, "Damping parameter in Marquardt's method", IMM-REP-1999-05, section 2.
+"""
+
+import math
+
+from nlsq.kernels.backend import kernel
+from nlsq.kernels.dense import dot, norm
+from nlsq.kernels.judgement import conclude, evaluate_candidate, first_radius, measure_step
+from nlsq.kernels.layout import (
+    COLUMN_SCALE,
+    COSINE,
+    DAMPING,
+    DAMPING_GROWTH,
+    DAMPING_NIELSEN,
+    DAMPING_RULE,
+    DIRECTIONAL_SLOPE,
+    EXTRA_DIAGONAL,
+    FACTOR,
+    GAIN_RATIO,
+    GIVEN_SCALE,
+    GRADIENT,
+    NIT,
+    NORMAL,
+    OPTIMALITY,
+    OPTIMALITY_TOLERANCE,
+    PREDICTED_REDUCTION,
+    RADIUS,
+    SCALED_NORMAL,
+    SCALED_STEP,
+    SCALING,
+    STEP,
+    STEP_NORM,
+    WORK_1,
+    X_NEW,
+    X_NORM,
+    ACTUAL_REDUCTION,
+    COST,
+    N,
+    X,
+    NJEV,
+    matrix,
+    vector,
+)
+from nlsq.kernels.quadratic_model import damped_step, factorize_model, linearise_cost, model_reduction, step_within_radius
+from nlsq.status import Status
+
+LEAST_RATIO = 1e-4  # More 1978, algorithm 7.1
+RADIUS_PRECISION = 0.1  # More 1978, section 5
+FIRST_DAMPING = 1e-3  # Nielsen 1999, tau, relative to the largest diagonal entry
+NONFINITE_JACOBIAN = int(Status.NONFINITE_JACOBIAN)
+OPTIMALITY_REACHED = int(Status.OPTIMALITY)
+
+
+@kernel("int(double*, int*)")
+def linearise(w, iw):
+    """Take in r and J at x; returns a status, 0 to go on."""
+    n = iw[N]
+    if linearise_cost(w, iw) != 0:
+        return NONFINITE_JACOBIAN
+    scaling = vector(w, iw, SCALING)
+    column_scale = vector(w, iw, COLUMN_SCALE)
+    extra = vector(w, iw, EXTRA_DIAGONAL)
+    normal = matrix(w, iw, NORMAL)
+    work = vector(w, iw, WORK_1)
+    for j in range(n):
+        if iw[GIVEN_SCALE] == 0:
+            column = math.sqrt(normal[j * n + j])
+            scaling[j] = max(0.0 * scaling[j], column)
+        if scaling[j] == 0.0:
+            column_scale[j] = 1.0
+        else:
+            column_scale[j] = 1.0 / scaling[j]
+        extra[j] = 0.0
+        work[j] = vector(w, iw, X)[j] / column_scale[j]
+    w[X_NORM] = norm(work, n)
+    w[OPTIMALITY] = w[COSINE]
+    if w[COSINE] <= w[OPTIMALITY_TOLERANCE]:
+        return OPTIMALITY_REACHED
+    factorize_model(w, iw)
+    if iw[NJEV] == 1:
+        _first_damping(w, iw)
+    return 0
+
+
+@kernel("void(double*, int*)")
+def _first_damping(w, iw):
+    n = iw[N]
+    scaled = matrix(w, iw, SCALED_NORMAL)
+    w[RADIUS] = first_radius(w, iw, w[FACTOR] * w[X_NORM] if w[X_NORM] > 0.0 else w[FACTOR])
+    if iw[DAMPING_RULE] == DAMPING_NIELSEN:
+        largest = 0.0
+        for j in range(n):
+            largest = max(largest, scaled[j * n + j])
+        w[DAMPING] = FIRST_DAMPING * largest
+        w[DAMPING_GROWTH] = 2.0
+
+
+@kernel("int(double*, int*)")
+def propose(w, iw):
+    """Find the step and the candidate; returns 0, or 1 when no step can be computed."""
+    n = iw[N]
+    if iw[DAMPING_RULE] == DAMPING_NIELSEN:
+        if damped_step(w, iw, w[DAMPING]) < 0.0:
+            return 1
+        w[PREDICTED_REDUCTION] = model_reduction(w, iw, w[DAMPING])
+    else:
+        step_within_radius(w, iw, RADIUS_PRECISION)
+    step = vector(w, iw, STEP)
+    scaled_step = vector(w, iw, SCALED_STEP)
+    column_scale = vector(w, iw, COLUMN_SCALE)
+    x = vector(w, iw, X)
+    x_new = vector(w, iw, X_NEW)
+    for j in range(n):
+        step[j] = column_scale[j] * scaled_step[j]
+        x_new[j] = x[j] + step[j]
+    w[STEP_NORM] = norm(scaled_step, n)
+    w[DIRECTIONAL_SLOPE] = dot(vector(w, iw, GRADIENT), step, n)
+    if iw[NIT] == 0 and iw[DAMPING_RULE] != DAMPING_NIELSEN:
+        w[RADIUS] = min(w[RADIUS], w[STEP_NORM])
+    return 0
+
+
+@kernel("int(double*, int*)")
+def judge(w, iw):
+    """Compare the candidate with the model, adapt the damping, accept or reject, test for the end."""
+    evaluate_candidate(w, iw)
+    measure_step(w, iw, math.inf)
+    if iw[DAMPING_RULE] == DAMPING_NIELSEN:
+        _adapt_damping(w)
+    else:
+        _adapt_radius(w)
+    code = conclude(w, iw, LEAST_RATIO)
+    if code % 2 == 1:
+        work = vector(w, iw, WORK_1)
+        for j in range(iw[N]):
+            work[j] = vector(w, iw, X)[j] / vector(w, iw, COLUMN_SCALE)[j]
+        w[X_NORM] = norm(work, iw[N])
+    return code
+
+
+@kernel("void(double*)")
+def _adapt_radius(w):
+    ratio = w[GAIN_RATIO]
+    if not ratio > 0.25:
+        shrink = 0.5
+        if w[ACTUAL_REDUCTION] < 0.0:
+            slope = w[DIRECTIONAL_SLOPE]  # minimum of the parabola through the slope and the actual reduction
+            shrink = 0.5 * slope / (slope + w[ACTUAL_REDUCTION]) if w[ACTUAL_REDUCTION] > -math.inf else 0.1
+            if not (0.1 <= shrink <= 0.5) or w[ACTUAL_REDUCTION] < -99.0 * w[COST]:
+                shrink = 0.1
+        w[RADIUS] = shrink * min(w[RADIUS], 10.0 * w[STEP_NORM])
+        w[DAMPING] /= shrink
+    elif w[DAMPING] == 0.0 or ratio >= 0.75:
+        w[RADIUS] = 2.0 * w[STEP_NORM]
+        w[DAMPING] *= 0.5
+
+
+@kernel("void(double*)")
+def _adapt_damping(w):
+    ratio = w[GAIN_RATIO]
+    if ratio > 0.0:
+        t = 2.0 * min(ratio, 2.0) - 1.0
+        w[DAMPING] *= max(1.0 / 3.0, 1.0 - t * t * t)
+        w[DAMPING_GROWTH] = 2.0
+    else:
+        w[DAMPING] *= w[DAMPING_GROWTH]
+        w[DAMPING_GROWTH] *= 2.0
+    w[RADIUS] = 2.0 * w[STEP_NORM]

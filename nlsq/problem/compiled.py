@@ -1,0 +1,216 @@
+"""Functions that kernels call by address: compiled by numba, or brought along as an address.
+
+A model ``f(x, a, b, ...)`` becomes a residual when it is bound to data; a residual ``f(p)`` when it is bound to its start.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.kernels.backend import Kernel, address_of_array, address_of_kernel, compile_disabled, handle, ticket
+from nlsq.kernels.backend.signature import Signature
+from nlsq.kernels.curve import MODEL, POINTS, PREDICTORS, RESPONSE, ROWS, TABLE, WEIGHTS, curve_residual
+
+FloatArray = NDArray[np.float64]
+_C_FUNCTION = Signature.parse("int(double*, int, double*)")
+
+
+@final
+class CompiledFunction:
+    """A function that solvers call by address, without Python between their steps; made by `compile`.
+
+    Attributes
+    ----------
+    function : callable
+        The njit function; calling the object calls it.
+    kind : {"model", "residual"}
+        ``f(x, *p)`` or ``f(p)``.
+    n : int
+        Number of parameters of a model; 0 for a residual, which takes any.
+    """
+
+    __slots__ = ("_addresses", "_alive", "function", "kind", "n")
+
+    def __init__(self, function: Callable[..., Any], kind: Literal["model", "residual"]) -> None:
+        self.function = function
+        self.kind = kind
+        self.n = len(_positional(function)) - 1 if kind == "model" else 0
+        self._addresses: dict[int, int] = {}
+        self._alive: list[Any] = []
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function from Python."""
+        return self.function(*arguments)
+
+    def __reduce__(self) -> Any:
+        return CompiledFunction, (self.function, self.kind)
+
+    def address(self, variant: int = 0) -> int:
+        """Address of the C function; `variant` is the number of predictor rows of a model (0: x is 1-D) or a residual's n."""
+        found = self._addresses.get(variant)
+        if found is None:
+            found = self._addresses[variant] = self._compile(variant)
+        return found
+
+    def _compile(self, variant: int) -> int:
+        if compile_disabled():
+            python = _in_python(self.function, self.kind, self.n or variant, variant)
+            self._alive.append(python)
+            return ticket(python)
+        from nlsq.kernels.backend.user_function import compile_user_function, form_of_model
+
+        if self.kind == "model":
+            form, n = form_of_model(self.function, self.n, variant), self.n
+        else:
+            form, n = "residual", variant
+        address, keep = compile_user_function(self.function, form, n)
+        self._alive.append(keep)
+        return address
+
+    def bind_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None = None) -> CompiledResidual:
+        """Residual ``w (f(x, p) - y)`` of a model; x is (m,) or (k, m), C-contiguous float64, and so are y and weights (m,)."""
+        table = np.zeros(TABLE, dtype=np.int64)
+        rows = x.shape[0] if x.ndim == 2 else 0
+        table[POINTS], table[ROWS] = y.size, rows
+        table[PREDICTORS], table[RESPONSE] = address_of_array(x), address_of_array(y)
+        if weights is not None:
+            table[WEIGHTS] = address_of_array(weights)
+        table[MODEL] = self.address(rows)
+
+        def in_python(p: FloatArray) -> Any:
+            value = self.function(x, *p) - y
+            return value if weights is None else value * weights
+
+        return CompiledResidual(curve_residual, table, in_python, y.size, (self, x, y, weights))
+
+    def bind(self, x0: FloatArray) -> CompiledResidual:
+        """Residual of a function ``f(p)``: its length is taken from one call at `x0`."""
+        if self.kind != "residual":
+            raise TypeError("a compiled model is no residual function; use curve_fit, or compile(f, kind='residual').")
+        table = np.zeros(TABLE, dtype=np.int64)
+        table[POINTS] = np.atleast_1d(self.function(x0.copy())).size
+        return CompiledResidual(self.address(x0.size), table, self.function, int(table[POINTS]), (self,))
+
+
+class CompiledResidual:
+    """A compiled function with its data: what the solvers evaluate.
+
+    Attributes
+    ----------
+    m : int
+        Number of residuals.
+    address, data_address : int
+        For kernels: the C function and its data.
+    """
+
+    __slots__ = ("_alive", "_entry", "_in_python", "_kernel", "_raw_address", "_table", "m")
+
+    def __init__(
+        self, function: Kernel | int, table: NDArray[np.int64], in_python: Callable[..., Any], m: int, alive: tuple[Any, ...]
+    ) -> None:
+        self._kernel = function if isinstance(function, Kernel) else None
+        self._raw_address = 0 if isinstance(function, Kernel) else function
+        self._table, self._in_python, self.m, self._alive = table, in_python, m, alive
+        self._entry: Callable[..., int] | None = None
+
+    @property
+    def address(self) -> int:
+        """Address of the residual's C function."""
+        return self._raw_address if self._kernel is None else address_of_kernel(self._kernel)
+
+    @property
+    def data_address(self) -> int:
+        """Address of its data table."""
+        return address_of_array(self._table)
+
+    def raise_original(self, x: FloatArray) -> None:
+        """Run the user's function in Python after its compiled form failed, so that its own exception is raised."""
+        self._in_python(x.copy())
+        raise RuntimeError("the compiled function failed at a point where its Python form does not.")
+
+    def into(self, x: FloatArray, out: FloatArray) -> None:
+        """Evaluate at `x` into `out`, shape (m,); the user's exceptions pass through."""
+        if self._entry is None:
+            if compile_disabled():
+                from nlsq.kernels.backend import call_function
+
+                address = self.address
+                self._entry = lambda x, data, out: call_function(address, x, data, out)
+            else:
+                self._entry = _C_FUNCTION.prototype()(self.address)
+        if self._entry(handle(np.ascontiguousarray(x)), self.data_address, handle(out)):
+            self.raise_original(x)
+
+    def first(self, x: FloatArray) -> FloatArray:
+        """Evaluate for the first time."""
+        return self(x)
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """Evaluate at `x`."""
+        out = np.empty(self.m)
+        self.into(x, out)
+        return out
+
+
+def _positional(function: Callable[..., Any]) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+
+
+def _in_python(function: Callable[..., Any], kind: str, n: int, variant: int) -> Callable[..., int]:
+    """The C function's meaning when nothing is compiled."""
+    from nlsq.kernels.backend import double_pointer, int_pointer
+
+    def call(p: FloatArray, data: int, out: FloatArray) -> int:
+        table = int_pointer(data)
+        m = int(table[POINTS])
+        try:
+            if kind == "residual":
+                out[:m] = function(p[:n].copy())
+            else:
+                x = double_pointer(int(table[PREDICTORS]))
+                out[:m] = function(x if variant else x[:m], *p[:n])
+        except Exception:  # the caller runs the function again to raise it
+            return 1
+        return 0
+
+    return call
+
+
+def compile(function: Callable[..., Any], *, kind: Literal["model", "residual"] = "model") -> CompiledFunction:
+    """Make a function that solvers call by address, at the speed of compiled code.
+
+    Parameters
+    ----------
+    function : numba.njit function
+        A model ``f(x, a, b, ...)`` for ``curve_fit``, written for one x or for an array of them, or a residual ``f(p) -> r``.
+    kind : {"model", "residual"}
+        Which of the two it is.
+
+    Returns
+    -------
+    CompiledFunction
+        Pass it in place of the function.
+
+    Raises
+    ------
+    TypeError
+        If `function` is not an njit function.
+    ValueError
+        If `kind` is unknown.
+    """
+    if kind not in ("model", "residual"):
+        raise ValueError(f"kind must be 'model' or 'residual', got {kind!r}.")
+    if isinstance(function, CompiledFunction):
+        return function
+    if not compile_disabled():
+        from nlsq.kernels.backend.user_function import is_jitted
+
+        if not is_jitted(function):
+            raise TypeError(f"compile takes a function decorated with numba.njit, got {type(function).__name__}.")
+    return CompiledFunction(function, kind)

@@ -1,0 +1,182 @@
+"""The problem: what is minimised, over what, from where.
+
+    minimise  1/2 sum_i rho(r_i(x)^2)   over x in R^n   subject to  lb <= x <= ub
+
+A problem validates its parts once, evaluates residual and Jacobian for the solvers, and owns the counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nlsq.derivatives import Analytic, CentralDifference, ComplexStep, ForwardDifference
+from nlsq.loss import Loss
+from nlsq.problem.compiled import CompiledFunction, CompiledResidual
+from nlsq.problem.residual import PlainResidual
+from nlsq.status import Counters
+
+FloatArray = NDArray[np.float64]
+_ESTIMATORS = {"2-point": ForwardDifference, "3-point": CentralDifference, "cs": ComplexStep}
+
+
+@final
+class LeastSquaresProblem:
+    """A nonlinear least-squares problem.
+
+    Parameters
+    ----------
+    residual : callable or CompiledFunction
+        ``x (n,) -> r (m,)``; the result of ``nlsq.compile`` is called by address.
+    x0 : array_like, shape (n,)
+        Start; also the typical size of the parameters for difference steps.
+    jac : callable, estimator or {"2-point", "3-point", "cs"}, optional
+        Jacobian ``x -> J (m, n)`` with ``J[i, j] = dr_i/dx_j`` (array, sparse matrix or LinearOperator), or how to estimate it.
+        Default: forward differences.
+    sparsity : SparsityPattern or sparse matrix, optional
+        Pattern of J; differences are then compressed by colouring.
+    bounds : (lower, upper), optional
+        Scalars or arrays of shape (n,); ``None`` leaves an end open.
+    constraints : sequence
+        Reserved for the interior-point solver; anything but an empty sequence raises.
+    manifold : object, optional
+        Reserved; anything but None raises.
+    loss : str or callable
+        ``"linear"``, ``"huber"``, ``"soft_l1"``, ``"cauchy"``, ``"arctan"`` or ``rho(z) -> (3, m)``.
+    loss_scale : float
+        Residual at which the loss departs from the square. Default 1.
+    scale : "jac" or array_like
+        Typical size of each parameter, or ``"jac"``: taken from the columns of J.
+
+    Attributes
+    ----------
+    counters : Counters
+        Evaluations of the current or last solve.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and the index that is wrong.
+    """
+
+    def __init__(
+        self,
+        residual: Callable[[FloatArray], Any] | CompiledFunction,
+        x0: ArrayLike,
+        *,
+        jac: Any = None,
+        sparsity: Any = None,
+        bounds: tuple[Any, Any] | None = None,
+        constraints: Sequence[Any] = (),
+        manifold: Any = None,
+        loss: str | Callable[[FloatArray], Any] = "linear",
+        loss_scale: float = 1.0,
+        scale: Any = "jac",
+    ) -> None:
+        if len(constraints) or manifold is not None:
+            raise NotImplementedError("constraints and manifold have their place here, but no solver takes them yet.")
+        self.x0 = _start(x0)
+        self.lower, self.upper = _bounds(bounds, self.x0)
+        self.scale = _scale(scale, self.x0.size)
+        self.loss = Loss(loss, loss_scale)
+        self.estimator = _estimator(jac, residual)
+        self.pattern = _pattern(sparsity)
+        if not (callable(residual) or isinstance(residual, CompiledFunction)):
+            raise TypeError(f"residual must be callable, got {type(residual).__name__}.")
+        self.residual: PlainResidual | CompiledResidual = (
+            residual.bind(self.x0) if isinstance(residual, CompiledFunction) else PlainResidual(residual)
+        )
+        self.counters = Counters()
+
+    @property
+    def n(self) -> int:
+        """Number of parameters."""
+        return self.x0.size
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any bound is finite."""
+        return self.lower is not None
+
+    def prepare_jacobian(self, x: FloatArray, m: int) -> Any:
+        """Prepare the estimator at `x` for `m` residuals."""
+        return self.estimator.prepare(
+            self.residual, x, m, lower=self.lower, upper=self.upper, scale=self.scale, pattern=self.pattern
+        )
+
+
+def _start(x0: ArrayLike) -> FloatArray:
+    array = np.atleast_1d(np.asarray(x0))
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"x0 must be real numbers, got an array of {array.dtype}.")
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"x0 must be one-dimensional and not empty, got shape {array.shape}.")
+    start = array.astype(np.float64)
+    if not np.isfinite(start).all():
+        raise ValueError(f"x0[{int(np.argmin(np.isfinite(start)))}] is not finite.")
+    return start
+
+
+def _bounds(bounds: tuple[Any, Any] | None, x0: FloatArray) -> tuple[FloatArray | None, FloatArray | None]:
+    if bounds is None:
+        return None, None
+    if not (isinstance(bounds, tuple | list) and len(bounds) == 2):
+        raise ValueError("bounds must be a pair (lower, upper).")
+    ends = []
+    for name, value, open_end in (("lower", bounds[0], -np.inf), ("upper", bounds[1], np.inf)):
+        array = np.asarray(open_end if value is None else value, dtype=np.float64)
+        if array.ndim > 1 or array.size not in (1, x0.size):
+            raise ValueError(f"bounds: {name} has shape {array.shape}, expected () or ({x0.size},).")
+        ends.append(np.array(np.broadcast_to(array, x0.shape)))
+    lower, upper = ends
+    wrong = ~(lower <= upper)
+    if wrong.any():
+        j = int(np.argmax(wrong))
+        raise ValueError(f"bounds: lower[{j}] = {lower[j]} is not <= upper[{j}] = {upper[j]}.")
+    outside = (x0 < lower) | (x0 > upper)
+    if outside.any():
+        j = int(np.argmax(outside))
+        raise ValueError(f"x0[{j}] = {x0[j]} is outside its bounds [{lower[j]}, {upper[j]}]; move the start inside.")
+    if np.isinf(lower).all() and np.isinf(upper).all():
+        return None, None
+    return lower, upper
+
+
+def _scale(scale: Any, n: int) -> FloatArray | None:
+    if isinstance(scale, str):
+        if scale != "jac":
+            raise ValueError(f"scale must be 'jac' or positive numbers, got {scale!r}.")
+        return None
+    array = np.asarray(scale, dtype=np.float64)
+    if array.ndim > 1 or array.size not in (1, n):
+        raise ValueError(f"scale has shape {array.shape}, expected () or ({n},).")
+    array = np.array(np.broadcast_to(array, (n,)))
+    wrong = ~((array > 0) & np.isfinite(array))
+    if wrong.any():
+        raise ValueError(f"scale[{int(np.argmax(wrong))}] must be positive and finite, got {array[np.argmax(wrong)]}.")
+    return array
+
+
+def _estimator(jac: Any, residual: Any) -> Any:
+    if jac is None:
+        return ForwardDifference()
+    if isinstance(jac, str):
+        if jac not in _ESTIMATORS:
+            raise ValueError(f"jac must be callable, an estimator or one of {', '.join(_ESTIMATORS)}, got {jac!r}.")
+        return _ESTIMATORS[jac]()
+    if hasattr(jac, "prepare"):
+        return jac
+    if callable(jac):
+        return Analytic(jac)
+    raise TypeError(f"jac must be callable, an estimator or a string, got {type(jac).__name__}.")
+
+
+def _pattern(sparsity: Any) -> Any:
+    if sparsity is None:
+        return None
+    from nlsq.pattern import SparsityPattern
+
+    return sparsity if isinstance(sparsity, SparsityPattern) else SparsityPattern.from_matrix(sparsity)

@@ -1,0 +1,36 @@
+"""From a problem and a method's name to a solver: the one table of method strings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nlsq.problem import LeastSquaresProblem
+from nlsq.solvers.levenberg_marquardt import LevenbergMarquardt
+
+METHODS = {
+    "lm": lambda: LevenbergMarquardt(),
+}
+
+
+def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
+    """Translate a method.
+
+    Parameters
+    ----------
+    problem : LeastSquaresProblem
+        Decides when `method` is None: trust-region reflective with bounds, Levenberg-Marquardt without.
+    method : None, str or Solver
+        ``"lm"``, ``"trf"``, ``"dogbox"``, ``"gauss-newton"``, ``"gradient"``, or a solver object.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if method is None:
+        method = "lm"
+    if not isinstance(method, str):
+        return method
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)} or a solver, got {method!r}.")
+    return METHODS[method]()

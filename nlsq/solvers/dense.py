@@ -1,0 +1,202 @@
+"""One iteration of a dense solver: linearise, propose, try, judge; the numerics are the solver's kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nlsq.kernels import layout
+from nlsq.kernels.backend import Kernel
+from nlsq.loss import scale_for_loss
+from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.compiled import CompiledResidual
+from nlsq.solvers.termination import Tolerances
+from nlsq.solvers.workspace import Workspace
+from nlsq.status import Counters, SolveResult, Status, StepReport
+
+ROUTES = {"auto": layout.ROUTE_AUTO, "cholesky": layout.ROUTE_CHOLESKY, "qr": layout.ROUTE_QR}
+LOSS_CODES = {"linear": 0, "huber": 1, "soft_l1": 2, "cauchy": 3, "arctan": 4}
+PYTHON_LOSS = -1
+CLOSE_ENOUGH = 1e-5  # MINPACK rule: J is not evaluated again after a last step shorter than this, relative to x
+BLAS_FROM = 32  # parameters from which BLAS forms the normal matrix, and the loss is applied before it in Python
+
+
+class DenseState:
+    """A dense solve in progress.
+
+    Parameters
+    ----------
+    problem : LeastSquaresProblem
+        Owns the counters.
+    kernels : three Kernels
+        The solver's linearise, propose and judge.
+    tolerances : Tolerances
+        Written into the workspace.
+    max_evaluations : int
+        Limit of residual evaluations.
+    """
+
+    __slots__ = (
+        "by_address", "kernels", "estimate", "fallbacks", "iw", "judge", "limit", "linearise", "pending", "problem", "propose", "python_loss", "space",
+        "stale", "status", "w",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        problem: LeastSquaresProblem,
+        space: Workspace,
+        kernels: tuple[Kernel, Kernel, Kernel],
+        tolerances: Tolerances,
+        max_evaluations: int,
+    ) -> None:
+        self.problem, self.space, self.limit, self.kernels = problem, space, max_evaluations, kernels
+        self.w, self.iw = space.w, space.iw
+        self.linearise, self.propose, self.judge = (k.entry() for k in kernels)
+        self.status = self.pending = 0
+        self.stale = True
+        self.by_address = False
+        self.fallbacks: list[str] = []
+        self.estimate: Any = None
+        tolerances.write(self.w, self.iw)
+        loss = problem.loss
+        self.python_loss = callable(loss.function) or (space.n >= BLAS_FROM and not loss.is_linear)
+        self.iw[layout.LOSS] = PYTHON_LOSS if self.python_loss else LOSS_CODES[loss.function]
+        self.w[layout.LOSS_SCALE] = loss.scale
+
+    def result(self) -> SolveResult:
+        """Collect the best point and what is known there."""
+        space, counters, w = self.space, self.problem.counters, self.w
+        counters.nit = int(self.iw[layout.NIT])
+        active, multipliers = active_bounds(self.problem, space)
+        return SolveResult(
+            x=space.x.copy(),
+            cost=float(w[layout.COST]),
+            residual=space.residual.copy(),
+            jac=space.jac_t.T.copy(),
+            gradient=space.vector(layout.GRADIENT).copy(),
+            optimality=float(w[layout.OPTIMALITY]),
+            active_mask=active,
+            status=Status(self.status),
+            nfev=counters.nfev,
+            nfev_jac=counters.nfev_jac,
+            njev=counters.njev,
+            nit=counters.nit,
+            fallbacks=self.fallbacks,
+            multipliers=multipliers,
+        )
+
+    def report(self) -> StepReport:
+        """Describe the step that was just judged."""
+        w, iw, space, counters = self.w, self.iw, self.space, self.problem.counters
+        return StepReport(
+            nit=int(iw[layout.NIT]),
+            x=space.x.copy(),
+            cost=float(w[layout.COST]),
+            optimality=float(w[layout.OPTIMALITY]),
+            step_norm=float(w[layout.STEP_NORM]),
+            cost_reduction=float(w[layout.ACTUAL_REDUCTION]),
+            gain_ratio=float(w[layout.GAIN_RATIO]),
+            accepted=bool(iw[layout.ACCEPTED]),
+            nfev=counters.nfev,
+            njev=counters.njev,
+            damping=float(w[layout.DAMPING]),
+            radius=float(w[layout.RADIUS]),
+            contraction=float(w[layout.CONTRACTION]),
+            residual=space.residual.copy(),
+            jac=space.jac_t.T,
+            gradient=space.vector(layout.GRADIENT).copy(),
+        )
+
+
+def active_bounds(problem: LeastSquaresProblem, space: Workspace) -> tuple[Any, Any]:
+    """Mask of active bounds (-1, 0, 1) and the gradient there."""
+    active = np.zeros(space.n, dtype=int)
+    if problem.lower is None or problem.upper is None:
+        return active, None
+    active[space.x <= problem.lower] = -1
+    active[space.x >= problem.upper] = 1
+    return active, np.where(active != 0, space.vector(layout.GRADIENT), 0.0)
+
+
+def new_state(problem: LeastSquaresProblem, solver: Any, tolerances: Tolerances, max_evaluations: int | None) -> DenseState:
+    """Evaluate the residual at the start and lay out the workspace for it."""
+    counters = problem.counters = Counters()
+    residual, x0 = problem.residual, problem.x0
+    compiled = isinstance(residual, CompiledResidual)
+    first = None if compiled else residual.first(x0)
+    space = Workspace(residual.m, x0.size)
+    space.x[:] = x0
+    limit = 100 * (x0.size + 1) if max_evaluations is None else max_evaluations
+    state = DenseState(problem, space, solver.kernels, tolerances, limit)
+    state.iw[layout.LINEAR_ROUTE] = ROUTES[solver.linear_solver]
+    if problem.scale is not None:
+        state.iw[layout.GIVEN_SCALE] = 1
+        space.vector(layout.SCALING)[:] = 1.0 / problem.scale
+    state.estimate = problem.prepare_jacobian(space.x, residual.m)
+    if compiled and hasattr(state.estimate, "write") and not state.python_loss and x0.size < BLAS_FROM:
+        state.by_address = True
+        return state
+    space.residual[:] = residual(x0) if first is None else first
+    counters.nfev = 1
+    if not np.isfinite(space.residual).all():
+        state.status = Status.NONFINITE_START
+    elif state.python_loss:
+        state.w[layout.COST] = problem.loss.cost(space.residual)
+    return state
+
+
+def advance_dense(problem: LeastSquaresProblem, state: DenseState) -> None:
+    """Advance by one judged step, or find that the point is final."""
+    if state.stale and _linearise(problem, state):
+        return
+    counters, space = problem.counters, state.space
+    spent = counters.nfev + counters.nfev_jac if state.iw[layout.COUNT_ALL] else counters.nfev
+    if spent >= state.limit:
+        state.status = Status.MAX_EVALUATIONS
+        return
+    if state.propose(space.w_handle, space.iw_handle):
+        state.status = Status.STALLED
+        return
+    problem.residual.into(space.x_new, space.residual_new)
+    counters.nfev += 1
+    if state.python_loss:
+        state.w[layout.COST_NEW] = problem.loss.cost(space.residual_new)
+    code = state.judge(space.w_handle, space.iw_handle)
+    if code == 0:
+        return
+    if code == 2:
+        state.status = int(state.iw[layout.STATUS])
+    else:
+        state.stale = True
+        if code == 3:
+            _finish_or_relinearise(state)
+
+
+def _finish_or_relinearise(state: DenseState) -> None:
+    """After the last accepted step J is taken once more, so that optimality has the last word, unless the step was tiny."""
+    w, iw = state.w, state.iw
+    state.pending = int(iw[layout.STATUS])
+    if iw[layout.RULE] == layout.RULE_MINPACK and w[layout.STEP_NORM] <= CLOSE_ENOUGH * w[layout.X_NORM]:
+        state.status = state.pending
+
+
+def _linearise(problem: LeastSquaresProblem, state: DenseState) -> bool:
+    """Evaluate J at x and take it in; True when that ends the solve."""
+    space, counters = state.space, problem.counters
+    state.estimate.evaluate(space.x, space.residual, space.jac_t.T)
+    counters.njev += 1
+    counters.nfev_jac += state.estimate.residual_calls
+    state.iw[layout.NJEV] = counters.njev
+    if state.python_loss:
+        weighted = space.residual_vector(layout.WEIGHTED)
+        weighted[:] = space.residual
+        scale_for_loss(problem.loss, space.jac_t.T, weighted)
+    if space.n >= BLAS_FROM:
+        np.matmul(space.jac_t, space.jac_t.T, out=space.matrix(layout.NORMAL))
+        state.iw[layout.NORMAL_READY] = 1
+    status = state.linearise(space.w_handle, space.iw_handle)
+    state.status = status or state.pending
+    state.stale = False
+    return state.status != 0
+

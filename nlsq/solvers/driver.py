@@ -1,0 +1,164 @@
+"""The one loop that drives every solver.
+
+    while running:  advance (linearise, propose, try, judge);  tell the hooks
+
+Residuals called by address go through the same steps in a jitted loop (`nlsq.kernels.driver`) unless someone watches the iterations.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from nlsq.kernels import layout
+from nlsq.kernels.backend import address_of_kernel
+from nlsq.kernels.driver import solve_by_address
+from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.compiled import CompiledResidual
+from nlsq.solvers.termination import Termination, Tolerances
+from nlsq.status import SolveResult, Status, StepReport
+
+_WATCHED_OFF = Tolerances(cost=None, step=None, optimality=None)
+
+
+class State(Protocol):
+    """A solve in progress."""
+
+    status: int
+    problem: LeastSquaresProblem
+
+    def report(self) -> StepReport:
+        """Describe the last judged step."""
+        ...
+
+    def result(self) -> SolveResult:
+        """Collect the best point."""
+        ...
+
+
+class Solver(Protocol):
+    """A method: how to start, and how to advance by one judged step."""
+
+    def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
+        """Evaluate the start."""
+        ...
+
+    def advance(self, problem: LeastSquaresProblem, state: Any) -> None:
+        """Advance by one judged step; set ``state.status`` when it is over."""
+        ...
+
+
+class Hooks:
+    """What watches the iterations: callback, time limit, history, progress, a user's own termination."""
+
+    def __init__(
+        self,
+        callback: Callable[[StepReport], Any] | None,
+        time_limit: float | None,
+        history: bool,
+        progress: bool,
+        termination: Termination | None,
+    ) -> None:
+        self.callback, self.progress, self.termination = callback, progress, termination
+        self.deadline = None if time_limit is None else time.perf_counter() + time_limit
+        self.history: list[StepReport] | None = [] if history else None
+
+    def after(self, state: State) -> None:
+        """Look at the step that was just judged; may stop the solve."""
+        if self.callback is None and self.history is None and not self.progress and self.termination is None:
+            report = None
+        else:
+            report = state.report()
+        if report is not None:
+            self._tell(state, report)
+        if not state.status and self.deadline is not None and time.perf_counter() >= self.deadline:
+            state.status = Status.TIME_LIMIT
+
+    def _tell(self, state: State, report: StepReport) -> None:
+        if self.history is not None:
+            self.history.append(report)
+        if self.progress:
+            print(
+                f"{report.nit:6d}  cost {report.cost:.8e}  step {report.step_norm:.2e}  optimality {report.optimality:.2e}"
+                f"  gain {report.gain_ratio:+.3f}{'' if report.accepted else '  rejected'}",
+                flush=True,
+            )
+        if self.termination is not None and not state.status:
+            state.status = self.termination.check(report, state.problem.counters)
+        if self.callback is not None and report.accepted and self.callback(report) and not state.status:
+            state.status = Status.CALLBACK
+
+
+def drive(
+    problem: LeastSquaresProblem,
+    solver: Solver,
+    tolerances: Tolerances | Termination,
+    *,
+    max_evaluations: int | None = None,
+    time_limit: float | None = None,
+    callback: Callable[[StepReport], Any] | None = None,
+    history: bool = False,
+    progress: bool = False,
+) -> SolveResult:
+    """Run a solver to its end.
+
+    Parameters
+    ----------
+    problem : LeastSquaresProblem
+        What to minimise; its counters start anew.
+    solver : Solver
+        The method.
+    tolerances : Tolerances or Termination
+        Stopping tests: tolerances of the built-in ones, or an object that judges each report.
+    max_evaluations : int, optional
+        Limit of residual evaluations. Default 100 (n + 1).
+    time_limit : float, optional
+        Seconds; looked at after each step.
+    callback : callable, optional
+        Called with a StepReport after each accepted step; a true result stops the solve.
+    history : bool
+        Keep every report in the result.
+    progress : bool
+        Print a line per step.
+
+    Returns
+    -------
+    SolveResult
+        Also when the solve was stopped: the best point with its status.
+    """
+    own = None if isinstance(tolerances, Tolerances) else tolerances
+    watched = own is not None or callback is not None or time_limit is not None or history or progress
+    state = solver.start(problem, _WATCHED_OFF if own is not None else tolerances, max_evaluations)  # type: ignore[arg-type]
+    if not watched:
+        if state.by_address and not state.status:
+            run_by_address(problem, state)
+        while not state.status:
+            solver.advance(problem, state)
+        result: SolveResult = state.result()
+        return result
+    hooks = Hooks(callback, time_limit, history, progress, own)
+    while not state.status:
+        judged = problem.counters.nfev
+        solver.advance(problem, state)
+        if problem.counters.nfev > judged:
+            hooks.after(state)
+    result = state.result()
+    result.history = hooks.history
+    return result
+
+
+def run_by_address(problem: LeastSquaresProblem, state: Any) -> None:
+    """Hand the whole loop to compiled code."""
+    residual, iw, space = problem.residual, state.iw, state.space
+    assert isinstance(residual, CompiledResidual)
+    iw[layout.RESIDUAL_FUNCTION], iw[layout.RESIDUAL_DATA] = residual.address, residual.data_address
+    iw[layout.LINEARISE_STEP], iw[layout.PROPOSE_STEP], iw[layout.JUDGE_STEP] = (address_of_kernel(k) for k in state.kernels)
+    iw[layout.MAX_EVALUATIONS] = state.limit
+    state.estimate.write(state.w, iw)
+    if solve_by_address.entry(release_gil=True)(space.w_handle, space.iw_handle):
+        residual.raise_original(space.x)
+        residual.raise_original(space.x_new)
+    state.status = int(iw[layout.STATUS])
+    counters = problem.counters
+    counters.nfev, counters.nfev_jac, counters.njev = (int(iw[k]) for k in (layout.NFEV, layout.NFEV_JAC, layout.NJEV))

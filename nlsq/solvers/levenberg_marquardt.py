@@ -1,0 +1,50 @@
+"""Levenberg-Marquardt: the method of choice without bounds.
+
+    minimise |J p + r|^2  within |D p| <= radius,  or  (J'J + lambda D^2) p = -J'r
+
+The numerics, their mathematics and references are in `nlsq.kernels.levenberg_marquardt` and `nlsq.kernels.quadratic_model`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from nlsq.kernels import layout
+from nlsq.kernels import levenberg_marquardt as steps
+from nlsq.problem import LeastSquaresProblem
+from nlsq.solvers.damping import MoreRadius, Nielsen
+from nlsq.solvers.dense import DenseState, advance_dense, new_state
+from nlsq.solvers.termination import Tolerances
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LevenbergMarquardt:
+    """Levenberg-Marquardt.
+
+    Parameters
+    ----------
+    linear_solver : {"auto", "cholesky", "qr"} or LinearSolver
+        How the damped systems are solved. ``"auto"`` (default): normal equations and Cholesky, and pivoted QR where the pivots say
+        that too many digits are lost. An object with the seam of `nlsq.linalg` is called for each step.
+    damping : MoreRadius or Nielsen
+        Default ``MoreRadius(factor=100)``, as MINPACK.
+    """
+
+    linear_solver: Any = "auto"
+    damping: MoreRadius | Nielsen = field(default_factory=MoreRadius)
+
+    kernels = (steps.linearise, steps.propose, steps.judge)
+
+    def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> DenseState:
+        """Evaluate the start and lay out the workspace."""
+        if problem.bounded:
+            raise ValueError("LevenbergMarquardt takes no bounds; use TrustRegionReflective or Dogbox.")
+        state = new_state(problem, self, tolerances, max_evaluations)
+        self.damping.write(state.w, state.iw)
+        return state
+
+    def advance(self, problem: LeastSquaresProblem, state: DenseState) -> None:
+        """Linearise if the point is new, then propose, try, judge."""
+        advance_dense(problem, state)

@@ -1,0 +1,174 @@
+"""Words for what a solver did: statuses, counters, reports and results as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+class Status(IntEnum):
+    """Why a solver stopped. Members up to ``COST_AND_STEP`` are convergence."""
+
+    RUNNING = 0
+    OPTIMALITY = 1
+    COST_CHANGE = 2
+    STEP = 3
+    COST_AND_STEP = 4
+    MAX_EVALUATIONS = 5
+    TIME_LIMIT = 6
+    CALLBACK = 7
+    NONFINITE_START = 8
+    NONFINITE_JACOBIAN = 9
+    COST_FLOOR = 10
+    STEP_FLOOR = 11
+    OPTIMALITY_FLOOR = 12
+    STALLED = 13
+    DIVERGED = 14
+
+    @property
+    def converged(self) -> bool:
+        """Whether a stopping test of a minimum was met."""
+        return Status.OPTIMALITY <= self <= Status.COST_AND_STEP
+
+    @property
+    def message(self) -> str:
+        """A sentence: what happened, and where it is no success, one thing to try."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Status.RUNNING: "The solver has not stopped.",
+    Status.OPTIMALITY: "Converged: the first-order optimality is below the optimality tolerance.",
+    Status.COST_CHANGE: "Converged: no step that the model predicts well changes the cost by more than the cost tolerance.",
+    Status.STEP: "Converged: the full step is shorter than the step tolerance.",
+    Status.COST_AND_STEP: "Converged: both the cost change and the full step are below their tolerances.",
+    Status.MAX_EVALUATIONS: "Stopped at the limit of evaluations; raise max_evaluations or start closer.",
+    Status.TIME_LIMIT: "Stopped at the time limit; raise time_limit to go on from this point.",
+    Status.CALLBACK: "Stopped by the callback.",
+    Status.NONFINITE_START: "The residuals are not finite at the start; move x0 to where the model is defined.",
+    Status.NONFINITE_JACOBIAN: "The Jacobian is not finite at the best point; check jac, or bound the parameters there.",
+    Status.COST_FLOOR: "The cost tolerance is below rounding: no further reduction of the cost is possible.",
+    Status.STEP_FLOOR: "The step tolerance is below rounding: no further improvement of x is possible.",
+    Status.OPTIMALITY_FLOOR: "The optimality tolerance is below rounding: the residual is orthogonal to the Jacobian's columns.",
+    Status.STALLED: "No step reduces the cost although the point is not stationary; check jac and the smoothness of the residual.",
+    Status.DIVERGED: "The cost left the finite numbers; use a line search or a damped method.",
+}
+
+
+@dataclass(slots=True)
+class Counters:
+    """Evaluations so far.
+
+    Attributes
+    ----------
+    nfev : int
+        Residual evaluations that a solver asked for.
+    nfev_jac : int
+        Residual evaluations spent inside a Jacobian estimator.
+    njev : int
+        Jacobian evaluations.
+    nit : int
+        Accepted steps.
+    """
+
+    nfev: int = 0
+    nfev_jac: int = 0
+    njev: int = 0
+    nit: int = 0
+
+
+@dataclass(slots=True)
+class StepReport:
+    """What one accepted or rejected step did; the input of stopping tests, callbacks and the history.
+
+    ``dual_infeasibility``, ``constr_violation``, ``complementarity`` and ``barrier`` are zero for solvers without constraints.
+    """
+
+    nit: int
+    x: FloatArray
+    cost: float
+    optimality: float
+    step_norm: float
+    cost_reduction: float
+    gain_ratio: float
+    accepted: bool
+    nfev: int
+    njev: int
+    damping: float = 0.0
+    radius: float = np.inf
+    contraction: float = np.nan
+    residual: FloatArray | None = None
+    jac: Any = None
+    gradient: FloatArray | None = None
+    dual_infeasibility: float = 0.0
+    constr_violation: float = 0.0
+    complementarity: float = 0.0
+    barrier: float = 0.0
+
+
+@dataclass(slots=True)
+class SolveResult:
+    """The outcome of ``nlsq.solve``.
+
+    Attributes
+    ----------
+    x : ndarray, shape (n,)
+        Best point found.
+    cost : float
+        ``1/2 sum rho(r_i^2)`` at `x`.
+    residual : ndarray, shape (m,)
+        Residuals at `x`, without the loss.
+    jac : ndarray (m, n), csr_array or LinearOperator
+        Jacobian at `x`, rows scaled by the loss.
+    gradient : ndarray, shape (n,)
+        Gradient of the cost.
+    optimality : float
+        The measure that the optimality tolerance was compared with.
+    active_mask : ndarray of int, shape (n,)
+        -1 at a lower bound, 1 at an upper bound, else 0.
+    status : Status
+        Why the solver stopped; ``message`` says it in words, ``converged`` whether it is a success.
+    nfev, nfev_jac, njev, nit : int
+        See `Counters`.
+    fallbacks : list of str
+        What was done differently from what was asked, empty when nothing was.
+    history : list of StepReport or None
+        Every judged step, when asked for.
+    multipliers : ndarray or None
+        Bound multipliers (gradient at active bounds).
+    constr_violation : float
+        Largest violation of bounds and constraints.
+    """
+
+    x: FloatArray
+    cost: float
+    residual: FloatArray
+    jac: Any
+    gradient: FloatArray
+    optimality: float
+    active_mask: NDArray[np.int_]
+    status: Status
+    nfev: int
+    nfev_jac: int
+    njev: int
+    nit: int
+    fallbacks: list[str] = field(default_factory=list)
+    history: list[StepReport] | None = None
+    multipliers: FloatArray | None = None
+    constr_violation: float = 0.0
+
+    @property
+    def message(self) -> str:
+        """What happened, in a sentence."""
+        return self.status.message
+
+    @property
+    def converged(self) -> bool:
+        """Whether the solver reached a minimum by its own tests."""
+        return self.status.converged

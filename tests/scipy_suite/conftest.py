@@ -1,0 +1,57 @@
+"""Makes SciPy's own tests run under pytest's settings of this repository."""
+
+from collections.abc import Generator
+from typing import Any
+
+import installed_scipy
+import pytest
+
+SCIPY_MARKERS = (
+    "slow: a slow test",
+    "xslow: a very slow test",
+    "fail_slow(limit): time limit of a test",
+    "parallel_threads_limit(n): number of threads of a test",
+    "parallel_threads(n): number of threads of a test",
+    "thread_unsafe: a test for one thread",
+    "iterations(n): repetitions of a test",
+    "timeout(limit): time limit of a test",
+    "skip_xp_backends: array API backends to skip",
+    "xfail_xp_backends: array API backends that fail",
+    "array_api_backends: a test over all array API backends",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers that SciPy's tests carry."""
+    for marker in SCIPY_MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Skip a test that has passed without calling one of the three functions: it says nothing about them."""
+    installed_scipy.reset()
+    try:
+        result = yield
+    finally:
+        reached = sum(installed_scipy.calls.values())
+        pyfuncitem.user_properties.append(("calls_of_ours", reached))
+    if not reached:
+        pytest.skip("never calls curve_fit, least_squares or leastsq")
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print how many of SciPy's tests reach our functions, and how many of these pass."""
+    reached = {
+        outcome: sum(
+            report.when == "call" and dict(report.user_properties).get("calls_of_ours", 0) > 0
+            for report in terminalreporter.stats.get(outcome, [])
+        )
+        for outcome in ("passed", "failed", "xfailed")
+    }
+    if sum(reached.values()):
+        terminalreporter.write_line(
+            f"SciPy's own tests that reach {installed_scipy.SUBJECT}: {sum(reached.values())}, "
+            f"passed: {reached['passed']}, failed: {reached['failed']}"
+        )
