@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nlsq.derivatives.coloring import Coloring, color_columns
 from nlsq.derivatives.estimator import FloatArray, JacobianEstimator, PreparedJacobian, Residual
-from nlsq.derivatives.probe import ResidualProbe
+from nlsq.derivatives.probe import FLOAT64, ResidualProbe
 from nlsq.derivatives.steps import LOST, Stencil, StepSizes, machine_epsilon
 from nlsq.pattern import SparsityPattern
 
@@ -33,7 +33,6 @@ __all__ = ["Colored", "ColoredComplex", "ColoredDifference", "ColoredLayout", "p
 IndexArray = NDArray[np.intp]
 
 MAX_GROWTHS = 4  # as in the dense estimators
-FLOAT64 = np.dtype(np.float64)
 
 
 @final
@@ -175,16 +174,14 @@ class ColoredDifference:
         """Choose steps for a precision lower than the one known so far; return whether it is lower."""
         return dtype is not FLOAT64 and self._sizes.lower_precision(machine_epsilon(dtype))
 
-    def _evaluate_groups(
-        self, x: FloatArray, stencil: Stencil, colors: list[int], groups: list[IndexArray]
-    ) -> None:
+    def _evaluate_groups(self, x: FloatArray, stencil: Stencil, colors: list[int], groups: list[IndexArray]) -> None:
         """Evaluate the residual with each group of columns moved, into the rows of their colours."""
         self._evaluate_one_side(x, stencil.first, colors, groups, self._first)
         if self._second is not None and stencil.second is not None:
             self._evaluate_one_side(x, stencil.second, colors, groups, self._second)
 
     def _evaluate_one_side(
-        self, x: FloatArray, moved: FloatArray, colors: list[int], groups: list[IndexArray], rows_out: FloatArray
+        self, x: FloatArray, moved: Any, colors: list[int], groups: list[IndexArray], rows_out: FloatArray
     ) -> None:
         if len(colors) == len(rows_out):
             self._probe.fill(x, groups, moved, rows_out)
@@ -203,7 +200,7 @@ class ColoredDifference:
         if stencil.one_sided is None:
             return np.asarray(second - first)
         one_sided = stencil.one_sided[self._layout.columns[entries]]
-        return np.where(one_sided, 4.0 * first - second - 3.0 * r[rows], second - first)
+        return np.asarray(np.where(one_sided, 4.0 * first - second - 3.0 * r[rows], second - first))
 
     def _regrow(self, x: FloatArray, r: FloatArray, stencil: Stencil, values: FloatArray) -> Stencil:
         """Repeat the columns whose differences were lost in rounding, with longer steps."""

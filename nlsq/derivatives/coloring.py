@@ -29,7 +29,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias, final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,11 @@ __all__ = ["Coloring", "color_columns"]
 
 IndexArray: TypeAlias = NDArray[np.intp]
 
-NEIGHBOUR_BUDGET = 30_000_000  # row entries that may be visited to find neighbours; beyond it only natural order is used
+NEIGHBOUR_BUDGET = (
+    30_000_000  # row entries that may be visited to find neighbours; beyond it only natural order is used
+)
+
+_COLORINGS: WeakKeyDictionary[SparsityPattern, Coloring] = WeakKeyDictionary()
 
 
 @final
@@ -107,7 +113,7 @@ class Coloring:
 
 
 def color_columns(pattern: SparsityPattern) -> Coloring:
-    """Colour the columns of a pattern, the best of three orders.
+    """Colour the columns of a pattern, the best of three orders; kept for as long as the pattern lives.
 
     Parameters
     ----------
@@ -118,6 +124,14 @@ def color_columns(pattern: SparsityPattern) -> Coloring:
     -------
     Coloring
     """
+    coloring = _COLORINGS.get(pattern)
+    if coloring is None:
+        coloring = _COLORINGS[pattern] = _best_of_three(pattern)
+    return coloring
+
+
+def _best_of_three(pattern: SparsityPattern) -> Coloring:
+    """Colour in each order until the bound of the densest row is reached."""
     n = pattern.shape[1]
     if pattern.nnz == 0:
         return Coloring(np.zeros(n, dtype=np.intp), 0)
@@ -140,7 +154,7 @@ def color_columns(pattern: SparsityPattern) -> Coloring:
 def _split(indices: IndexArray, indptr: IndexArray) -> list[list[int]]:
     """Return compressed lists as lists of ints, which plain Python walks faster than arrays."""
     flat, ends = indices.tolist(), indptr.tolist()
-    return [flat[start:stop] for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    return [flat[start:stop] for start, stop in pairwise(ends)]
 
 
 def _greedy(rows_of: list[list[int]], order: Iterable[int], m: int, name: str) -> Coloring:
@@ -195,7 +209,7 @@ def _smallest_last(neighbours: list[list[int]]) -> list[int]:
     for j in range(n - 1, -1, -1):
         buckets[degrees[j]].append(j)
     removed = bytearray(n)
-    order = []
+    order: list[int] = []
     low = 0
     while len(order) < n:
         while not buckets[low]:

@@ -34,14 +34,26 @@ REFUSED_UFUNCS = frozenset(
 REFUSED_FUNCTIONS = frozenset(
     "real imag angle real_if_close iscomplex isreal sort argsort sort_complex partition argpartition lexsort max min "
     "amax amin argmax argmin nanmax nanmin nanargmax nanargmin median nanmedian percentile nanpercentile quantile "
-    "nanquantile ptp searchsorted digitize histogram interp clip round around fix nan_to_num vdot count_nonzero nonzero "
-    "flatnonzero argwhere unique unique_values isclose allclose array_equal array_equiv piecewise norm cond matrix_rank "
-    "svd svdvals qr cholesky eigh eigvalsh lstsq pinv".split()
+    "nanquantile ptp searchsorted digitize histogram interp clip round around fix nan_to_num vdot count_nonzero "
+    "nonzero flatnonzero argwhere unique unique_values isclose allclose array_equal array_equiv piecewise norm cond "
+    "matrix_rank svd svdvals qr cholesky eigh eigvalsh lstsq pinv".split()
 )
 # Analytic as a whole, although they compare inside.
 OPAQUE_FUNCTIONS = frozenset(("sinc", "linspace"))
-REFUSED_METHODS = ("conj", "conjugate", "sort", "argsort", "partition", "argpartition", "searchsorted", "clip", "round",
-                   "argmax", "argmin", "nonzero")
+REFUSED_METHODS = (
+    "conj",
+    "conjugate",
+    "sort",
+    "argsort",
+    "partition",
+    "argpartition",
+    "searchsorted",
+    "clip",
+    "round",
+    "argmax",
+    "argmin",
+    "nonzero",
+)
 
 
 class ComplexStepError(ValueError):
@@ -125,15 +137,10 @@ class GuardedArray(np.ndarray[Any, Any]):
     def __str__(self) -> str:
         return str(_plain(self))
 
-    @property
-    def real(self) -> Any:
-        """Refuse."""
-        self.refuse(".real")
-
-    @property
-    def imag(self) -> Any:
-        """Refuse."""
-        self.refuse(".imag")
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("real", "imag"):
+            super().__getattribute__("refuse")(f".{name}")
+        return super().__getattribute__(name)
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         """Cast, unless the imaginary part would be lost."""

@@ -1,6 +1,6 @@
 r"""Derivatives from the imaginary part: no difference is taken, so nothing cancels.
 
-    r(x + i h e_j) = r(x) + i h r'_j - h^2 r''_j / 2 - ...        J_j = Im r(x + i h_j e_j) / h_j,   error h^2 |r'''| / 6
+    r(x + i h e_j) = r(x) + i h r'_j - h^2 r''_j / 2 - ...      J_j = Im r(x + i h_j e_j) / h_j,    error h^2 |r'''| / 6
 
 With  h_j = 1e-20 max(|x_j|, s_j)  the error is below rounding (a fixed h = 1e-15 errs by 1e-6 for 1/x at 1e-12). The
 price is a residual that is analytic in every operation: abs, sign, conj, comparisons and casts to float make the
@@ -102,9 +102,7 @@ class ComplexStep:
         if checked:
             plain = _one_point(residual) if self.vectorized else residual
             check_complex_step(plain, np.asarray(x0, dtype=np.float64), m, lower=lower, upper=upper, scale=scale)
-        probe = ResidualProbe(
-            residual, m, WorkerMap(self.workers), vectorized=self.vectorized, kind=np.complex128
-        )
+        probe = ResidualProbe(residual, m, WorkerMap(self.workers), vectorized=self.vectorized, kind=np.complex128)
         if pattern is not None:
             return ColoredComplex(probe, sizes, ColoredLayout(pattern, m, x0.size, sizes.fixed), checked=checked)
         return DenseComplex(probe, sizes, m, checked=checked)
@@ -223,9 +221,7 @@ def _complex_call(residual: Residual, z: NDArray[np.complex128], cause: Exceptio
     except np.exceptions.ComplexWarning as warning:
         raise ComplexStepError("a cast from complex to real", "loses the derivative.") from warning
     except TypeError as error:
-        raise ComplexStepError(
-            "the residual", f"does not take complex arguments ({error})."
-        ) from (cause or error)
+        raise ComplexStepError("the residual", f"does not take complex arguments ({error}).") from (cause or error)
 
 
 def _compare_with_differences(

@@ -22,14 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from nlsq.derivatives.colored import prepare_colored
 from nlsq.derivatives.estimator import FloatArray, PreparedJacobian, Residual
-from nlsq.derivatives.probe import ResidualProbe
+from nlsq.derivatives.probe import FLOAT64, ResidualProbe
 from nlsq.derivatives.steps import LOST, Rule, Scheme, Stencil, StepSizes, check_rule, machine_epsilon
 from nlsq.derivatives.workers import WorkerMap, Workers
 from nlsq.pattern import SparsityPattern
@@ -190,9 +190,7 @@ class DenseDifference:
         self._sizes = sizes
         self._shape = (m, n)
         self._fixed = np.flatnonzero(sizes.fixed)
-        self._columns: Sequence[int] = (
-            np.flatnonzero(~sizes.fixed).tolist() if self._fixed.size else range(n)
-        )
+        self._columns: Sequence[int] = np.flatnonzero(~sizes.fixed).tolist() if self._fixed.size else range(n)
         per_column = 1 if sizes.scheme == "forward" else 2
         self._rows = np.empty((n, m))
         self._other_rows = np.empty((n, m)) if per_column == 2 else None
@@ -201,11 +199,12 @@ class DenseDifference:
     def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray | None) -> FloatArray:
         """Fill `jac_out`, shape (m, n), with the Jacobian at `x`; see `PreparedJacobian.evaluate`."""
         calls_before = self._probe.calls
-        self._adopt_precision(r.dtype)
-        stencil = self._sizes.stencil(x)
+        if r.dtype is not FLOAT64:
+            self._sizes.lower_precision(machine_epsilon(r.dtype))
+        stencil = self._sizes.stencil_lists(x)
         rows = self._differences(x, r, stencil, self._columns)
-        if self._adopt_precision(self._probe.lowest):
-            stencil = self._sizes.stencil(x)
+        if self._probe.lowest is not FLOAT64 and self._sizes.lower_precision(machine_epsilon(self._probe.lowest)):
+            stencil = self._sizes.stencil_lists(x)
             rows = self._differences(x, r, stencil, self._columns)
         if self._sizes.can_grow:
             stencil = self._regrow(x, r, stencil, rows)
@@ -214,10 +213,6 @@ class DenseDifference:
         np.divide(rows, stencil.width[:, np.newaxis], out=jac_out.T)
         self.residual_calls = self._probe.calls - calls_before
         return jac_out
-
-    def _adopt_precision(self, dtype: np.dtype[Any]) -> bool:
-        """Choose steps for a precision lower than the one known so far; return whether it is lower."""
-        return dtype is not _FLOAT64 and self._sizes.lower_precision(machine_epsilon(dtype))
 
     def _differences(self, x: FloatArray, r: FloatArray, stencil: Stencil, columns: Sequence[int]) -> FloatArray:
         """Return the numerators of the quotients, one row a column of J; rows not in `columns` keep what they had."""
@@ -241,24 +236,29 @@ class DenseDifference:
         other: FloatArray | None,
     ) -> FloatArray:
         """Fill `rows` with the numerators for `columns`."""
-        self._probe.fill(x, columns, stencil.first.tolist(), rows)
+        self._probe.fill(x, columns, stencil.first, rows)
         if other is None or stencil.second is None:
             np.subtract(rows, r, out=rows)
             return rows
-        self._probe.fill(x, columns, stencil.second.tolist(), other)
-        if stencil.one_sided is None:
-            np.subtract(other, rows, out=rows)
-            return rows
-        one_sided = stencil.one_sided[np.asarray(columns)]
-        rows[one_sided] = 4.0 * rows[one_sided] - other[one_sided] - 3.0 * r
-        rows[~one_sided] = other[~one_sided] - rows[~one_sided]
+        self._probe.fill(x, columns, stencil.second, other)
+        with np.errstate(invalid="ignore"):  # inf - inf
+            if stencil.one_sided is None:
+                np.subtract(other, rows, out=rows)
+                return rows
+            one_sided = stencil.one_sided[np.asarray(columns)]
+            rows[one_sided] = 4.0 * rows[one_sided] - other[one_sided] - 3.0 * r
+            rows[~one_sided] = other[~one_sided] - rows[~one_sided]
         return rows
 
     def _regrow(self, x: FloatArray, r: FloatArray, stencil: Stencil, rows: FloatArray) -> Stencil:
         """Repeat the columns whose differences were lost in rounding, with longer steps."""
         threshold = LOST * self._sizes.eps
-        limit = threshold * threshold * float(r.dot(r))
-        suspects = [j for j in self._columns if rows[j].dot(rows[j]) <= limit]  # cheap, and necessary for being lost
+        middle = r.size // 2
+        noise = threshold * abs(float(r[middle]))
+        # One residual that moved is enough, and the middle one mostly did.
+        suspects = [j for j, moved in enumerate(rows[:, middle].tolist()) if -noise <= moved <= noise]
+        if not suspects:
+            return stencil
         lost = np.array([j for j in suspects if not _significant(rows[j], r, threshold)], dtype=np.intp)
         if lost.size == 0:
             return stencil
@@ -277,6 +277,3 @@ class DenseDifference:
 def _significant(difference: FloatArray, r: FloatArray, threshold: float) -> bool:
     """Whether some residual changed by more than rounding."""
     return bool(np.any(np.abs(difference) > threshold * np.abs(r)))
-
-
-_FLOAT64 = np.dtype(np.float64)

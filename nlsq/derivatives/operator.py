@@ -74,8 +74,8 @@ def jacobian(
     fun : callable
         ``fun(x) -> r``, shape (n,) to (m,); a scalar counts as length 1.
     method : str, JacobianEstimator or callable, optional
-        ``"auto"`` (default, central differences), ``"forward"``, ``"central"``, ``"complex"``; an estimator with its own
-        options; or a function ``jac(x)``, which is then only checked and copied.
+        ``"auto"`` (default, central differences), ``"forward"``, ``"central"``, ``"complex"``; an estimator with its
+        own options; or a function ``jac(x)``, which is then only checked and copied.
     sparsity : array_like, sparse array or SparsityPattern, shape (m, n), optional
         Where the Jacobian may be nonzero. Columns are then coloured once, and the result is sparse.
     bounds : tuple of array_like, optional

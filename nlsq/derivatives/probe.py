@@ -134,9 +134,7 @@ class ResidualProbe:
         if self.real_seen:
             raise ComplexStepError(*LOST_PART)
 
-    def _fill_serially(
-        self, x: NDArray[Any], columns: Sequence[Column], values: Any, rows_out: NDArray[Any]
-    ) -> None:
+    def _fill_serially(self, x: NDArray[Any], columns: Sequence[Column], values: Any, rows_out: NDArray[Any]) -> None:
         """Call point by point; what surrounds the user's call is kept to a minimum."""
         residual, shape, dtype = self._residual, self._shape, self._dtype
         for k, column in enumerate(columns):
@@ -148,9 +146,7 @@ class ResidualProbe:
             else:
                 rows_out[k] = self._checked(f, shape)
 
-    def _fill_batches(
-        self, x: NDArray[Any], columns: Sequence[Column], values: Any, rows_out: NDArray[Any]
-    ) -> None:
+    def _fill_batches(self, x: NDArray[Any], columns: Sequence[Column], values: Any, rows_out: NDArray[Any]) -> None:
         """Call with many points at once."""
         size = max(1, BATCH_ENTRIES // max(x.size, self._shape[0], 1))
         for start in range(0, len(columns), size):
@@ -176,5 +172,3 @@ def _points(x: NDArray[Any], columns: Sequence[Column], values: Any) -> Iterator
         point = x.copy()
         point[column] = values[column]
         yield point
-
-

@@ -55,8 +55,7 @@ class WorkerMap:
         if self._map is None:
             if self._processes == 0:
                 return map(function, points)
-            self._start()
-        assert self._map is not None
+            self._map = self._start()
         return self._map(function, points)
 
     def __enter__(self) -> WorkerMap:
@@ -74,13 +73,13 @@ class WorkerMap:
             self._finalizer = None
             self._map = None
 
-    def _start(self) -> None:
-        """Start the pool."""
+    def _start(self) -> Callable[..., Iterable[Any]]:
+        """Start the pool and return its map."""
         from multiprocessing import get_context, get_start_method
 
         method = get_start_method(allow_none=True)
-        if method is None and os.name == "posix" and sys.version_info < (3, 14):
-            method = "forkserver"  # what Python 3.14 does: fork deadlocks where threads hold locks
+        if method is None and os.name == "posix" and sys.platform != "darwin":
+            method = "forkserver"  # as Python 3.14 does by itself: fork deadlocks where threads hold locks
         pool = get_context(method).Pool(None if self._processes == -1 else self._processes)
-        self._map = pool.map
         self._finalizer = weakref.finalize(self, pool.terminate)
+        return pool.map

@@ -2,8 +2,9 @@
 
 Let ``a`` be the actual reduction of the cost by a step p, ``l = -g'p`` what the slope alone promises and ``s = a / l``. A parabola through both
 has its minimum at ``t = 1 / (2 (1 - s))`` steps from the start: 1 for a full Newton step (s = 1/2), without end for a cost that falls
-as steeply as at the start (s >= 1). This *extent*, cut at the nearest bound, tells a step that is short because the minimum is near from
-one that the radius or a bound cut short. A cost change counts as convergence only if the reduction left along the whole extent,
+as steeply as at the start (s >= 1). This *extent* tells a step that is short because the minimum is near from
+one that the radius cut short; a step that ends at a bound has no extent
+of its own. A cost change counts as convergence only if the reduction left along the whole extent,
 
     a_full = l (t - (1 - s) t^2),
 
@@ -59,7 +60,9 @@ STEP_SMALL = int(Status.STEP)
 COST_AND_STEP = int(Status.COST_AND_STEP)
 COST_FLOOR = int(Status.COST_FLOOR)
 STEP_FLOOR = int(Status.STEP_FLOOR)
-NOISE = 1e-15
+NOISE = 1e-15  # relative rounding of a cost that is summed from differences of residuals
+AT_BOUND = 1.01  # reflective steps stop at 0.995 of the way
+SETTLED = 0.5  # a step that still takes away more of the cost than this is no sign of convergence, however short
 MEASURABLE = 1.5e-8  # sqrt(eps): a first step must promise this share of the cost, or rounding hides what it did
 
 
@@ -84,7 +87,7 @@ def evaluate_candidate(w, iw):
 
 @kernel("void(double*, int*, double)")
 def measure_step(w, iw, to_bound):
-    """Gain ratio (-1 where it cannot be told) and extent of the step; `to_bound` is the extent that bounds allow."""
+    """Gain ratio (-1 where it cannot be told) and extent of the step; a step that ends at a bound (`to_bound` near 1) has no end."""
     actual, predicted, slope = w[ACTUAL_REDUCTION], w[PREDICTED_REDUCTION], w[DIRECTIONAL_SLOPE]
     w[GAIN_RATIO] = -1.0
     if predicted > 0.0 and actual > -math.inf:
@@ -95,7 +98,9 @@ def measure_step(w, iw, to_bound):
     if slope < -10.0 * EPS * w[COST] and actual > -math.inf:
         share = -actual / slope
         w[EXTENT] = 0.5 / (1.0 - share) if share < 1.0 else math.inf
-        w[EXTENT] = max(1.0, min(w[EXTENT], to_bound))
+        w[EXTENT] = max(1.0, w[EXTENT])
+    if to_bound <= AT_BOUND:
+        w[EXTENT] = math.inf
 
 
 @kernel("double(double*)")
@@ -137,13 +142,17 @@ def convergence(w, iw):
     cost_small = cost_small and reduction_left(w) <= w[COST_TOLERANCE] * cost and step_left(w, iw) <= max(
         w[STEP_TOLERANCE], w[COST_TOLERANCE]
     ) * w[X_NORM]
-    step_small = w[EXTENT] * w[STEP_NORM] <= step_limit and w[STEP_TOLERANCE] > 0.0
+    step_small = w[EXTENT] * w[STEP_NORM] <= step_limit and w[STEP_TOLERANCE] > 0.0 and actual <= SETTLED * cost
+    if w[COST_NEW] == 0.0 and ratio > 0.0:
+        return COST_CHANGE
     if cost_small and step_small:
         return COST_AND_STEP
     if cost_small:
         return COST_CHANGE
     if step_small:
         return STEP_SMALL
+    if iw[RULE] == RULE_SCIPY:
+        return 0
     if abs(actual) <= EPS * cost and predicted <= EPS * cost and ratio <= 2.0:
         return COST_FLOOR
     if w[RADIUS] <= EPS * w[X_NORM]:

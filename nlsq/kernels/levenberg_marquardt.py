@@ -74,7 +74,7 @@ def linearise(w, iw):
     for j in range(n):
         if iw[GIVEN_SCALE] == 0:
             column = math.sqrt(normal[j * n + j])
-            scaling[j] = max(0.0 * scaling[j], column)
+            scaling[j] = max(scaling[j], column)
         if scaling[j] == 0.0:
             column_scale[j] = 1.0
         else:

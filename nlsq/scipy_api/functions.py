@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from nlsq.derivatives import JacobianEstimator, PreparedJacobian
 from nlsq.scipy_api.messages import CHANGED_SIZE, NOT_AN_ARRAY_OF_FLOATS
 
 FloatArray = NDArray[np.float64]
 Function = Callable[[FloatArray], Any]
 
 DOUBLE = np.dtype(np.float64)
+
+
+class NonfiniteError(ArithmeticError):
+    """Residuals or a Jacobian were not finite; each of the public functions has its own exception for it.
+
+    Parameters
+    ----------
+    message : str
+        SciPy's words.
+    result : SolveResult or None
+        The best point, if the solver had started.
+    """
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.result = result
 
 
 def with_arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Function:
@@ -110,11 +128,12 @@ def as_doubles(value: Any, most_dimensions: int = 1, least_dimensions: int = 0) 
 
 
 def checked_residual(function: Function, m: int) -> Function:
-    """Return `function` with its values read as float64 vectors of length m."""
+    """Return `function` with its values read as vectors of m floating-point numbers."""
+    shape = (m,)
 
-    def residual(x: FloatArray) -> FloatArray:
+    def residual(x: FloatArray) -> Any:
         value = function(x)
-        if type(value) is np.ndarray and value.dtype is DOUBLE and value.shape == (m,):
+        if type(value) is np.ndarray and value.shape == shape and value.dtype.kind == "f":
             return value
         array = as_doubles(value).ravel()
         if array.size != m:
@@ -122,3 +141,29 @@ def checked_residual(function: Function, m: int) -> Function:
         return array
 
     return residual
+
+
+@final
+class Differences:
+    """A difference estimator that calls the user's function itself, in its own precision, rather than the solver's view of it.
+
+    Parameters
+    ----------
+    estimator : JacobianEstimator
+        How to difference.
+    function : callable
+        What to difference, ``x (n,) -> r (m,)``.
+    dtype : dtype
+        Precision in which it computes.
+    """
+
+    __slots__ = ("dtype", "estimator", "function")
+
+    def __init__(self, estimator: JacobianEstimator, function: Function, dtype: DTypeLike) -> None:
+        self.estimator = estimator
+        self.function = function
+        self.dtype = dtype
+
+    def prepare(self, residual: Function, x0: FloatArray, m: int, **options: Any) -> PreparedJacobian:
+        """Prepare for the function; see `JacobianEstimator.prepare`."""
+        return self.estimator.prepare(self.function, x0, m, dtype=self.dtype, **options)

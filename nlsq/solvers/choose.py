@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from nlsq.problem import LeastSquaresProblem
+from nlsq.solvers.dogbox import Dogbox
+from nlsq.solvers.gauss_newton import GaussNewton, GradientDescent
 from nlsq.solvers.levenberg_marquardt import LevenbergMarquardt
+from nlsq.solvers.trust_region_reflective import TrustRegionReflective
 
 METHODS = {
-    "lm": lambda: LevenbergMarquardt(),
+    "lm": LevenbergMarquardt,
+    "trf": TrustRegionReflective,
+    "dogbox": Dogbox,
+    "gauss-newton": GaussNewton,
+    "gradient": GradientDescent,
 }
 
 
@@ -28,7 +35,7 @@ def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
         If the name is unknown.
     """
     if method is None:
-        method = "lm"
+        method = "trf" if problem.bounded else "lm"
     if not isinstance(method, str):
         return method
     if method not in METHODS:

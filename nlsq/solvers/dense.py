@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nlsq.kernels import layout
 from nlsq.kernels.backend import Kernel
@@ -20,6 +21,9 @@ LOSS_CODES = {"linear": 0, "huber": 1, "soft_l1": 2, "cauchy": 3, "arctan": 4}
 PYTHON_LOSS = -1
 CLOSE_ENOUGH = 1e-5  # MINPACK rule: J is not evaluated again after a last step shorter than this, relative to x
 BLAS_FROM = 32  # parameters from which BLAS forms the normal matrix, and the loss is applied before it in Python
+
+
+FloatArray = NDArray[np.float64]
 
 
 class DenseState:
@@ -119,10 +123,10 @@ def active_bounds(problem: LeastSquaresProblem, space: Workspace) -> tuple[Any, 
     return active, np.where(active != 0, space.vector(layout.GRADIENT), 0.0)
 
 
-def new_state(problem: LeastSquaresProblem, solver: Any, tolerances: Tolerances, max_evaluations: int | None) -> DenseState:
+def new_state(problem: LeastSquaresProblem, solver: Any, tolerances: Tolerances, max_evaluations: int | None, start: FloatArray | None = None) -> DenseState:
     """Evaluate the residual at the start and lay out the workspace for it."""
     counters = problem.counters = Counters()
-    residual, x0 = problem.residual, problem.x0
+    residual, x0 = problem.residual, problem.x0 if start is None else start
     compiled = isinstance(residual, CompiledResidual)
     first = None if compiled else residual.first(x0)
     space = Workspace(residual.m, x0.size)
@@ -144,6 +148,14 @@ def new_state(problem: LeastSquaresProblem, solver: Any, tolerances: Tolerances,
     elif state.python_loss:
         state.w[layout.COST] = problem.loss.cost(space.residual)
     return state
+
+
+def write_bounds(problem: LeastSquaresProblem, state: DenseState) -> None:
+    """Put the bounds into the workspace, infinite where there are none."""
+    lower, upper = state.space.vector(layout.LOWER), state.space.vector(layout.UPPER)
+    lower[:] = -np.inf if problem.lower is None else problem.lower
+    upper[:] = np.inf if problem.upper is None else problem.upper
+    state.iw[layout.HAS_BOUNDS] = problem.bounded
 
 
 def advance_dense(problem: LeastSquaresProblem, state: DenseState) -> None:

@@ -40,25 +40,36 @@ def load_kernels(kernels: list[Kernel]) -> None:
     """Give every kernel in `kernels`, and all they call, an address."""
     import llvmlite.binding as llvm
 
-    wanted = [k for k in with_callees(kernels) if not k.address]
     folder = disk.folder()
+    linker = _engine()
+    waiting: list[Kernel] = []
+    wanted = [k for k in with_callees(kernels) if not k.address]
     codes = {k.symbol: disk.read(folder, k.symbol) for k in wanted}
-    missing = [k for k in wanted if codes[k.symbol] is None]
+    missing = sum(code is None for code in codes.values())
     if missing:
-        from nlsq.kernels.backend.compiler import object_code
-
-        _announce(len(missing), folder)
-        for one in missing:
-            code = codes[one.symbol] = object_code(one)
-            disk.write(folder, one.symbol, code)
-    engine = _engine()
+        _announce(missing, folder)
     for one in wanted:
         code = codes[one.symbol]
-        assert code is not None
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    for one in wanted:
-        one.address = engine.get_function_address(one.symbol)
+        if code is None:
+            _link(linker, waiting)  # the compiler resolves the callees' symbols
+            from nlsq.kernels.backend.compiler import object_code
+
+            code = object_code(one)
+            disk.write(folder, one.symbol, code)
+        linker.add_object_file(llvm.ObjectFileRef.from_data(code))
+        waiting.append(one)
+    _link(linker, waiting)
+
+
+def _link(linker: Any, waiting: list[Kernel]) -> None:
+    """Give the kernels in `waiting` their addresses and make them known to all linkers of the process."""
+    import llvmlite.binding as llvm
+
+    linker.finalize_object()
+    for one in waiting:
+        one.address = linker.get_function_address(one.symbol)
+        llvm.add_symbol(one.symbol, one.address)
+    waiting.clear()
 
 
 def precompile() -> int:
