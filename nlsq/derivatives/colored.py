@@ -200,7 +200,7 @@ class ColoredDifference:
         if stencil.one_sided is None:
             return np.asarray(second - first)
         one_sided = stencil.one_sided[self._layout.columns[entries]]
-        return np.asarray(np.where(one_sided, 4.0 * first - second - 3.0 * r[rows], second - first))
+        return np.asarray(np.where(one_sided, -3.0 * r[rows] + 4.0 * first - second, second - first))
 
     def _regrow(self, x: FloatArray, r: FloatArray, stencil: Stencil, values: FloatArray) -> Stencil:
         """Repeat the columns whose differences were lost in rounding, with longer steps."""

@@ -26,22 +26,24 @@ LOST_PART = (
     "returned real numbers for a complex argument: the imaginary part was lost on the way, and the derivative with it.",
 )
 
-# numpy.var and numpy.linalg.norm are caught by the ufuncs they call; what has no complex loop raises by itself.
+# What has no complex loop raises by itself.
 REFUSED_UFUNCS = frozenset(
     "absolute sign conjugate less less_equal greater greater_equal equal not_equal maximum minimum fmax fmin rint "
     "vecdot vecmat logical_and logical_or logical_not logical_xor".split()
 )
 REFUSED_FUNCTIONS = frozenset(
-    "real imag angle real_if_close iscomplex isreal sort argsort sort_complex partition argpartition lexsort max min "
-    "amax amin argmax argmin nanmax nanmin nanargmax nanargmin median nanmedian percentile nanpercentile quantile "
-    "nanquantile ptp searchsorted digitize histogram interp clip round around fix nan_to_num vdot count_nonzero "
-    "nonzero flatnonzero argwhere unique unique_values isclose allclose array_equal array_equiv piecewise norm cond "
-    "matrix_rank svd svdvals qr cholesky eigh eigvalsh lstsq pinv".split()
+    "var std nanvar nanstd real imag angle real_if_close iscomplex isreal sort argsort sort_complex partition "
+    "argpartition lexsort max min amax amin argmax argmin nanmax nanmin nanargmax nanargmin median nanmedian percentile "
+    "nanpercentile quantile nanquantile ptp searchsorted digitize histogram interp clip round around fix nan_to_num vdot "
+    "count_nonzero nonzero flatnonzero argwhere unique unique_values isclose allclose array_equal array_equiv piecewise "
+    "norm cond matrix_rank svd svdvals qr cholesky eigh eigvalsh lstsq pinv".split()
 )
 # Analytic as a whole, although they compare inside.
 OPAQUE_FUNCTIONS = frozenset(("sinc", "linspace"))
 REFUSED_METHODS = (
     "conj",
+    "var",
+    "std",
     "conjugate",
     "sort",
     "argsort",
@@ -120,7 +122,7 @@ class GuardedArray(np.ndarray[Any, Any]):
         return self._wrap(super().__getitem__(key))
 
     def __float__(self) -> float:
-        self.refuse("float(), which functions of the math module call,")
+        self.refuse("a cast to float (float(), the math module, or storing into a real array)")
 
     def __int__(self) -> int:
         self.refuse("int()")

@@ -236,6 +236,8 @@ class DenseDifference:
         other: FloatArray | None,
     ) -> FloatArray:
         """Fill `rows` with the numerators for `columns`."""
+        if len(columns) == 0:
+            return rows
         self._probe.fill(x, columns, stencil.first, rows)
         if other is None or stencil.second is None:
             np.subtract(rows, r, out=rows)
@@ -246,7 +248,7 @@ class DenseDifference:
                 np.subtract(other, rows, out=rows)
                 return rows
             one_sided = stencil.one_sided[np.asarray(columns)]
-            rows[one_sided] = 4.0 * rows[one_sided] - other[one_sided] - 3.0 * r
+            rows[one_sided] = -3.0 * r + 4.0 * rows[one_sided] - other[one_sided]
             rows[~one_sided] = other[~one_sided] - rows[~one_sided]
         return rows
 
@@ -255,10 +257,12 @@ class DenseDifference:
         threshold = LOST * self._sizes.eps
         middle = r.size // 2
         noise = threshold * abs(float(r[middle]))
-        # One residual that moved is enough, and the middle one mostly did.
+        # One residual that moved is enough, and the middle one mostly did; next the norms, and only then each residual.
         suspects = [j for j, moved in enumerate(rows[:, middle].tolist()) if -noise <= moved <= noise]
         if not suspects:
             return stencil
+        limit = threshold * threshold * r.dot(r)
+        suspects = [j for j in suspects if not rows[j].dot(rows[j]) > limit]
         lost = np.array([j for j in suspects if not _significant(rows[j], r, threshold)], dtype=np.intp)
         if lost.size == 0:
             return stencil

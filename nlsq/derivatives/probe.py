@@ -56,11 +56,8 @@ def as_residual(value: Any, shape: tuple[int, ...], kind: type = np.float64) -> 
     if value is None:
         raise TypeError("the residual returned None; it must return an array of residuals.")
     array = np.asarray(value)
-    if array.dtype.kind in "OUSmM":
-        try:
-            array = array.astype(kind)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"the residual must return numbers; it returned an array of {array.dtype}.") from error
+    if array.dtype.kind not in "biufc":
+        array = _from_objects(array, kind)
     if array.dtype.kind == "c" and kind is np.float64:
         raise TypeError("the residual returned complex numbers; stack their real and imaginary parts.")
     if array.ndim == 0 and shape == (1,):
@@ -68,6 +65,17 @@ def as_residual(value: Any, shape: tuple[int, ...], kind: type = np.float64) -> 
     if array.shape != shape:
         raise ResidualShapeError(f"the residual returned an array of shape {array.shape}, expected {shape}.")
     return array
+
+
+def _from_objects(array: NDArray[Any], kind: type) -> NDArray[Any]:
+    """Convert an array of Python numbers; astype would make nan of None and 1.0 of "1"."""
+    convert = float if kind is np.float64 else complex
+    try:
+        if array.dtype.kind != "O" or any(isinstance(value, str | bytes) for value in array.flat):
+            raise TypeError("no numbers")
+        return np.array([convert(value) for value in array.flat], dtype=kind).reshape(array.shape)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the residual must return numbers; it returned an array of {array.dtype}.") from error
 
 
 @final

@@ -36,6 +36,7 @@ FIRST_STEP = 0.05  # of the parameter's size; small enough to keep the sign of t
 NOISE_POINTS = 7  # Moré and Wild 2011, section 3: 6 differences are enough
 NOISE_SPACING = 1e-9  # of the parameter's size: curvature contributes its square, below rounding
 NOISE_SAFETY = 4.0  # noise bound / standard deviation
+DOUBTFUL = 1e-7  # relative error from which another guess of the size is worth its evaluations
 CRAMPED = 1e-3  # of the first step: with less room than this on one side, quotients are one-sided
 SEED = 19820401
 
@@ -88,7 +89,7 @@ def reference_jacobian(
         jac, error = np.full((r.size, x.size), np.nan), np.full((r.size, x.size), np.inf)
         for j in range(x.size):
             jac[:, j], error[:, j] = _column(residual, x, r, j, (lower[j], upper[j]), size[j], noise)
-            if size[j] < 1.0 and not np.max(error[:, j]) < 1e-4 * np.max(np.abs(jac[:, j])):
+            if size[j] < 1.0 and not np.max(error[:, j]) < DOUBTFUL * np.max(np.abs(jac[:, j])):
                 # The size of a parameter near zero is a guess; where it led to nothing, 1 is the next one.
                 other, other_error = _column(residual, x, r, j, (lower[j], upper[j]), 1.0, noise)
                 better = other_error < error[:, j]

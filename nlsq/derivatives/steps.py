@@ -48,7 +48,7 @@ Scheme: TypeAlias = Literal["forward", "central"]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 TYPICAL_FRACTION = 1e-3  # of the scale: below it, |x_j| says nothing about the size of parameter j
-SMALLEST_SIZE = 1e-290  # keeps steps of subnormal parameters normal numbers
+SMALLEST_SIZE = 1e-300  # keeps the steps of subnormal parameters from vanishing
 COMPLEX_STEP = 1e-20  # squared it vanishes against 1, so that truncation is below rounding; any value under 1e-8 does
 SMALLEST_COMPLEX = 1e-292  # below, imaginary parts lose digits to gradual underflow
 LARGEST_COMPLEX_STEP = 1e-8  # h^2 is at the rounding unit
@@ -237,24 +237,28 @@ class StepSizes:
         second: list[float] = []
         width: list[float] = []
         for value, (typical, at_zero, lower, upper) in zip(x.tolist(), self._numbers, strict=True):
-            size = -value if value < 0.0 else value
-            h = relative * (typical if size < typical else size)
-            if size == 0.0:
+            if value > 0.0:
+                h = relative * (value if value > typical else typical)
+            elif value < 0.0:
+                h = relative * (value if value < -typical else -typical)
+            else:
                 h = relative * at_zero
-            if not central:
-                moved = value - h if value < 0.0 else value + h
-                if not lower <= moved <= upper:
+            if central:
+                h = abs(h)
+                ahead = value + h
+                moved = value - (ahead - value if exact else h)
+                if not ahead <= upper:
                     return None
-                first.append(moved)
+                second.append(ahead)
+                width.append(ahead - moved)
+            else:
+                moved = value + h
+                if not moved <= upper:
+                    return None
                 width.append(moved - value)
-                continue
-            ahead = value + h
-            behind = value - (ahead - value if exact else h)
-            if behind < lower or ahead > upper:
+            if not lower <= moved:
                 return None
-            first.append(behind)
-            second.append(ahead)
-            width.append(ahead - behind)
+            first.append(moved)
         return Stencil(first, second if central else None, np.array(width), None)
 
     def imaginary(self, x: FloatArray) -> FloatArray:

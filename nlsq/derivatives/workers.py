@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, cast, final
 
 __all__ = ["WorkerMap", "Workers"]
 
@@ -75,10 +73,10 @@ class WorkerMap:
 
     def _start(self) -> Callable[..., Iterable[Any]]:
         """Start the pool and return its map."""
-        from multiprocessing import get_context, get_start_method
+        from multiprocessing import get_all_start_methods, get_context, get_start_method
 
-        method = get_start_method(allow_none=True)
-        if method is None and os.name == "posix" and sys.platform != "darwin":
+        method = cast("str | None", get_start_method(allow_none=True))
+        if method is None and "forkserver" in get_all_start_methods():
             method = "forkserver"  # as Python 3.14 does by itself: fork deadlocks where threads hold locks
         pool = get_context(method).Pool(None if self._processes == -1 else self._processes)
         self._finalizer = weakref.finalize(self, pool.terminate)

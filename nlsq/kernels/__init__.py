@@ -7,6 +7,7 @@ KERNEL_MODULES = (
     "robust",
     "bounds",
     "quadratic_model",
+    "watchdog",
     "levenberg_marquardt",
     "trust_region",
     "dogleg",

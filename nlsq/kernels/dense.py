@@ -176,6 +176,15 @@ def qr_factorize(q, rows, n, rhs, pivot_out, r_out, norms_work):
                     norms_work[j] *= math.sqrt(left)
 
 
+@kernel("void(double*, int, int, double*)")
+def reflect_all(q, rows, n, b):
+    """Apply Q' to another right-hand side, shape (rows,), with the reflectors that `qr_factorize` left in `q`."""
+    for k in range(min(rows, n)):
+        v = shift(q, k * rows + k)
+        if v[0] != 0.0:
+            _reflect(v, shift(b, k), 1.0 / v[0], rows - k)
+
+
 @kernel("int(double*, int, double)")
 def upper_rank(r, n, tolerance):
     """Count the leading diagonal entries of R above tolerance * |R_00|."""
@@ -213,19 +222,36 @@ def damp_triangle(r, qtb, root_damping, n, s_out, qtb_out, row_work):
         for j in range(i, n):
             s_out[i * n + j] = r[i * n + j]
     for k in range(n):
-        for j in range(k, n):
-            row_work[j] = 0.0
-        row_work[k] = root_damping
-        extra = 0.0
-        for i in range(k, n):
-            if row_work[i] != 0.0:
-                length = math.hypot(s_out[i * n + i], row_work[i])
-                c = s_out[i * n + i] / length
-                s = row_work[i] / length
-                for j in range(i, n):
-                    t = s_out[i * n + j]
-                    s_out[i * n + j] = c * t + s * row_work[j]
-                    row_work[j] = c * row_work[j] - s * t
-                t = qtb_out[i]
-                qtb_out[i] = c * t + s * extra
-                extra = c * extra - s * t
+        _rotate_in(root_damping, k, n, s_out, qtb_out, row_work)
+
+
+@kernel("void(double*, double*, double*, int, double*, double*, double*)")
+def damp_triangle_by(r, qtb, roots, n, s_out, qtb_out, row_work):
+    """Rotate [R; diag(roots)] into a triangle S and [Q'b; 0] with it; `roots` in the order of R's columns."""
+    for i in range(n):
+        qtb_out[i] = qtb[i]
+        for j in range(i, n):
+            s_out[i * n + j] = r[i * n + j]
+    for k in range(n):
+        _rotate_in(roots[k], k, n, s_out, qtb_out, row_work)
+
+
+@kernel("void(double, int, int, double*, double*, double*)")
+def _rotate_in(root, k, n, s_out, qtb_out, row_work):
+    """Rotate the row ``root e_k' p = 0`` into the triangle."""
+    for j in range(k, n):
+        row_work[j] = 0.0
+    row_work[k] = root
+    extra = 0.0
+    for i in range(k, n):
+        if row_work[i] != 0.0:
+            length = math.hypot(s_out[i * n + i], row_work[i])
+            c = s_out[i * n + i] / length
+            s = row_work[i] / length
+            for j in range(i, n):
+                t = s_out[i * n + j]
+                s_out[i * n + j] = c * t + s * row_work[j]
+                row_work[j] = c * row_work[j] - s * t
+            t = qtb_out[i]
+            qtb_out[i] = c * t + s * extra
+            extra = c * extra - s * t

@@ -10,14 +10,13 @@ References
    WSEAS Int. Conf. on Applied Mathematics, 2004.
 """
 
-import math
-
 from nlsq.kernels.backend import kernel
 from nlsq.kernels.bounds import keep_inside, step_to_bound
 from nlsq.kernels.dense import dot, norm
-from nlsq.kernels.judgement import conclude, evaluate_candidate, first_radius, measure_step
+from nlsq.kernels.judgement import conclude, evaluate_candidate, first_radius, measure_step, still_promising
 from nlsq.kernels.layout import (
     CHOICE_1,
+    COLUMN_NORM,
     COLUMN_SCALE,
     COSINE,
     COST,
@@ -28,7 +27,6 @@ from nlsq.kernels.layout import (
     LOWER,
     NEWTON_STEP,
     NJEV,
-    NORMAL,
     OPTIMALITY,
     OPTIMALITY_TOLERANCE,
     PREDICTED_REDUCTION,
@@ -51,7 +49,6 @@ from nlsq.kernels.layout import (
     N,
     WEIGHTED,
     X,
-    matrix,
     residual_vector,
     vector,
 )
@@ -68,11 +65,11 @@ def linearise(w, iw):
     """Take in r and J at x; returns a status, 0 to go on."""
     if linearise_cost(w, iw) != 0:
         return NONFINITE_JACOBIAN
-    update_scaling(w, iw, matrix(w, iw, NORMAL))
-    status = free_variables(w, iw)
-    if status != 0:
-        return status
+    update_scaling(w, iw)
+    small = free_variables(w, iw)
     factorize_model(w, iw)
+    if small != 0 and still_promising(w, iw) == 0:
+        return OPTIMALITY_REACHED
     if iw[NJEV] == 1:
         start_radius(w, iw)
     return 0
@@ -80,11 +77,10 @@ def linearise(w, iw):
 
 @kernel("int(double*, int*)")
 def free_variables(w, iw):
-    """Hold what a bound stops (column scale 0); optimality of the rest."""
+    """Hold what a bound stops (column scale 0); 1 when the optimality of the rest is below its tolerance."""
     n = iw[N]
     x, gradient = vector(w, iw, X), vector(w, iw, GRADIENT)
     column_scale, extra = vector(w, iw, COLUMN_SCALE), vector(w, iw, EXTRA_DIAGONAL)
-    normal = matrix(w, iw, NORMAL)
     size = norm(residual_vector(w, iw, WEIGHTED), iw[M])
     largest = 0.0
     w[COSINE] = 0.0
@@ -98,14 +94,12 @@ def free_variables(w, iw):
             column_scale[j] = 1.0
             extra[j] = 0.0
             largest = max(largest, abs(gradient[j]))
-            column = math.sqrt(normal[j * n + j])
+            column = vector(w, iw, COLUMN_NORM)[j]
             if column > 0.0 and size > 0.0:
                 w[COSINE] = max(w[COSINE], abs(gradient[j]) / column / size)
     w[OPTIMALITY] = largest if iw[RULE] == RULE_SCIPY else w[COSINE]
     w[X_NORM] = norm(x, n)
-    if w[OPTIMALITY] < w[OPTIMALITY_TOLERANCE] or w[COST] == 0.0:
-        return OPTIMALITY_REACHED
-    return 0
+    return 1 if w[OPTIMALITY] < w[OPTIMALITY_TOLERANCE] or w[COST] == 0.0 else 0
 
 
 @kernel("void(double*, int*)")

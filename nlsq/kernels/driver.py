@@ -49,6 +49,8 @@ def solve_by_address(w, iw):
             return failed
         iw[NJEV] += 1
         status = call_step(iw[LINEARISE_STEP], w, iw)
+        if status == -1:
+            continue
         iw[STATUS] = status if status != 0 else pending
         if iw[STATUS] != 0:
             return 0

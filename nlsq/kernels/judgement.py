@@ -37,9 +37,14 @@ from nlsq.kernels.layout import (
     RULE,
     RULE_MINPACK,
     RULE_SCIPY,
+    SAFE_COST,
+    SAFE_RESIDUAL,
+    SAFE_SCALING,
+    SAFE_X,
     SCALED_GRADIENT,
+    SCALING,
     STATUS,
-    STEP,
+    STEP_CUT,
     STEP_NORM,
     STEP_TOLERANCE,
     X_NEW,
@@ -62,6 +67,7 @@ COST_FLOOR = int(Status.COST_FLOOR)
 STEP_FLOOR = int(Status.STEP_FLOOR)
 NOISE = 1e-15  # relative rounding of a cost that is summed from differences of residuals
 AT_BOUND = 1.01  # reflective steps stop at 0.995 of the way
+PROMISE = 1e-8
 SETTLED = 0.5  # a step that still takes away more of the cost than this is no sign of convergence, however short
 MEASURABLE = 1.5e-8  # sqrt(eps): a first step must promise this share of the cost, or rounding hides what it did
 
@@ -117,8 +123,8 @@ def reduction_left(w):
     return min(max(along, w[ACTUAL_REDUCTION]), max(w[FULL_PREDICTED_REDUCTION], w[PREDICTED_REDUCTION]))
 
 
-@kernel("double(double*, int*)")
-def step_left(w, iw):
+@kernel("double(double*)")
+def step_left(w):
     """Distance that is left after this step if the following ones shrink as this one did: q / (1 - q) times its length."""
     q = w[STEP_NORM] / w[LAST_STEP_NORM]
     if not q < math.inf:
@@ -139,12 +145,14 @@ def convergence(w, iw):
     else:
         cost_small = abs(actual) <= w[COST_TOLERANCE] * cost and predicted <= w[COST_TOLERANCE] * cost and ratio <= 2.0
         step_limit = w[STEP_TOLERANCE] * w[X_NORM]
-    cost_small = cost_small and reduction_left(w) <= w[COST_TOLERANCE] * cost and step_left(w, iw) <= max(
-        w[STEP_TOLERANCE], w[COST_TOLERANCE]
-    ) * w[X_NORM]
-    step_small = w[EXTENT] * w[STEP_NORM] <= step_limit and w[STEP_TOLERANCE] > 0.0 and actual <= SETTLED * cost
-    if w[COST_NEW] == 0.0 and ratio > 0.0:
-        return COST_CHANGE
+    growing = iw[STEP_CUT] != 0 and ratio >= 0.75 and w[FULL_PREDICTED_REDUCTION] > w[COST_TOLERANCE] * cost
+    tolerance = max(w[STEP_TOLERANCE], w[COST_TOLERANCE])
+    cost_small = cost_small and not growing and reduction_left(w) <= w[COST_TOLERANCE] * cost
+    cost_small = cost_small and step_left(w) <= tolerance * w[X_NORM]
+    step_small = w[EXTENT] * w[STEP_NORM] <= step_limit and w[STEP_TOLERANCE] > 0.0 and actual <= SETTLED * cost and not growing
+    floor = abs(actual) <= EPS * cost and predicted <= EPS * cost and ratio <= 2.0
+    if (w[COST_NEW] == 0.0 and ratio > 0.0) or (floor and w[COST_TOLERANCE] >= EPS):
+        cost_small = True
     if cost_small and step_small:
         return COST_AND_STEP
     if cost_small:
@@ -153,7 +161,7 @@ def convergence(w, iw):
         return STEP_SMALL
     if iw[RULE] == RULE_SCIPY:
         return 0
-    if abs(actual) <= EPS * cost and predicted <= EPS * cost and ratio <= 2.0:
+    if floor:
         return COST_FLOOR
     if w[RADIUS] <= EPS * w[X_NORM]:
         return STEP_FLOOR
@@ -166,6 +174,11 @@ def conclude(w, iw, least_ratio):
     status = convergence(w, iw)
     accepted = w[GAIN_RATIO] >= least_ratio and w[COST_NEW] < math.inf
     if accepted:
+        n = iw[N]
+        copy(vector(w, iw, X), vector(w, iw, SAFE_X), n)
+        copy(vector(w, iw, SCALING), vector(w, iw, SAFE_SCALING), n)
+        copy(residual_vector(w, iw, RESIDUAL), residual_vector(w, iw, SAFE_RESIDUAL), iw[M])
+        w[SAFE_COST] = w[COST]
         copy(vector(w, iw, X_NEW), vector(w, iw, X), iw[N])
         copy(residual_vector(w, iw, RESIDUAL_NEW), residual_vector(w, iw, RESIDUAL), iw[M])
         w[COST] = w[COST_NEW]
@@ -183,3 +196,16 @@ def first_radius(w, iw, proposed):
     slope = norm(vector(w, iw, SCALED_GRADIENT), iw[N])
     least = MEASURABLE * w[COST] / slope if slope > 0.0 else 0.0
     return max(proposed, least) if least < math.inf else proposed
+
+
+@kernel("int(double*, int*)")
+def still_promising(w, iw):
+    """Say whether a gradient that is small in SciPy's absolute measure hides a way down.
+
+    The undamped step promises more than `PROMISE` of the cost, and the last step (if there was one) shows that its promises can be trusted. So
+    residuals in small units do not end a solve where it began.
+    """
+    if iw[RULE] != RULE_SCIPY or w[COST] == 0.0:
+        return 0
+    trusted = iw[NIT] == 0 or w[GAIN_RATIO] >= 0.75
+    return 1 if trusted and w[FULL_PREDICTED_REDUCTION] > PROMISE * w[COST] else 0

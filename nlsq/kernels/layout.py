@@ -38,9 +38,13 @@ from nlsq.kernels.backend import kernel, shift
     STEP_LENGTH,  # alpha of a line search
     THETA,  # how close to a bound a reflective step may come
     RELATIVE_STEP,  # of finite differences
+    RUN_COST,  # where the run of cut steps began
+    SAFE_COST,  # saved by the watchdog
+    SAFE_RADIUS,
+    SAFE_DAMPING,
     FIXED_LENGTH,  # step length of plain gradient descent
     HEADER,
-) = range(27)
+) = range(31)
 
 # n-vectors
 (
@@ -64,12 +68,15 @@ from nlsq.kernels.backend import kernel, shift
     WORK_1,
     WORK_2,
     WORK_3,
-    WORK_4,
+    COLUMN_NORM,  # |J_j|, the loss applied
+    INFLUENCE,  # of each parameter on the residual, for the watchdog
+    SAFE_X,
+    SAFE_SCALING,
     VECTORS,
-) = range(22)
+) = range(25)
 
 # m-vectors: raw residual at x, at the candidate, and weighted by the loss; TARGET is scratch of the estimators
-RESIDUAL, RESIDUAL_NEW, WEIGHTED, RESIDUAL_WORK, RESIDUALS = range(5)
+RESIDUAL, RESIDUAL_NEW, WEIGHTED, RESIDUAL_WORK, SAFE_RESIDUAL, RESIDUALS = range(6)
 
 # (n, n) matrices
 NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
@@ -107,9 +114,13 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     LINEARISE_STEP,
     PROPOSE_STEP,
     JUDGE_STEP,
+    CUT_RUN,  # steps in a row that the radius cut
+    CUT_LIMIT,  # run at which the watchdog tries undamped steps
+    RETREATS,  # in a row, from steps that lost a parameter
+    TRIALS_LEFT,  # undamped steps left in the watchdog's trial; 0: none under way
     QR_FALLBACKS,  # how often the pivot test handed over to QR
     INT_HEADER,
-) = range(33)
+) = range(37)
 
 RULE_NATIVE, RULE_SCIPY, RULE_MINPACK = range(3)
 ROUTE_AUTO, ROUTE_CHOLESKY, ROUTE_QR = range(3)

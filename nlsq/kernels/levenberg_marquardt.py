@@ -16,6 +16,7 @@ from nlsq.kernels.backend import kernel
 from nlsq.kernels.dense import dot, norm
 from nlsq.kernels.judgement import conclude, evaluate_candidate, first_radius, measure_step
 from nlsq.kernels.layout import (
+    COLUMN_NORM,
     COLUMN_SCALE,
     COSINE,
     DAMPING,
@@ -29,17 +30,17 @@ from nlsq.kernels.layout import (
     GIVEN_SCALE,
     GRADIENT,
     NIT,
-    NORMAL,
     OPTIMALITY,
     OPTIMALITY_TOLERANCE,
     PREDICTED_REDUCTION,
     RADIUS,
-    SCALED_NORMAL,
     SCALED_STEP,
     SCALING,
     STEP,
     STEP_NORM,
     WORK_1,
+    TRIALS_LEFT,
+    TYPICAL,
     X_NEW,
     X_NORM,
     ACTUAL_REDUCTION,
@@ -47,12 +48,13 @@ from nlsq.kernels.layout import (
     N,
     X,
     NJEV,
-    matrix,
     vector,
 )
 from nlsq.kernels.quadratic_model import damped_step, factorize_model, linearise_cost, model_reduction, step_within_radius
+from nlsq.kernels.watchdog import AGAIN, go_back, judge_trial, lost_influence, note_cut, propose_trial
 from nlsq.status import Status
 
+LEAST_INFLUENCE = 1e-6  # of a parameter on the residual in the scaling: a column next to zero must not free its parameter
 LEAST_RATIO = 1e-4  # More 1978, algorithm 7.1
 RADIUS_PRECISION = 0.1  # More 1978, section 5
 FIRST_DAMPING = 1e-3  # Nielsen 1999, tau, relative to the largest diagonal entry
@@ -62,19 +64,43 @@ OPTIMALITY_REACHED = int(Status.OPTIMALITY)
 
 @kernel("int(double*, int*)")
 def linearise(w, iw):
-    """Take in r and J at x; returns a status, 0 to go on."""
-    n = iw[N]
+    """Take in r and J at x; returns a status, 0 to go on, -1 to evaluate J again (back at a saved point)."""
+    status = _linearise(w, iw)
+    if status != 0 and iw[TRIALS_LEFT] != 0:
+        go_back(w, iw)
+        return AGAIN
+    return status
+
+
+@kernel("int(double*, int*)")
+def _linearise(w, iw):
     if linearise_cost(w, iw) != 0:
         return NONFINITE_JACOBIAN
+    if lost_influence(w, iw) != 0:
+        return AGAIN
+    scale_parameters(w, iw)
+    if w[COSINE] <= w[OPTIMALITY_TOLERANCE]:
+        return OPTIMALITY_REACHED
+    factorize_model(w, iw)
+    if iw[NJEV] == 1:
+        start_damping(w, iw)
+    return 0
+
+
+@kernel("void(double*, int*)")
+def scale_parameters(w, iw):
+    """D from the column norms unless the scale is the user's; the scaled length of x; optimality."""
+    n = iw[N]
     scaling = vector(w, iw, SCALING)
     column_scale = vector(w, iw, COLUMN_SCALE)
     extra = vector(w, iw, EXTRA_DIAGONAL)
-    normal = matrix(w, iw, NORMAL)
     work = vector(w, iw, WORK_1)
     for j in range(n):
         if iw[GIVEN_SCALE] == 0:
-            column = math.sqrt(normal[j * n + j])
-            scaling[j] = max(scaling[j], column)
+            column = vector(w, iw, COLUMN_NORM)[j]
+            size = max(abs(vector(w, iw, X)[j]), vector(w, iw, TYPICAL)[j])
+            least = LEAST_INFLUENCE * math.sqrt(2.0 * w[COST]) / size if size > 0.0 else 0.0
+            scaling[j] = max(scaling[j], column, least)
         if scaling[j] == 0.0:
             column_scale[j] = 1.0
         else:
@@ -83,37 +109,40 @@ def linearise(w, iw):
         work[j] = vector(w, iw, X)[j] / column_scale[j]
     w[X_NORM] = norm(work, n)
     w[OPTIMALITY] = w[COSINE]
-    if w[COSINE] <= w[OPTIMALITY_TOLERANCE]:
-        return OPTIMALITY_REACHED
-    factorize_model(w, iw)
-    if iw[NJEV] == 1:
-        _first_damping(w, iw)
-    return 0
 
 
 @kernel("void(double*, int*)")
-def _first_damping(w, iw):
-    n = iw[N]
-    scaled = matrix(w, iw, SCALED_NORMAL)
+def start_damping(w, iw):
+    """First radius and first damping."""
     w[RADIUS] = first_radius(w, iw, w[FACTOR] * w[X_NORM] if w[X_NORM] > 0.0 else w[FACTOR])
     if iw[DAMPING_RULE] == DAMPING_NIELSEN:
         largest = 0.0
-        for j in range(n):
-            largest = max(largest, scaled[j * n + j])
-        w[DAMPING] = FIRST_DAMPING * largest
+        for j in range(iw[N]):
+            largest = max(largest, vector(w, iw, COLUMN_NORM)[j] * vector(w, iw, COLUMN_SCALE)[j])
+        w[DAMPING] = FIRST_DAMPING * largest * largest
         w[DAMPING_GROWTH] = 2.0
 
 
 @kernel("int(double*, int*)")
 def propose(w, iw):
     """Find the step and the candidate; returns 0, or 1 when no step can be computed."""
-    n = iw[N]
+    if iw[TRIALS_LEFT] != 0:
+        propose_trial(w, iw)
+        return 0
     if iw[DAMPING_RULE] == DAMPING_NIELSEN:
         if damped_step(w, iw, w[DAMPING]) < 0.0:
             return 1
         w[PREDICTED_REDUCTION] = model_reduction(w, iw, w[DAMPING])
     else:
         step_within_radius(w, iw, RADIUS_PRECISION)
+    take_step(w, iw)
+    return 0
+
+
+@kernel("void(double*, int*)")
+def take_step(w, iw):
+    """Candidate and plain step from the scaled step."""
+    n = iw[N]
     step = vector(w, iw, STEP)
     scaled_step = vector(w, iw, SCALED_STEP)
     column_scale = vector(w, iw, COLUMN_SCALE)
@@ -126,12 +155,13 @@ def propose(w, iw):
     w[DIRECTIONAL_SLOPE] = dot(vector(w, iw, GRADIENT), step, n)
     if iw[NIT] == 0 and iw[DAMPING_RULE] != DAMPING_NIELSEN:
         w[RADIUS] = min(w[RADIUS], w[STEP_NORM])
-    return 0
 
 
 @kernel("int(double*, int*)")
 def judge(w, iw):
     """Compare the candidate with the model, adapt the damping, accept or reject, test for the end."""
+    if iw[TRIALS_LEFT] != 0:
+        return judge_trial(w, iw)
     evaluate_candidate(w, iw)
     measure_step(w, iw, math.inf)
     if iw[DAMPING_RULE] == DAMPING_NIELSEN:
@@ -144,6 +174,7 @@ def judge(w, iw):
         for j in range(iw[N]):
             work[j] = vector(w, iw, X)[j] / vector(w, iw, COLUMN_SCALE)[j]
         w[X_NORM] = norm(work, iw[N])
+    note_cut(w, iw)
     return code
 
 

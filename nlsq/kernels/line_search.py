@@ -82,7 +82,7 @@ def linearise(w, iw):
     if linearise_cost(w, iw) != 0:
         return NONFINITE_JACOBIAN
     normal = matrix(w, iw, NORMAL)
-    update_scaling(w, iw, normal)
+    update_scaling(w, iw)
     x, gradient, direction = vector(w, iw, X), vector(w, iw, GRADIENT), vector(w, iw, SCALED_STEP)
     scaling = vector(w, iw, SCALING)
     work = vector(w, iw, WORK_1)

@@ -36,6 +36,7 @@ from nlsq.kernels.dense import (
     upper_transposed_solve,
 )
 from nlsq.kernels.layout import (
+    COLUMN_NORM,
     COLUMN_SCALE,
     COSINE,
     COST,
@@ -103,6 +104,7 @@ def linearise_cost(w, iw):
     for j in range(n):
         gradient[j] = dot(shift(jac_t, j * m), weighted, m)
         column = math.sqrt(normal[j * n + j])
+        vector(w, iw, COLUMN_NORM)[j] = column
         if column > 0.0 and size > 0.0:
             w[COSINE] = max(w[COSINE], abs(gradient[j]) / column / size)
     finite = w[COST] < math.inf and all_finite(gradient, n) == 1 and all_finite(normal, n * n) == 1
@@ -143,14 +145,13 @@ def factorize_model(w, iw):
 
 @kernel("void(double*, int*)")
 def _triangularise(w, iw):
-    """QR of [J S; C^(1/2)]: triangle, Q'f, rank and the undamped (basic) step."""
+    """QR of [J S; C^(1/2)]: triangle, Q'f, rank and the undamped step."""
     m, n = iw[M], iw[N]
     rows = m + n
     q = qr_work(w, iw)
     jac_t = jacobian(w, iw)
     scale = vector(w, iw, COLUMN_SCALE)
     extra = vector(w, iw, EXTRA_DIAGONAL)
-    newton = vector(w, iw, NEWTON_STEP)
     qtf = vector(w, iw, QTF)
     pivot = shift(iw, INT_HEADER)
     rhs = shift(q, n * rows)
@@ -167,6 +168,12 @@ def _triangularise(w, iw):
     copy(rhs, qtf, n)
     iw[RANK] = upper_rank(matrix(w, iw, TRIANGLE), n, EPS * max(m, n))
     w[FULL_PREDICTED_REDUCTION] = 0.5 * dot(qtf, qtf, iw[RANK])
+    newton = vector(w, iw, NEWTON_STEP)
+    if iw[RANK] < n:  # not unique: nearly the shortest, by a damping at the level of rounding
+        root = EPS * max(m, n) * matrix(w, iw, TRIANGLE)[0]
+        if damped_step(w, iw, root * root) >= 0.0:
+            copy(vector(w, iw, SCALED_STEP), newton, n)
+            return
     work = vector(w, iw, WORK_1)
     copy(qtf, work, n)
     upper_solve(matrix(w, iw, TRIANGLE), n, iw[RANK], work)
@@ -229,7 +236,7 @@ def step_within_radius(w, iw, precision):
     radius = w[RADIUS]
     length = norm(newton, n)
     iw[STEP_CUT] = 0
-    if length <= (1.0 + precision) * radius:
+    if iw[RANK] == n and length <= (1.0 + precision) * radius:
         copy(newton, step, n)
         w[DAMPING] = 0.0
         w[PREDICTED_REDUCTION] = w[FULL_PREDICTED_REDUCTION]
@@ -238,7 +245,11 @@ def step_within_radius(w, iw, precision):
     steepest = norm(vector(w, iw, SCALED_GRADIENT), n)
     high = steepest / radius
     low = 0.0
-    if iw[RANK] == n:
+    if iw[RANK] < n:  # the undamped step is not unique: damp at least by what rounding leaves of the lost directions
+        triangle = matrix(w, iw, TRIANGLE)
+        low = EPS * max(iw[M], n) * triangle[0]
+        low = min(low * low, high)
+    else:
         copy(newton, step, n)
         if iw[FACTOR_ROUTE] == ROUTE_QR:
             copy(matrix(w, iw, TRIANGLE), matrix(w, iw, FACTORED), n * n)

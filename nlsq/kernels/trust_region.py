@@ -19,17 +19,19 @@ import math
 from nlsq.kernels.backend import kernel
 from nlsq.kernels.bounds import keep_inside, step_to_bound
 from nlsq.kernels.dense import copy, dot, norm
-from nlsq.kernels.judgement import conclude, evaluate_candidate, first_radius, measure_step
+from nlsq.kernels.judgement import conclude, evaluate_candidate, first_radius, measure_step, still_promising
 from nlsq.kernels.layout import (
     ACTUAL_REDUCTION,
     CHOICE_1,
     CHOICE_2,
     CHOICE_3,
+    COLUMN_NORM,
     COLUMN_SCALE,
     COSINE,
     COST,
     DAMPING,
     DIRECTIONAL_SLOPE,
+    EXTENT,
     EXTRA_DIAGONAL,
     GAIN_RATIO,
     GIVEN_SCALE,
@@ -37,7 +39,6 @@ from nlsq.kernels.layout import (
     HAS_BOUNDS,
     LOWER,
     NJEV,
-    NORMAL,
     OPTIMALITY,
     OPTIMALITY_TOLERANCE,
     PREDICTED_REDUCTION,
@@ -50,6 +51,7 @@ from nlsq.kernels.layout import (
     STEP,
     STEP_NORM,
     THETA,
+    TRIALS_LEFT,
     UPPER,
     WORK_1,
     WORK_2,
@@ -60,14 +62,15 @@ from nlsq.kernels.layout import (
     N,
     WEIGHTED,
     X,
-    matrix,
     residual_vector,
     vector,
 )
 from nlsq.kernels.quadratic_model import factorize_model, linearise_cost, model_curvature, step_within_radius
+from nlsq.kernels.watchdog import AGAIN, go_back, judge_trial, lost_influence, note_cut, propose_trial
 from nlsq.status import Status
 
 RADIUS_PRECISION = 0.01
+MOST_GROWTH = 10.0  # of the radius in one step, where the parabola through slope and reduction asks for more
 LEAST_THETA = 0.995  # Branch, Coleman, Li 1999
 NONFINITE_JACOBIAN = int(Status.NONFINITE_JACOBIAN)
 OPTIMALITY_REACHED = int(Status.OPTIMALITY)
@@ -75,27 +78,38 @@ OPTIMALITY_REACHED = int(Status.OPTIMALITY)
 
 @kernel("int(double*, int*)")
 def linearise(w, iw):
-    """Take in r and J at x; returns a status, 0 to go on."""
+    """Take in r and J at x; returns a status, 0 to go on, -1 to evaluate J again (back at a saved point)."""
+    status = _linearise(w, iw)
+    if status != 0 and iw[TRIALS_LEFT] != 0:
+        go_back(w, iw)
+        return AGAIN
+    return status
+
+
+@kernel("int(double*, int*)")
+def _linearise(w, iw):
     if linearise_cost(w, iw) != 0:
         return NONFINITE_JACOBIAN
-    update_scaling(w, iw, matrix(w, iw, NORMAL))
-    status = scale_variables(w, iw)
-    if status != 0:
-        return status
+    if lost_influence(w, iw) != 0:
+        return AGAIN
+    update_scaling(w, iw)
+    small = scale_variables(w, iw)
     factorize_model(w, iw)
+    if small != 0 and still_promising(w, iw) == 0:
+        return OPTIMALITY_REACHED
     if iw[NJEV] == 1:
         start_radius(w, iw)
     return 0
 
 
-@kernel("void(double*, int*, double*)")
-def update_scaling(w, iw, normal):
+@kernel("void(double*, int*)")
+def update_scaling(w, iw):
     """D: largest column norms seen so far (1 for a zero column), unless the scale is the user's."""
     n = iw[N]
     scaling = vector(w, iw, SCALING)
     if iw[GIVEN_SCALE] == 0:
         for j in range(n):
-            column = math.sqrt(normal[j * n + j])
+            column = vector(w, iw, COLUMN_NORM)[j]
             if iw[NJEV] == 1 or scaling[j] == 0.0:
                 scaling[j] = column if column > 0.0 else 1.0
             else:
@@ -104,7 +118,7 @@ def update_scaling(w, iw, normal):
 
 @kernel("int(double*, int*)")
 def scale_variables(w, iw):
-    """Coleman-Li scaling S, its diagonal C, optimality and theta."""
+    """Coleman-Li scaling S, its diagonal C, optimality and theta; 1 when the optimality is below its tolerance."""
     n = iw[N]
     x, gradient = vector(w, iw, X), vector(w, iw, GRADIENT)
     lower, upper = vector(w, iw, LOWER), vector(w, iw, UPPER)
@@ -112,7 +126,6 @@ def scale_variables(w, iw):
     column_scale, extra = vector(w, iw, COLUMN_SCALE), vector(w, iw, EXTRA_DIAGONAL)
     largest = 0.0
     cosine = 0.0
-    normal = matrix(w, iw, NORMAL)
     size = norm(residual_vector(w, iw, WEIGHTED), iw[M])
     for j in range(n):
         scale = 1.0 / scaling[j]
@@ -129,7 +142,7 @@ def scale_variables(w, iw):
             largest = max(largest, abs(gradient[j]))
             column_scale[j] = scale
             extra[j] = 0.0
-        column = math.sqrt(normal[j * n + j])
+        column = vector(w, iw, COLUMN_NORM)[j]
         if column > 0.0 and size > 0.0:
             # at a bound the gradient may point outwards: what counts is the move it asks for, cut at the bound
             move = min(abs(gradient[j]) / column, distance * column)
@@ -137,10 +150,8 @@ def scale_variables(w, iw):
     w[COSINE] = cosine
     w[THETA] = max(LEAST_THETA, 1.0 - largest)
     w[OPTIMALITY] = largest if iw[RULE] == RULE_SCIPY else cosine
-    if w[OPTIMALITY] < w[OPTIMALITY_TOLERANCE] or w[COST] == 0.0:
-        return OPTIMALITY_REACHED
     w[X_NORM] = norm(x, n)
-    return 0
+    return 1 if w[OPTIMALITY] < w[OPTIMALITY_TOLERANCE] or w[COST] == 0.0 else 0
 
 
 @kernel("void(double*, int*)")
@@ -159,6 +170,9 @@ def start_radius(w, iw):
 @kernel("int(double*, int*)")
 def propose(w, iw):
     """Find the trust-region step, then the step that the bounds leave of it."""
+    if iw[TRIALS_LEFT] != 0:
+        propose_trial(w, iw)
+        return 0
     step_within_radius(w, iw, RADIUS_PRECISION)
     directions(w, iw)
     if iw[HAS_BOUNDS] != 0:
@@ -294,6 +308,8 @@ def take_step(w, iw):
 @kernel("int(double*, int*)")
 def judge(w, iw):
     """Compare the candidate with the model, adapt the radius, accept a reduction, test for the end."""
+    if iw[TRIALS_LEFT] != 0:
+        return judge_trial(w, iw)
     n = iw[N]
     evaluate_candidate(w, iw)
     step, scaled = vector(w, iw, STEP), vector(w, iw, SCALED_STEP)
@@ -307,10 +323,11 @@ def judge(w, iw):
     if not ratio >= 0.25:  # Nocedal and Wright 2006, algorithm 4.1
         w[RADIUS] = 0.25 * length
     elif ratio > 0.75 and length > 0.95 * before:
-        w[RADIUS] = 2.0 * before
+        w[RADIUS] = min(max(w[EXTENT], 2.0), MOST_GROWTH) * before
     if w[RADIUS] > 0.0:
         w[DAMPING] *= before / w[RADIUS]
     code = conclude(w, iw, 1e-300)
     if code % 2 == 1:
         w[X_NORM] = norm(vector(w, iw, X), n)
+    note_cut(w, iw)
     return code

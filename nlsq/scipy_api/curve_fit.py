@@ -1,37 +1,34 @@
 """`scipy.optimize.curve_fit`: its arguments, results, messages, warnings and exceptions.
 
-Departures from SciPy: residuals that are not finite raise RuntimeError ("Optimal parameters not found: ..."), as any failed fit does;
-its ``result`` holds the best point. A standard deviation of zero or NaN raises ValueError. Single-precision data and models fit like others.
+Departures from SciPy: residuals that are not finite raise RuntimeError ("Optimal parameters not found: ..."), as any
+failed fit does; its ``result`` holds the best point. A standard deviation of zero or NaN raises ValueError.
+Single-precision data and models fit like others.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nlsq.scipy_api.functions import Function
+from nlsq.scipy_api.arguments import UNBOUNDED, check_keywords, end_of_bounds, is_bounds
+from nlsq.scipy_api.functions import DOUBLE, Function, NonfiniteError, as_optimize_result
 from nlsq.scipy_api.messages import LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import MinpackRun, covariance_of, details, minimise
-from nlsq.scipy_api.model import Whitening, as_finite, feasible_start, number_of_parameters, without_nan
+from nlsq.scipy_api.model import Whitening, as_finite, as_float, feasible_start, number_of_parameters, without_nan
+from nlsq.status import SolveResult
 from nlsq.uncertainty.covariance import covariance_from_jacobian
 
 FloatArray = NDArray[np.float64]
 
-UNBOUNDED = (-np.inf, np.inf)
-FAILED = "Optimal parameters not found: "
-LEASTSQ_OPTIONS = {
-    "ftol": 1.49012e-8,
-    "xtol": 1.49012e-8,
-    "gtol": 0.0,
-    "maxfev": 0,
-    "epsfcn": None,
-    "factor": 100,
-    "diag": None,
-}
+LEASTSQ_KEYWORDS = ("ftol", "xtol", "gtol", "maxfev", "epsfcn", "factor", "diag", "col_deriv")
+LEAST_SQUARES_KEYWORDS = (
+    "ftol", "xtol", "gtol", "x_scale", "loss", "f_scale", "diff_step", "tr_solver", "tr_options", "jac_sparsity",
+    "max_nfev", "verbose", "kwargs", "callback", "workers",
+)  # fmt: skip
 
 
 def curve_fit(
@@ -65,7 +62,8 @@ def curve_fit(
     sigma : float or array_like, shape (m,) or (m, m), optional
         Standard deviations of the data, or their covariance matrix.
     absolute_sigma : bool, optional
-        Whether `sigma` is in the unit of the data. By default only ratios count, and the scatter of the data gives the scale.
+        Whether `sigma` is in the unit of the data. By default only ratios count, and the scatter of the data gives
+        the scale.
     check_finite : bool, optional
         Refuse NaN and infinity in the data; by default unless a `nan_policy` is given.
     bounds : (lower, upper) or scipy.optimize.Bounds, optional
@@ -113,6 +111,51 @@ def curve_fit(
         method = "trf" if bounded else "lm"
     elif method == "lm" and bounded:
         raise ValueError("Method 'lm' only works for unconstrained problems. Use 'trf' or 'dogbox' instead.")
+    xdata, y, sigma = read_data(xdata, ydata, sigma, check_finite, nan_policy)
+    whitening = None if sigma is None else Whitening(sigma, y.size)
+    if "args" in kwargs:
+        raise ValueError("'args' is not a supported keyword argument.")
+    if method == "lm":
+        fit = fit_minpack(f, xdata, y, whitening, start, jac, full_output, kwargs)
+    else:
+        fit = fit_trust_region(f, xdata, y, whitening, start, jac, bounds, method, kwargs)
+    covariance = scaled_covariance(fit, start.size, absolute_sigma)
+    if full_output:
+        return fit.popt, covariance, fit.infodict, fit.message, fit.ier
+    return fit.popt, covariance
+
+
+class Fit(NamedTuple):
+    """A fit that succeeded; ``unscaled`` is the covariance for residuals of unit variance, None if there is none."""
+
+    popt: FloatArray
+    unscaled: FloatArray | None
+    chi_square: float
+    size: int
+    infodict: dict[str, Any]
+    message: str
+    ier: int
+
+
+def start_and_bounds(f: Callable[..., Any], p0: ArrayLike | None, bounds: Any) -> tuple[NDArray[Any], Any, bool]:
+    """Return start and bounds, and whether any bound is finite."""
+    start = None if p0 is None else np.atleast_1d(np.asarray(p0)).ravel()
+    n = number_of_parameters(f) if start is None else start.size
+    if bounds is UNBOUNDED:
+        return np.ones(n) if start is None else start, bounds, False
+    if is_bounds(bounds):
+        lower, upper = bounds.lb, bounds.ub
+    else:
+        lower, upper = (end_of_bounds(end, n) for end in bounds)
+    if start is None:
+        start = feasible_start(lower, upper)
+    return start, (lower, upper), bool(np.any((lower > -np.inf) | (upper < np.inf)))
+
+
+def read_data(
+    xdata: Any, ydata: ArrayLike, sigma: ArrayLike | None, check_finite: bool | None, nan_policy: str | None
+) -> tuple[Any, FloatArray, Any]:
+    """Return the data as float arrays, checked as the caller wants."""
     if check_finite is None:
         check_finite = nan_policy is None
     as_array = as_finite if check_finite else as_float
@@ -122,15 +165,159 @@ def curve_fit(
     if y.size == 0:
         raise ValueError("`ydata` must not be empty!")
     if nan_policy is not None and not check_finite:
-        xdata, y, sigma = without_nan(xdata, y, sigma, nan_policy)
-    whitening = None if sigma is None else Whitening(sigma, y.size)
-    if "args" in kwargs:
-        raise ValueError("'args' is not a supported keyword argument.")
-    route = fit_minpack if method == "lm" else fit_trust_region
-    residual = model_residual(f, xdata, y, whitening)
-    options = {"bounds": bounds, "method": method, **kwargs} if route is fit_trust_region else kwargs
-    fit = route(f, xdata, y, whitening, residual, start, jac, full_output, options)
-    pcov = scaled_covariance(fit.unscaled, fit.chi_square, fit.size, start.size, absolute_sigma)
+        return without_nan(xdata, y, sigma, nan_policy)
+    return xdata, y, sigma
+
+
+def fit_minpack(
+    f: Callable[..., Any],
+    xdata: Any,
+    y: FloatArray,
+    whitening: Whitening | None,
+    start: NDArray[Any],
+    jac: Any,
+    full_output: bool,
+    kwargs: dict[str, Any],
+) -> Fit:
+    """Fit by Levenberg-Marquardt."""
+    if y.size != 1 and start.size > y.size:
+        raise TypeError(
+            f"The number of func parameters={start.size} must not exceed the number of data points={y.size}"
+        )
+    check_keywords("leastsq", kwargs, ("func", "x0"), LEASTSQ_KEYWORDS)
+    residual = whitened_residual(f, xdata, y, whitening)
+    jacobian = None if jac is None else whitened_jacobian(jac, xdata, whitening)
+    value = f(xdata, *start)
+    first = value - y if whitening is None else whitening.apply(value - y)
+    dtype = getattr(value, "dtype", DOUBLE)
+    options = kwargs
+    col_deriv = False
+    if "col_deriv" in kwargs:
+        options = {name: option for name, option in kwargs.items() if name != "col_deriv"}
+        col_deriv = kwargs["col_deriv"]
+    try:
+        run = minimise(residual, start, first, dtype, jacobian, "_memoized_func", col_deriv, options)
+    except NonfiniteError as nonfinite:
+        raise not_found(RuntimeError, nonfinite.message, fields_of(nonfinite.result)) from None
+    if run.info not in LEASTSQ_SUCCESS:
+        raise not_found(RuntimeError, run.message, fields_of_run(run))
     if full_output:
-        return fit.popt, pcov, fit.infodict, fit.message, fit.ier
-    return fit.popt, pcov
+        covariance, infodict = details(run, run.residual if np.ndim(first) else run.residual[0])
+    else:
+        covariance, infodict = covariance_of(run), {"fvec": run.residual if np.ndim(first) else run.residual[0]}
+    return Fit(run.x, covariance, 2.0 * run.cost, len(infodict["fvec"]), infodict, run.message, run.info)
+
+
+def fit_trust_region(
+    f: Callable[..., Any],
+    xdata: Any,
+    y: FloatArray,
+    whitening: Whitening | None,
+    start: NDArray[Any],
+    jac: Any,
+    bounds: Any,
+    method: str,
+    kwargs: dict[str, Any],
+) -> Fit:
+    """Fit by a method of `least_squares`."""
+    options = kwargs.copy()
+    if "max_nfev" not in options:
+        options["max_nfev"] = options.pop("maxfev", None)
+    check_keywords("least_squares", options, ("fun", "x0"), LEAST_SQUARES_KEYWORDS)
+    if jac is None:
+        jac = "2-point"
+    elif callable(jac):
+        jac = whitened_jacobian(jac, xdata, whitening)
+    dtype: list[Any] = []
+
+    def observed(x: Any, *p: Any) -> Any:
+        value = f(x, *p)
+        if not dtype:
+            dtype.append(getattr(value, "dtype", DOUBLE))
+        return value
+
+    from nlsq.scipy_api.least_squares import minimise as minimise_with_bounds
+
+    residual = whitened_residual(observed, xdata, y, whitening)
+    try:
+        result = minimise_with_bounds(
+            residual, start, jac, bounds, method, model_dtype=lambda: dtype[0], **options
+        )
+    except NonfiniteError as nonfinite:
+        raise not_found(NonfiniteFit, nonfinite.message, fields_of(nonfinite.result)) from None
+    if not result["success"]:
+        raise not_found(RuntimeError, result["message"], result)
+    infodict = {"nfev": result["nfev"], "fvec": result["fun"]}
+    covariance = covariance_from_jacobian(result["jac"])
+    size, chi_square = len(result["fun"]), 2.0 * result["cost"]
+    return Fit(result["x"], covariance, chi_square, size, infodict, result["message"], result["status"])
+
+
+def whitened_residual(f: Callable[..., Any], xdata: Any, y: FloatArray, whitening: Whitening | None) -> Function:
+    """Return ``p -> f(xdata, *p) - y``, of unit variance if `whitening` says how."""
+    if whitening is None:
+        return lambda p: f(xdata, *p) - y
+    apply = whitening.apply
+    return lambda p: apply(f(xdata, *p) - y)
+
+
+def whitened_jacobian(jac: Callable[..., Any], xdata: Any, whitening: Whitening | None) -> Function:
+    """Return ``p -> jac(xdata, *p)``, in the unit of the residuals."""
+    if whitening is None:
+        return lambda p: jac(xdata, *p)
+    return lambda p: whitening.apply_to_rows(np.asarray(jac(xdata, *p)))
+
+
+def scaled_covariance(fit: Fit, n: int, absolute_sigma: bool) -> FloatArray:
+    """Return the covariance in the data's unit; infinite, with a warning, where it cannot be estimated."""
+    covariance = fit.unscaled
+    if covariance is not None and not np.isnan(covariance).any():
+        if absolute_sigma:
+            return covariance
+        if fit.size > n:
+            covariance *= fit.chi_square / (fit.size - n)
+            return covariance
+    from scipy.optimize import OptimizeWarning
+
+    warnings.warn("Covariance of the parameters could not be estimated", OptimizeWarning, stacklevel=3)
+    return np.full((n, n), np.inf)
+
+
+class NonfiniteFit(RuntimeError, ValueError):
+    """Residuals were not finite: a fit that failed, and for "trf" and "dogbox" SciPy's ValueError as well."""
+
+
+def not_found(kind: type[RuntimeError], message: str, fields: dict[str, Any] | None) -> RuntimeError:
+    """Return the exception of a fit that failed, with the best point in ``result``."""
+    error = kind("Optimal parameters not found: " + message)
+    result = None if fields is None else as_optimize_result(fields | {"success": False, "message": message})
+    error.result = result  # type: ignore[attr-defined]
+    return error
+
+
+def fields_of(result: SolveResult | None) -> dict[str, Any] | None:
+    """Return a solver's result in SciPy's words."""
+    if result is None:
+        return None
+    return {
+        "x": result.x,
+        "cost": result.cost,
+        "fun": result.residual,
+        "jac": result.jac,
+        "nfev": result.nfev + result.nfev_jac,
+        "njev": result.njev,
+        "status": -1,
+    }
+
+
+def fields_of_run(run: MinpackRun) -> dict[str, Any]:
+    """Return a run of `leastsq` in the words of `least_squares`."""
+    return {
+        "x": run.x,
+        "cost": run.cost,
+        "fun": run.residual,
+        "jac": run.jac,
+        "nfev": run.nfev,
+        "njev": run.njev,
+        "status": run.info,
+    }

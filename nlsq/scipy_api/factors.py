@@ -2,12 +2,13 @@
 
     J P = Q R,   Q = H_0 H_1 ... H_{n-1},   H_j = I - v_j v_j' / v_jj
 
-Column j of J P is swapped, before step j, with the longest of the columns left. ``v_j = a / |a| sign(a_0) + e_0`` for the part
-``a`` of the column from row j on, and ``R_jj = -sign(a_0) |a|``.
+Column j of J P is swapped, before step j, with the longest of the columns left. ``v_j = a / |a| sign(a_0) + e_0`` for
+the part ``a`` of the column from row j on, and ``R_jj = -sign(a_0) |a|``.
 
 References
 ----------
-.. [1] J. J. More, B. S. Garbow and K. E. Hillstrom, "User Guide for MINPACK-1", ANL-80-74, 1980, sections 2.5 and 4 (qrfac, lmder).
+.. [1] J. J. More, B. S. Garbow and K. E. Hillstrom, "User Guide for MINPACK-1", ANL-80-74, 1980, sections 2.5 and 4
+(qrfac, lmder).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def minpack_factors(jac: FloatArray, residual: FloatArray) -> tuple[FloatArray, 
     qtf : ndarray, shape (n,)
         First n entries of ``Q' residual``.
     """
-    m, n = jac.shape
+    n = jac.shape[1]
     columns = np.array(jac.T, dtype=np.float64, order="C")
     rotated = np.array(residual, dtype=np.float64)
     ipvt = np.arange(n, dtype=np.int32)

@@ -34,8 +34,16 @@ class NonfiniteError(ArithmeticError):
         self.message = message
         self.result = result
 
+    def as_value_error(self) -> ValueError:
+        """Return the exception that users see; its ``result`` is the best point."""
+        error = ValueError(self.message)
+        error.result = self.result  # type: ignore[attr-defined]
+        return error
 
-def with_arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Function:
+
+def with_arguments(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+) -> Function:
     """Return ``x -> function(x, *args, **kwargs)``; the function itself where there are no further arguments."""
     if kwargs:
         return lambda x: function(x, *args, **kwargs)
@@ -63,6 +71,14 @@ class PicklableFunction:
     def __call__(self, x: FloatArray) -> Any:
         """Call the function."""
         return self.function(x, *self.args, **self.kwargs)
+
+
+def as_optimize_result(fields: Mapping[str, Any]) -> Any:
+    """Return SciPy's ``OptimizeResult``; the first call imports it."""
+    from scipy.optimize import OptimizeResult
+
+    result: Any = OptimizeResult
+    return result(fields)
 
 
 def starting_with(first: Any, function: Function) -> Function:
@@ -97,10 +113,12 @@ def as_csr(jac: Any) -> Any:
 def minpack_error(cause: Exception) -> Exception:
     """Return SciPy's exception for a function value that is not an array of numbers, with its cause."""
     try:
-        from scipy.optimize._minpack import error
-    except ImportError:  # a later SciPy
+        from scipy.optimize import _minpack
+
+        error: type[Exception] = _minpack.error  # type: ignore[attr-defined]
+    except (ImportError, AttributeError):  # a later SciPy
         error = TypeError
-    exception: Exception = error(NOT_AN_ARRAY_OF_FLOATS)
+    exception = error(NOT_AN_ARRAY_OF_FLOATS)
     exception.__cause__ = cause
     return exception
 
@@ -145,7 +163,8 @@ def checked_residual(function: Function, m: int) -> Function:
 
 @final
 class Differences:
-    """A difference estimator that calls the user's function itself, in its own precision, rather than the solver's view of it.
+    """A difference estimator that calls the user's function itself, in its own precision, rather than the solver's
+    view of it.
 
     Parameters
     ----------
@@ -155,15 +174,23 @@ class Differences:
         What to difference, ``x (n,) -> r (m,)``.
     dtype : dtype
         Precision in which it computes.
+    scaled : bool
+        Whether the scale of the problem is the user's, so that steps follow it; else they follow the start.
     """
 
-    __slots__ = ("dtype", "estimator", "function")
+    __slots__ = ("dtype", "estimator", "function", "scaled")
 
-    def __init__(self, estimator: JacobianEstimator, function: Function, dtype: DTypeLike) -> None:
+    def __init__(
+        self, estimator: JacobianEstimator, function: Function, dtype: DTypeLike | None, scaled: bool = False
+    ) -> None:
         self.estimator = estimator
         self.function = function
         self.dtype = dtype
+        self.scaled = scaled
 
-    def prepare(self, residual: Function, x0: FloatArray, m: int, **options: Any) -> PreparedJacobian:
+    def prepare(
+        self, residual: Function, x0: FloatArray, m: int, *, scale: Any = None, **options: Any
+    ) -> PreparedJacobian:
         """Prepare for the function; see `JacobianEstimator.prepare`."""
-        return self.estimator.prepare(self.function, x0, m, dtype=self.dtype, **options)
+        scale = scale if self.scaled else None
+        return self.estimator.prepare(self.function, x0, m, dtype=self.dtype, scale=scale, **options)

@@ -1,8 +1,8 @@
 """`scipy.optimize.leastsq`: its arguments, results, messages, warnings and exceptions.
 
-Departures from SciPy: residuals or a Jacobian that are not finite raise ValueError; steps that the trust region cut short do not
-count as convergence; single-precision functions get steps that their precision can see; functions may change their argument
-or return the same buffer each time; ``diag`` must have as many entries as there are parameters.
+Departures from SciPy: residuals or a Jacobian that are not finite raise ValueError; steps that the trust region cut
+short do not count as convergence; single-precision functions get steps that their precision can see; functions may
+change their argument or return the same buffer each time; ``diag`` must have as many entries as there are parameters.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ def leastsq(
     args : tuple, optional
         Further arguments of `func` and `Dfun`; anything but a tuple counts as one argument.
     Dfun : callable, optional
-        ``Dfun(x, *args)`` returns the Jacobian, shape (m, n), or (n, m) with `col_deriv`. Forward differences by default.
+        ``Dfun(x, *args)`` returns the Jacobian, shape (m, n), or (n, m) with `col_deriv`. Forward differences by
+        default.
     full_output : bool, optional
         Return all of the values below, rather than the first and the last.
     col_deriv : bool, optional
         Whether `Dfun` returns the transposed Jacobian.
     ftol, xtol, gtol : float, optional
-        Tolerances for the relative reduction of the sum of squares, the relative step, and the largest cosine between the
-        residual and a column of the Jacobian.
+        Tolerances for the relative reduction of the sum of squares, the relative step, and the largest cosine between
+        the residual and a column of the Jacobian.
     maxfev : int, optional
         Limit of calls of `func`, those for differences included. The default 0 means ``100 (n + 1)`` with `Dfun`, else
         ``200 (n + 1)``.
@@ -68,7 +69,8 @@ def leastsq(
     x : ndarray, shape (n,)
         The minimum, or the best point of a run that failed.
     cov_x : ndarray, shape (n, n), or None
-        ``(J'J)^-1``; None if it does not exist or the run failed. Times the variance of a residual it is the covariance of x.
+        ``(J'J)^-1``; None if it does not exist or the run failed. Times the variance of a residual it is the
+        covariance of x.
     infodict : dict
         ``fvec`` residuals at x, ``nfev`` calls of `func`, ``njev`` calls of `Dfun`, and the factorisation ``J P = Q R``
         at the end: ``fjac`` (n, m) with R in the upper part of its transpose, ``ipvt`` (n,), ``qtf = Q' fvec`` (n,).
@@ -101,9 +103,7 @@ def leastsq(
     try:
         run = minimise(function, start, first, None, jacobian, getattr(Dfun, "__name__", None), col_deriv, options)
     except NonfiniteError as nonfinite:
-        error = ValueError(nonfinite.message)
-        error.result = nonfinite.result  # type: ignore[attr-defined]
-        raise error from None
+        raise nonfinite.as_value_error() from None
     if full_output:
         covariance, infodict = details(run, run.residual if np.ndim(first) else run.residual[0])
         return run.x, covariance, infodict, run.message, run.info

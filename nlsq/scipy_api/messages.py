@@ -50,7 +50,8 @@ LEASTSQ_MESSAGES = {
     1: _BOTH_REDUCTIONS,
     2: "The relative error between two consecutive iterates is at most {xtol:f}",
     3: _BOTH_REDUCTIONS + " and the relative error between two consecutive iterates is at \n  most {xtol:f}",
-    4: "The cosine of the angle between func(x) and any column of the\n  Jacobian is at most {gtol:f} in absolute value",
+    4: "The cosine of the angle between func(x) and any column of the\n"
+    "  Jacobian is at most {gtol:f} in absolute value",
     5: "Number of calls to function has reached maxfev = {maxfev:d}.",
     6: "ftol={ftol:f} is too small, no further reduction in the sum of squares\n  is possible.",
     7: "xtol={xtol:f} is too small, no further improvement in the approximate\n  solution is possible.",

@@ -43,8 +43,8 @@ EPS = float(np.finfo(np.float64).eps)
 class MinpackOptions(NamedTuple):
     """Options of `leastsq` as numbers.
 
-    ``maxfev`` is the limit that holds, ``given_maxfev`` what the caller wrote; ``rel_step`` is None for the library's own step;
-    ``improper`` says that MINPACK would refuse to start.
+    ``maxfev`` is the limit that holds, ``given_maxfev`` what the caller wrote; ``rel_step`` is None for the library's
+    own step; ``improper`` says that MINPACK would refuse to start.
     """
 
     ftol: float
@@ -109,7 +109,9 @@ def minimise(
     shape = first.shape if isinstance(first, np.ndarray) else np.atleast_1d(first).shape
     n, m = start.size, shape[0] if shape else 1
     if n > m:
-        raise TypeError(f"Improper input: func input vector length N={n} must not exceed func output vector length M={m}")
+        raise TypeError(
+            f"Improper input: func input vector length N={n} must not exceed func output vector length M={m}"
+        )
     first_jac = None
     if jacobian is not None:
         first = np.array(first)  # the Jacobian may call the function, and that may return one buffer always
@@ -245,4 +247,7 @@ def details(run: MinpackRun, fvec: Any) -> tuple[FloatArray | None, dict[str, An
 
 def covariance_of(run: MinpackRun) -> FloatArray | None:
     """Return ``cov_x`` alone."""
-    return None if run.jac is None else covariance_from_triangle(np.linalg.qr(run.jac, mode="r"))
+    if run.jac is None:
+        return None
+    r: FloatArray = np.linalg.qr(run.jac, mode="r")  # type: ignore[assignment]
+    return covariance_from_triangle(r)

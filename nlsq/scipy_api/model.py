@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.scipy_api.functions import DOUBLE, Function
 from nlsq.scipy_api.messages import NONFINITE_ARRAY
 
 FloatArray = NDArray[np.float64]
@@ -49,6 +48,11 @@ def feasible_start(lower: FloatArray, upper: FloatArray) -> FloatArray:
     above = ~bounded_below & bounded_above
     start[above] = upper[above] - 1
     return start
+
+
+def as_float(values: Any) -> FloatArray:
+    """Return `values` as a float array."""
+    return np.asarray(values, dtype=float)
 
 
 def as_finite(values: Any) -> FloatArray:
@@ -124,24 +128,21 @@ class Whitening:
         else:
             raise ValueError("`sigma` has incorrect shape.")
 
-    def residual(self, f: Callable[..., Any], xdata: Any, ydata: FloatArray) -> Function:
-        """Return ``p -> whitened (f(xdata, *p) - ydata)``."""
-        if self.factor is None:
-            weights = self.weights
-            return lambda p: weights * (f(xdata, *p) - ydata)
-        return lambda p: self._solve(f(xdata, *p) - ydata)
+    def apply(self, residual: Any) -> Any:
+        """Return the residual, of unit variance."""
+        return self.weights * residual if self.factor is None else self._solve(residual)
 
-    def jacobian(self, jac: Callable[..., Any], xdata: Any) -> Function:
-        """Return ``p -> whitened jac(xdata, *p)``."""
+    def apply_to_rows(self, jac: NDArray[Any]) -> Any:
+        """Return the Jacobian in the unit of the residual."""
         if self.factor is not None:
-            return lambda p: self._solve(np.asarray(jac(xdata, *p)))
-        weights = self.weights if self.weights.ndim == 0 else self.weights[:, np.newaxis]
-        return lambda p: weights * np.asarray(jac(xdata, *p))
+            return self._solve(jac)
+        return (self.weights if self.weights.ndim == 0 else self.weights[:, np.newaxis]) * jac
 
     def _solve(self, values: Any) -> FloatArray:
         from scipy.linalg import solve_triangular
 
-        solution: FloatArray = solve_triangular(self.factor, values, lower=True, check_finite=False)
+        factor: Any = self.factor
+        solution: FloatArray = solve_triangular(factor, values, lower=True, check_finite=False)
         return solution
 
 
@@ -158,7 +159,7 @@ def refuse_zero_and_nan(sigma: NDArray[Any]) -> None:
 
 def cholesky_factor(covariance: NDArray[Any]) -> FloatArray:
     """Return the lower Cholesky factor of a covariance matrix."""
-    values = covariance.astype(DOUBLE)
+    values: FloatArray = covariance.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.all():
         i, j = np.unravel_index(int(np.argmin(finite)), values.shape)

@@ -134,6 +134,7 @@ def new_state(problem: LeastSquaresProblem, solver: Any, tolerances: Tolerances,
     limit = 100 * (x0.size + 1) if max_evaluations is None else max_evaluations
     state = DenseState(problem, space, solver.kernels, tolerances, limit)
     state.iw[layout.LINEAR_ROUTE] = ROUTES[solver.linear_solver]
+    np.abs(x0, out=space.vector(layout.TYPICAL))
     if problem.scale is not None:
         state.iw[layout.GIVEN_SCALE] = 1
         space.vector(layout.SCALING)[:] = 1.0 / problem.scale
@@ -208,6 +209,8 @@ def _linearise(problem: LeastSquaresProblem, state: DenseState) -> bool:
         np.matmul(space.jac_t, space.jac_t.T, out=space.matrix(layout.NORMAL))
         state.iw[layout.NORMAL_READY] = 1
     status = state.linearise(space.w_handle, space.iw_handle)
+    if status == -1:  # the watchdog went back to a saved point
+        return _linearise(problem, state)
     state.status = status or state.pending
     state.stale = False
     return state.status != 0

@@ -35,8 +35,8 @@ def covariance_from_jacobian(jac: FloatArray) -> FloatArray:
     Returns
     -------
     ndarray, shape (n, n)
-        Covariance for residuals of unit variance. Singular values below ``eps max(m, n) s[0]`` are left out, so that the
-        variance along a direction without data is zero.
+        Covariance for residuals of unit variance. Singular values below ``eps max(m, n) s[0]`` are left out, so that
+        the variance along a direction without data is zero.
 
     Raises
     ------

@@ -1,8 +1,9 @@
 """Loads SciPy's own test modules, from the installed SciPy, with our functions in the place of its functions.
 
-The source of a test module is executed in the namespace of one of our test modules, so that pytest collects from there and
-a process pool can find its functions again. Then every name bound to one of the three functions is bound to a recording
-stand-in, and `optimize`, if the module uses it, to a stand-in for the package. Nothing in SciPy itself is changed.
+The source of a test module is executed in the namespace of one of our test modules, so that pytest collects from
+there and a process pool can find its functions again. Then every name bound to one of the three functions is bound to
+a recording stand-in, and `optimize`, if the module uses it, to a stand-in for the package. Nothing in SciPy itself is
+changed.
 """
 
 import functools

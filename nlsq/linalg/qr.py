@@ -1,0 +1,113 @@
+r"""QR with column pivoting: as accurate as J itself, at about twice the cost of the normal equations.
+
+    J P = Q R      Householder reflections, the largest remaining column first
+    [R; diag(d)^(1/2) P] -> [S; 0]      plane rotations, again for each damping [2]_
+    S P'p = -(Q'r, rotated along)
+
+Without damping the leading ``rank`` rows of R are solved, those with |R_kk| > eps max(m, n) |R_11|, and the other parameters stay where they are (the
+basic solution [1]_). Columns are compared as they are: scale them if their units differ.
+
+References
+----------
+.. [1] G. Golub, C. Van Loan, "Matrix Computations", 4th ed., 2013, sections 5.2.1, 5.4.2 and 5.5.5.
+.. [2] J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from nlsq.kernels import dense
+from nlsq.kernels.backend import handle
+from nlsq.linalg.linear_solver import FloatArray, LinearStatus, fill_transposed
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class QR:
+    """Householder QR with column pivoting."""
+
+    def prepare(self, shape: tuple[int, int], pattern: Any = None) -> QRFactorization:
+        """Allocate for Jacobians of shape (m, n)."""
+        return QRFactorization(shape)
+
+
+@final
+class QRFactorization:
+    """QR of one solve.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(m, n)``.
+
+    Attributes
+    ----------
+    rank : int
+        Of the last Jacobian.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        m, n = self._shape = shape
+        self.rank = 0
+        self._q = np.empty((n, m))
+        self._rhs = np.zeros(max(m, n))  # Q'r, continued by zeros when m < n
+        self._pivot = np.empty(n, dtype=np.int64)
+        self._triangle = np.empty((n, n))
+        self._damped = np.empty((n, n))
+        self._rotated = np.empty(n)
+        self._roots = np.empty(n)
+        self._work = np.empty(2 * n)
+        self._decompose = dense.qr_factorize.entry()
+        self._reflect = dense.reflect_all.entry()
+        self._damp = dense.damp_triangle_by.entry()
+        self._count = dense.upper_rank.entry()
+        self._backward = dense.upper_solve.entry()
+
+    def factorize(self, jac: Any) -> LinearStatus:
+        """Factorise J."""
+        m, n = self._shape
+        fill_transposed(jac, self._q)
+        if not np.isfinite(self._q).all():
+            return LinearStatus.NONFINITE
+        pivot, triangle = handle(self._pivot), handle(self._triangle)
+        self._decompose(handle(self._q), m, n, handle(self._rhs), pivot, triangle, handle(self._work))
+        self.rank = int(self._count(triangle, n, EPS * max(m, n)))
+        return LinearStatus.SOLVED if self.rank == n else LinearStatus.RANK_DEFICIENT
+
+    def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
+        """Rotate the damping in and solve; see `Factorization.solve`."""
+        m, n = self._shape
+        rhs, rotated, rank, triangle = self._rhs, self._rotated, self.rank, self._triangle
+        rhs[m:] = 0.0
+        rhs[:m] = r
+        self._reflect(handle(self._q), m, n, handle(rhs))
+        rhs[m:] = 0.0
+        if damping_diag.any():
+            np.sqrt(damping_diag[self._pivot], out=self._roots)
+            triangle = self._damped
+            self._damp(
+                handle(self._triangle), handle(rhs), handle(self._roots), n, handle(triangle), handle(rotated), handle(self._work)
+            )
+            rank = self._rank_of_damped()
+        else:
+            rotated[...] = rhs[:n]
+        self._backward(handle(triangle), n, rank, handle(rotated))
+        step_out[self._pivot] = -rotated
+        return LinearStatus.SOLVED if rank == n else LinearStatus.RANK_DEFICIENT
+
+    def _rank_of_damped(self) -> int:
+        """Rank after damping: the triangle is no longer ordered, and only what is exactly lost counts unless J was deficient."""
+        diagonal = np.abs(self._damped.diagonal())
+        if self.rank == diagonal.size:
+            lost = diagonal == 0.0
+        else:
+            undamped = self._roots == 0.0
+            floor = EPS * max(self._shape) * abs(self._triangle[0, 0])
+            lost = (diagonal <= floor) & undamped | (diagonal == 0.0)
+        return int(np.argmax(lost)) if lost.any() else diagonal.size

@@ -1,0 +1,294 @@
+"""`scipy.optimize.least_squares`: its arguments, results, messages, warnings and exceptions.
+
+Departures from SciPy: residuals or a Jacobian that are not finite raise ValueError; steps that the trust region or a
+bound cut short do not count as convergence; single-precision functions get steps that their precision can see;
+functions may return the same buffer each time. ``nfev`` counts evaluations in SciPy's sense on a path of our own.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nlsq.problem import LeastSquaresProblem
+from nlsq.scipy_api.arguments import (
+    UNBOUNDED,
+    Bounds,
+    check_choices,
+    check_keywords,
+    check_workers,
+    read_bounds,
+    read_loss,
+    read_start,
+    read_tolerances,
+    read_x_scale,
+    strictly_feasible,
+)
+from nlsq.scipy_api.functions import (
+    DOUBLE,
+    Differences,
+    NonfiniteError,
+    PicklableFunction,
+    as_csr,
+    as_optimize_result,
+    checked_residual,
+    is_sparse,
+    starting_with,
+    with_arguments,
+)
+from nlsq.scipy_api.jacobians import analytic_source, difference_estimator, differenced_source, first_residual
+from nlsq.scipy_api.messages import LEAST_SQUARES_MESSAGES, LEAST_SQUARES_STATUS, NONFINITE_ARRAY, NONFINITE_START
+from nlsq.scipy_api.report import Watch, read_callback, summary
+from nlsq.solvers import Dogbox, LevenbergMarquardt, TrustRegionReflective, drive
+from nlsq.status import SolveResult, Status
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+FloatArray = NDArray[np.float64]
+
+LSMR_OPTIONS = ("damp", "atol", "btol", "conlim", "maxiter", "show", "x0")
+
+
+def least_squares(
+    fun: Callable[..., Any],
+    x0: ArrayLike,
+    jac: Any = "2-point",
+    bounds: Any = UNBOUNDED,
+    method: str = "trf",
+    ftol: float | None = 1e-8,
+    xtol: float | None = 1e-8,
+    gtol: float | None = 1e-8,
+    x_scale: Any = None,
+    loss: Any = "linear",
+    f_scale: float = 1.0,
+    diff_step: ArrayLike | None = None,
+    tr_solver: str | None = None,
+    tr_options: Mapping[str, Any] | None = None,
+    jac_sparsity: Any = None,
+    max_nfev: int | None = None,
+    verbose: int = 0,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    callback: Callable[..., Any] | None = None,
+    workers: Any = None,
+) -> OptimizeResult[Any]:
+    """Solve a nonlinear least-squares problem with bounds, as ``scipy.optimize.least_squares``.
+
+    Minimises ``F(x) = 1/2 sum_i rho(f_i(x)**2)`` subject to ``lb <= x <= ub``.
+
+    Parameters
+    ----------
+    fun, jac : callable
+        ``fun(x, *args, **kwargs)`` returns the residuals, shape (m,); `jac` the Jacobian, shape (m, n), as an array,
+        a sparse array or a LinearOperator. Or `jac` is how to difference: "2-point", "3-point" or "cs".
+    x0 : array_like, shape (n,)
+        Start.
+    bounds : (lower, upper) or scipy.optimize.Bounds, optional
+        Each a number or of shape (n,).
+    method : {"trf", "dogbox", "lm"}, optional
+        Trust-region reflective, dogleg in a box, or Levenberg-Marquardt, which takes no bounds.
+    ftol, xtol, gtol : float or None, optional
+        Tolerances for the relative change of F, the step and the first-order optimality; None turns a test off.
+    x_scale : "jac" or array_like, optional
+        Size of each parameter, or "jac": from the columns of the Jacobian. By default 1, and "jac" for "lm".
+    loss, f_scale : str or callable, and float, optional
+        "linear", "soft_l1", "huber", "cauchy", "arctan" or ``rho(z)``, shape (3, m), and the residual where it sets in.
+    diff_step : array_like, optional
+        Relative steps of differences. By default chosen by the size of each parameter.
+    tr_solver, tr_options : {"exact", "lsmr"} and dict, optional
+        How "trf" and "dogbox" solve their linear problems; options of ``lsmr``, and "regularize" for "trf".
+    jac_sparsity : array_like or sparse array, shape (m, n), optional
+        Where the Jacobian may be nonzero, for differences.
+    max_nfev : int, optional
+        Limit of evaluations, those for differences not counted. Default ``100 n``.
+    verbose : {0, 1, 2}, optional
+        Print nothing, a summary, or each iteration.
+    args, kwargs : tuple and dict, optional
+        Further arguments of `fun` and `jac`.
+    callback : callable, optional
+        ``callback(intermediate_result)`` or ``callback(x)`` after each step; StopIteration stops.
+    workers : int or map-like callable, optional
+        Evaluates differences in parallel.
+
+    Returns
+    -------
+    OptimizeResult
+        With ``x``, ``cost``, ``fun``, ``jac``, ``grad``, ``optimality``, ``active_mask``, ``nfev``, ``njev``,
+        ``status``, ``message`` and ``success``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is invalid, or residuals or Jacobian are not finite.
+    """
+    try:
+        result = minimise(
+            fun, x0, jac, bounds, method, ftol, xtol, gtol, x_scale, loss, f_scale, diff_step, tr_solver, tr_options,
+            jac_sparsity, max_nfev, verbose, args, kwargs, callback, workers,
+        )  # fmt: skip
+    except NonfiniteError as nonfinite:
+        raise nonfinite.as_value_error() from None
+    return as_optimize_result(result)
+
+
+def minimise(
+    fun: Callable[..., Any], x0: Any, jac: Any = "2-point", bounds: Any = UNBOUNDED, method: str = "trf", ftol: Any = 1e-8,
+    xtol: Any = 1e-8, gtol: Any = 1e-8, x_scale: Any = None, loss: Any = "linear", f_scale: Any = 1.0,
+    diff_step: ArrayLike | None = None, tr_solver: str | None = None, tr_options: Any = None, jac_sparsity: Any = None,
+    max_nfev: Any = None, verbose: int = 0, args: Any = (), kwargs: Any = None, callback: Any = None, workers: Any = None,
+    model_dtype: Callable[[], Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Do the work of `least_squares`, with a dict for result.
+
+    Parameters
+    ----------
+    model_dtype : callable, optional
+        Tells, after the first call of `fun`, the precision in which it computes, if that is not its dtype.
+
+    Raises
+    ------
+    NonfiniteError
+        If residuals or a Jacobian are not finite.
+    """
+    check_workers(workers)
+    check_choices(method, jac, tr_solver, loss, verbose, max_nfev)
+    start = read_start(x0)
+    ends = read_bounds(bounds, start, method)
+    scale = read_x_scale(x_scale, start, method)
+    tolerances = read_tolerances(ftol, xtol, gtol, method)
+    if ends is not None and method == "trf":
+        start = strictly_feasible(start, *ends)
+    if type(args) is not tuple:
+        args = (*args,)
+    function = with_arguments(fun, args, kwargs) if workers is None else PicklableFunction(fun, args, kwargs or {})
+    value = function(start.copy())
+    f0 = first_residual(value, not callable(jac), method, start.size)
+    if jac_sparsity is not None and not callable(jac):
+        jac_sparsity = as_csr(jac_sparsity if is_sparse(jac_sparsity) else np.atleast_2d(jac_sparsity))
+    loss, loss_scale, initial_cost = read_loss(loss, f_scale, f0)
+    if callable(jac):
+        source = analytic_source(with_arguments(jac, args, kwargs), start, f0.size, method, tr_solver)
+    else:
+        dtype = getattr(value, "dtype", DOUBLE) if model_dtype is None else model_dtype()
+        differences = Differences(
+            difference_estimator(jac, diff_step, start, workers),
+            function if workers is not None or jac == "cs" else checked_residual(function, f0.size),
+            dtype,
+            scaled=x_scale is not None,
+        )
+        source = differenced_source(differences, (f0.size, start.size), method, tr_solver, jac_sparsity)
+    if source.is_operator and isinstance(scale, str):
+        raise ValueError("x_scale='jac' can't be used when `jac` returns LinearOperator.")
+    told = read_callback(callback)
+    if method == "lm" and told is not None:
+        warnings.warn("Callback function specified, but not supported with `lm` method.", stacklevel=3)
+        told = None
+    solver = choose_solver(method, source.linear_solver, tr_options)
+    if min(f0.size, start.size) == 0:
+        return nothing_to_solve(start, f0, method)
+    if not 0.0 < loss_scale < math.inf:
+        raise ValueError(NONFINITE_ARRAY)
+    residual = checked_residual(starting_with(value, function), f0.size)
+    problem = LeastSquaresProblem(
+        residual, start, jac=source.source, sparsity=source.sparsity, bounds=ends, loss=loss, loss_scale=loss_scale,
+        scale=scale,
+    )  # fmt: skip
+    table = verbose == 2 and method != "lm"
+    watch = Watch(told, table, initial_cost) if table or told is not None else None
+    limit = 100 * start.size if max_nfev is None else math.ceil(max_nfev)
+    solved = drive(problem, solver, tolerances, max_evaluations=limit, callback=watch)
+    if watch is not None:
+        watch.finish(solved)
+    result = translate(solved, method, ends, callable(jac))
+    if verbose:
+        print(summary(result["message"], result["nfev"], initial_cost, result["cost"], result["optimality"]))
+    return result
+
+
+def choose_solver(method: str, linear_solver: str, tr_options: Any) -> Any:
+    """Translate a method and its options."""
+    if method == "lm":
+        return LevenbergMarquardt()
+    options = {} if tr_options is None else tr_options.copy()
+    if linear_solver == "exact":
+        return TrustRegionReflective() if method == "trf" else Dogbox()
+    regularize = options.pop("regularize", True) if method == "trf" else True
+    check_keywords("lsmr", options, (), LSMR_OPTIONS)
+    if method == "trf":
+        return TrustRegionReflective(linear_solver="lsmr", regularize=regularize, lsmr_options=options)
+    return Dogbox(linear_solver="lsmr", lsmr_options=options)
+
+
+def translate(solved: SolveResult, method: str, bounds: Bounds | None, analytic: bool) -> dict[str, Any]:
+    """Return the fields of SciPy's result, in its order and types.
+
+    Raises
+    ------
+    NonfiniteError
+        If residuals or Jacobian were not finite.
+    """
+    if solved.status is Status.NONFINITE_START:
+        raise NonfiniteError(NONFINITE_START, solved)
+    if solved.status is Status.NONFINITE_JACOBIAN:
+        raise NonfiniteError(NONFINITE_ARRAY, solved)
+    gradient, optimality = solved.gradient, solved.optimality
+    njev: int | None = solved.njev
+    active_mask: NDArray[Any] = solved.active_mask
+    if method == "lm":
+        gradient = solved.jac.T @ solved.residual
+        optimality = float(np.abs(gradient).max())
+        njev = solved.njev if analytic else None
+    elif method == "trf" and bounds is None:
+        active_mask = np.zeros(solved.x.size)
+    status = LEAST_SQUARES_STATUS.get(solved.status)
+    message = solved.message if status is None else LEAST_SQUARES_MESSAGES[status]
+    return outcome(
+        solved.x, solved.cost, solved.residual, solved.jac, gradient, optimality, active_mask, solved.nfev, njev,
+        status or 0, message,
+    )  # fmt: skip
+
+
+def outcome(
+    x: FloatArray,
+    cost: float,
+    fun: FloatArray,
+    jac: Any,
+    grad: FloatArray,
+    optimality: float,
+    active_mask: NDArray[Any],
+    nfev: int,
+    njev: int | None,
+    status: int,
+    message: str,
+) -> dict[str, Any]:
+    """Return the fields of SciPy's result."""
+    return {
+        "x": x,
+        "cost": np.float64(cost),
+        "fun": fun,
+        "jac": jac,
+        "grad": grad,
+        "optimality": np.float64(optimality),
+        "active_mask": active_mask,
+        "nfev": nfev,
+        "njev": njev,
+        "status": status,
+        "message": message,
+        "success": status > 0,
+    }
+
+
+def nothing_to_solve(x0: FloatArray, f0: FloatArray, method: str) -> dict[str, Any]:
+    """Return the result for no parameters or no residuals."""
+    n, cost = x0.size, 0.5 * float(f0 @ f0)
+    status, nfev, njev = (-1, 0, None) if method == "lm" else (1, 1, 1)
+    mask = np.zeros(n)
+    return outcome(
+        x0, cost, f0, np.zeros((f0.size, n)), np.zeros(n), 0.0, mask, nfev, njev, status, LEAST_SQUARES_MESSAGES[status]
+    )
