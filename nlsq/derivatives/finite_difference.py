@@ -83,6 +83,12 @@ class ForwardDifference:
         sizes = _step_sizes(self, "forward", x0, lower, upper, scale, dtype)
         return _prepare(self, sizes, residual, m, pattern)
 
+    def finer(self) -> CentralDifference | None:
+        """Central differences in place of these, where the step is the library's own; they have the digits that tight tolerances need."""
+        if self.rel_step is not None or self.steps != "scaled":
+            return None
+        return CentralDifference(workers=self.workers, vectorized=self.vectorized)
+
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)

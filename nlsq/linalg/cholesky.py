@@ -49,6 +49,8 @@ class CholeskyFactorization:
 
     Attributes
     ----------
+    jac_t : ndarray, shape (n, m)
+        Copy of the last Jacobian, transposed.
     kept : float
         Smallest ``L_jj^2 / A_jj`` of the last solve; 0 if A was not definite.
     """
@@ -57,7 +59,7 @@ class CholeskyFactorization:
         m, n = shape
         self.kept = 1.0
         self._m, self._n = m, n
-        self._jac_t = np.empty((n, m))
+        self.jac_t = np.empty((n, m))
         self._normal = np.empty((n, n))
         self._damped = np.empty((n, n))
         self._factor = np.empty((n, n))
@@ -69,11 +71,11 @@ class CholeskyFactorization:
 
     def factorize(self, jac: Any) -> LinearStatus:
         """Form J'J."""
-        fill_transposed(jac, self._jac_t)
+        fill_transposed(jac, self.jac_t)
         if self._n < BLAS_FROM:
-            self._multiply(handle(self._jac_t), self._m, self._n, handle(self._normal))
+            self._multiply(handle(self.jac_t), self._m, self._n, handle(self._normal))
         else:
-            np.matmul(self._jac_t, self._jac_t.T, out=self._normal)
+            np.matmul(self.jac_t, self.jac_t.T, out=self._normal)
         return LinearStatus.SOLVED if np.isfinite(self._normal).all() else LinearStatus.NONFINITE
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
@@ -84,7 +86,7 @@ class CholeskyFactorization:
         self.kept = float(self._decompose(handle(self._damped), 0.0, n, handle(self._factor)))
         if self.kept == 0.0:
             return LinearStatus.NOT_DEFINITE
-        np.matmul(self._jac_t, r, out=step)
+        np.matmul(self.jac_t, r, out=step)
         np.negative(step, out=step)
         self._forward(handle(self._factor), n, handle(step))
         self._backward(handle(self._factor), n, handle(step))
@@ -121,11 +123,11 @@ class AutomaticFactorization:
         self.handovers = 0
         self._cholesky = CholeskyFactorization(shape)
         self._qr: QRFactorization = QR().prepare(shape)
-        self._jac: Any = None
+        self._triangular = False
 
     def factorize(self, jac: Any) -> LinearStatus:
         """Form J'J; QR of J waits until a solve needs it."""
-        self._jac = jac
+        self._triangular = False
         return self._cholesky.factorize(jac)
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
@@ -134,8 +136,8 @@ class AutomaticFactorization:
         if status is LinearStatus.SOLVED:
             return status
         self.handovers += 1
-        if self._jac is not None:
-            self._qr.factorize(self._jac)
-            self._jac = None
+        if not self._triangular:
+            self._qr.factorize(self._cholesky.jac_t.T)
+            self._triangular = True
         status = self._qr.solve(r, damping_diag, step_out)
         return LinearStatus.HANDED_OVER if status is LinearStatus.SOLVED else status

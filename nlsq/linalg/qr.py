@@ -83,31 +83,31 @@ class QRFactorization:
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
         """Rotate the damping in and solve; see `Factorization.solve`."""
         m, n = self._shape
-        rhs, rotated, rank, triangle = self._rhs, self._rotated, self.rank, self._triangle
-        rhs[m:] = 0.0
+        rhs, rotated = self._rhs, self._rotated
         rhs[:m] = r
         self._reflect(handle(self._q), m, n, handle(rhs))
         rhs[m:] = 0.0
-        if damping_diag.any():
-            np.sqrt(damping_diag[self._pivot], out=self._roots)
-            triangle = self._damped
-            self._damp(
-                handle(self._triangle), handle(rhs), handle(self._roots), n, handle(triangle), handle(rotated), handle(self._work)
-            )
-            rank = self._rank_of_damped()
-        else:
+        if not damping_diag.any():
             rotated[...] = rhs[:n]
-        self._backward(handle(triangle), n, rank, handle(rotated))
+            self._backward(handle(self._triangle), n, self.rank, handle(rotated))
+            step_out[self._pivot] = -rotated
+            return LinearStatus.SOLVED if self.rank == n else LinearStatus.RANK_DEFICIENT
+        roots = self._roots
+        np.sqrt(damping_diag[self._pivot], out=roots)
+        damped, work = handle(self._damped), handle(self._work)
+        self._damp(handle(self._triangle), handle(rhs), handle(roots), n, damped, handle(rotated), work)
+        if self.rank < n and not roots.all():
+            return self._solve_again(step_out)
+        self._backward(damped, n, n, handle(rotated))
         step_out[self._pivot] = -rotated
-        return LinearStatus.SOLVED if rank == n else LinearStatus.RANK_DEFICIENT
+        return LinearStatus.SOLVED
 
-    def _rank_of_damped(self) -> int:
-        """Rank after damping: the triangle is no longer ordered, and only what is exactly lost counts unless J was deficient."""
-        diagonal = np.abs(self._damped.diagonal())
-        if self.rank == diagonal.size:
-            lost = diagonal == 0.0
-        else:
-            undamped = self._roots == 0.0
-            floor = EPS * max(self._shape) * abs(self._triangle[0, 0])
-            lost = (diagonal <= floor) & undamped | (diagonal == 0.0)
-        return int(np.argmax(lost)) if lost.any() else diagonal.size
+    def _solve_again(self, step_out: FloatArray) -> LinearStatus:
+        """Pivot the damped triangle anew: J is deficient and some parameters are not damped, so what is lost may lie anywhere."""
+        n, rotated = step_out.size, self._rotated
+        columns, triangle, pivot = np.ascontiguousarray(np.triu(self._damped).T), np.empty((n, n)), np.empty(n, dtype=np.int64)
+        self._decompose(handle(columns), n, n, handle(rotated), handle(pivot), handle(triangle), handle(self._work))
+        rank = int(self._count(handle(triangle), n, EPS * max(self._shape)))
+        self._backward(handle(triangle), n, rank, handle(rotated))
+        step_out[self._pivot[pivot]] = -rotated
+        return LinearStatus.SOLVED if rank == n else LinearStatus.RANK_DEFICIENT

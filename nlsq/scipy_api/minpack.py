@@ -217,7 +217,12 @@ def run_levenberg_marquardt(residual: Function, x0: FloatArray, jac: Any, option
     NonfiniteError
         If the residuals at `x0` or a Jacobian are not finite.
     """
-    problem = LeastSquaresProblem(residual, x0, jac=jac, scale=options.scale)
+    try:
+        problem = LeastSquaresProblem(residual, x0, jac=jac, scale=options.scale)
+    except ValueError:
+        if np.isfinite(x0).all():
+            raise
+        raise NonfiniteError(NONFINITE_START) from None
     solver = LevenbergMarquardt(damping=MoreRadius(factor=options.factor))
     tolerances = Tolerances(cost=options.ftol, step=options.xtol, optimality=options.gtol, rule="minpack")
     result = drive(problem, solver, tolerances, max_evaluations=options.maxfev)

@@ -20,6 +20,10 @@ ROUTES = {"auto": layout.ROUTE_AUTO, "cholesky": layout.ROUTE_CHOLESKY, "qr": la
 LOSS_CODES = {"linear": 0, "huber": 1, "soft_l1": 2, "cauchy": 3, "arctan": 4}
 PYTHON_LOSS = -1
 CLOSE_ENOUGH = 1e-5  # MINPACK rule: J is not evaluated again after a last step shorter than this, relative to x
+RADIUS_ANEW = 1e-2  # relative to x, at least, when central differences take over
+REFINED_FROM = frozenset(
+    {Status.OPTIMALITY, Status.COST_CHANGE, Status.STEP, Status.COST_AND_STEP, Status.COST_FLOOR, Status.STEP_FLOOR}
+)
 BLAS_FROM = 32  # parameters from which BLAS forms the normal matrix, and the loss is applied before it in Python
 
 
@@ -42,7 +46,7 @@ class DenseState:
     """
 
     __slots__ = (
-        "by_address", "kernels", "estimate", "fallbacks", "iw", "judge", "limit", "linearise", "pending", "problem", "propose", "python_loss", "space",
+        "by_address", "kernels", "estimate", "fallbacks", "finer", "iw", "judge", "limit", "linearise", "pending", "problem", "propose", "python_loss", "space",
         "stale", "status", "w",
     )  # fmt: skip
 
@@ -60,6 +64,7 @@ class DenseState:
         self.status = self.pending = 0
         self.stale = True
         self.by_address = False
+        self.finer: Any = None
         self.fallbacks: list[str] = []
         self.estimate: Any = None
         tolerances.write(self.w, self.iw)
@@ -139,6 +144,8 @@ def new_state(problem: LeastSquaresProblem, solver: Any, tolerances: Tolerances,
         state.iw[layout.GIVEN_SCALE] = 1
         space.vector(layout.SCALING)[:] = 1.0 / problem.scale
     state.estimate = problem.prepare_jacobian(space.x, residual.m)
+    if tolerances.tight and hasattr(problem.estimator, "finer"):
+        state.finer = problem.estimator.finer()
     if compiled and hasattr(state.estimate, "write") and not state.python_loss and x0.size < BLAS_FROM:
         state.by_address = True
         return state
@@ -159,8 +166,31 @@ def write_bounds(problem: LeastSquaresProblem, state: DenseState) -> None:
     state.iw[layout.HAS_BOUNDS] = problem.bounded
 
 
+def refine(problem: LeastSquaresProblem, state: DenseState) -> bool:
+    """Go on with central differences where forward ones met tolerances that are beyond their digits; True if so."""
+    if state.finer is None or state.status not in REFINED_FROM or state.w[layout.COST] == 0.0:
+        return False
+    estimator, state.finer = state.finer, None
+    state.estimate = estimator.prepare(
+        problem.residual, state.space.x, state.space.m, lower=problem.lower, upper=problem.upper, scale=problem.scale
+    )
+    state.fallbacks.append("tolerances beyond the digits of forward differences: went on with central ones")
+    state.status = state.pending = 0
+    state.stale = True
+    state.w[layout.DAMPING] = 0.0
+    state.w[layout.RADIUS] = max(state.w[layout.RADIUS], RADIUS_ANEW * state.w[layout.X_NORM])
+    state.w[layout.LAST_STEP_NORM] = np.nan
+    return True
+
+
 def advance_dense(problem: LeastSquaresProblem, state: DenseState) -> None:
     """Advance by one judged step, or find that the point is final."""
+    _advance(problem, state)
+    if state.status and state.finer is not None:
+        refine(problem, state)
+
+
+def _advance(problem: LeastSquaresProblem, state: DenseState) -> None:
     if state.stale and _linearise(problem, state):
         return
     counters, space = problem.counters, state.space

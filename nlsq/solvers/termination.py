@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol, final
 from nlsq.kernels import layout
 from nlsq.status import Counters, Status, StepReport
 
+FORWARD_DIGITS = 1e-9  # forward differences are right to about 1e-8; below, an answer needs central ones
 RULES = {"native": layout.RULE_NATIVE, "scipy": layout.RULE_SCIPY, "minpack": layout.RULE_MINPACK}
 
 
@@ -68,6 +69,11 @@ class Tolerances:
                 raise ValueError(f"tolerances: {name} must be None or a number >= 0, got {value!r}.")
         if self.rule not in RULES:
             raise ValueError(f"tolerances: rule must be one of {', '.join(RULES)}, got {self.rule!r}.")
+
+    @property
+    def tight(self) -> bool:
+        """Whether any tolerance asks for more digits than forward differences have."""
+        return any(value is not None and 0.0 < value < FORWARD_DIGITS for value in (self.cost, self.step, self.optimality))
 
     def write(self, w: Any, iw: Any) -> None:
         """Put the tolerances into a solver's workspace; a test that is off can never be met."""
