@@ -60,7 +60,7 @@ def test_sparse(form, kind):
 
 
 def test_sparse_duplicates_are_summed():
-    matrix = sparse.coo_array(([1.0, 2.0], ([0, 0], [1, 1])), shape=(3, 2))
+    matrix = sparse.csr_array(([1.0, 2.0], [1, 1], [0, 2, 2, 2]), shape=(3, 2))
     value = prepared(lambda x: matrix).evaluate(X, R, None)
     assert value.nnz == 1
     assert value[0, 1] == 3.0

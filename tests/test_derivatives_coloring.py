@@ -300,6 +300,15 @@ def test_parallel_and_vectorized():
         np.testing.assert_array_equal(jac.toarray(), expected)
 
 
+@EVERY
+def test_colors_of_fixed_parameters_cost_nothing(estimator):
+    x, identity = np.ones(4), SparsityPattern.from_dense(np.eye(4))
+    prepared = estimator.prepare(lambda p: 2.0 * p, x, 4, lower=x, upper=x, pattern=identity)
+    jac = prepared.evaluate(x, 2.0 * x, None)
+    assert prepared.residual_calls == 0
+    np.testing.assert_array_equal(jac.toarray(), 0.0)
+
+
 def test_wrong_shape_of_pattern():
     with pytest.raises(ValueError, match=r"shape \(12, 12\), expected \(11, 12\)"):
         ForwardDifference().prepare(lambda x: x[1:], np.ones(12), 11, pattern=PATTERN)

@@ -138,6 +138,10 @@ def test_float32_residual_gets_float32_steps():
     expected = np.stack([np.ones(50), t], axis=1)
     for estimator, tolerance in ((ForwardDifference(), 2e-3), (CentralDifference(), 1e-3)):
         np.testing.assert_allclose(evaluate(estimator, residual, x), expected, atol=tolerance)
+        prepared = estimator.prepare(residual, x, 50)
+        price = prepared.residual_calls
+        prepared.evaluate(x, residual(x), None)
+        assert prepared.residual_calls == price  # r said so
         prepared = estimator.prepare(residual, x, 50)  # r in float64 hides the precision; it is found out
         jac = prepared.evaluate(x, residual(x).astype(float), None)
         np.testing.assert_allclose(jac, expected, atol=tolerance)
@@ -479,3 +483,12 @@ def test_processes():
 def test_estimators_pickle():
     estimator = pickle.loads(pickle.dumps(ForwardDifference(rel_step=1e-5, steps="scipy")))
     assert (estimator.rel_step, estimator.steps) == (1e-5, "scipy")
+
+
+def test_finer_differences_are_central_ones_with_the_same_options():
+    finer = ForwardDifference(workers=map).finer()
+    assert isinstance(finer, CentralDifference)
+    assert finer.workers is map
+    assert ForwardDifference(vectorized=True).finer().vectorized
+    assert ForwardDifference(rel_step=1e-4).finer() is None
+    assert ForwardDifference(steps="scipy").finer() is None

@@ -1,5 +1,7 @@
 """`nlsq.jacobian`: any estimator as a function of x."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -134,3 +136,25 @@ def test_threads():
         thread.join()
     for k, value in results.items():
         np.testing.assert_allclose(value, exact(X + k), atol=1e-7)
+
+
+# The package
+
+
+def test_lazy_table_is_all():
+    import nlsq.derivatives as package
+
+    assert sorted(package._HOME) == sorted(package.__all__) == dir(package)
+    for name in package.__all__:
+        assert getattr(package, name).__module__ == f"nlsq.derivatives.{package._HOME[name]}"
+    with pytest.raises(AttributeError, match="no attribute 'Jacobian'"):
+        package.Jacobian  # noqa: B018
+
+
+def test_differences_load_nothing_else():
+    code = (
+        "import sys, numpy as np; from nlsq.derivatives import ForwardDifference as F;"
+        "F().prepare(np.sin, np.ones(2), 2).evaluate(np.ones(2), np.sin(np.ones(2)), None);"
+        "print(*(name for name in sys.modules if name.partition('.')[0] in ('numba', 'scipy') or 'color' in name))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []

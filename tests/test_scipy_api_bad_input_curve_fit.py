@@ -163,13 +163,16 @@ ALONE = {
     "f returns complex",
     "jac sparse",
     "p0 object",
+    "sigma 1 x 1",
     "sigma complex",
     "sigma object",
     "unknown keyword for trf",
+    "workers with lm",
     "x0",
     "xdata None",
     "xdata text",
 }
+NONFINITE = "Optimal parameters not found: Residuals are not finite"  # which SciPy calls a success, ours never
 PAIRED = [name for name in ONE_ARGUMENT if name not in ALONE]
 
 
@@ -180,7 +183,8 @@ def test_of_two_wrong_arguments_the_same_is_named(first):
         # Where both set the same argument the second wins, and one argument is wrong again.
         pair = call(ONE_ARGUMENT[first] | ONE_ARGUMENT[second])
         expected, actual = exception_of(pair, SCIPY), exception_of(pair, OURS)
-        if (type(expected), str(expected)) != (type(actual), str(actual)):
+        departure = expected is None and str(actual).startswith(NONFINITE)
+        if (type(expected), str(expected)) != (type(actual), str(actual)) and not departure:
             different.append((second, expected, actual))
     assert not different
 

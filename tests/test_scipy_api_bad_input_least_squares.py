@@ -13,13 +13,10 @@ from test_scipy_api_helpers import (
     as_scipy_1_17,
     exception_of,
     returns,
-    rosenbrock,
     same_exception,
     three,
     three_jac,
 )
-
-import nlsq
 
 pytestmark = as_scipy_1_17
 NAN, INF = np.nan, np.inf

@@ -116,13 +116,13 @@ def test_short_diag_is_refused():
 
 @pytest.mark.parametrize("start", [[np.nan, 2.0], [np.inf, 2.0]])
 def test_residuals_that_are_not_finite_at_the_start_are_no_success(start):
-    with np.errstate(all="ignore"), pytest.raises(ValueError, match="Residuals are not finite in the initial point."):
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="Residuals are not finite in the initial point"):
         OURS.leastsq(rosenbrock, start)
 
 
 @pytest.mark.parametrize("value", [None, [np.nan, 2.0], [np.inf, 2.0], [None, 2.0]])
 def test_values_that_are_not_finite_are_no_success(value):
-    with pytest.raises(ValueError, match="Residuals are not finite in the initial point."):
+    with pytest.raises(ValueError, match="Residuals are not finite in the initial point"):
         OURS.leastsq(returns(value), 1.0)
 
 

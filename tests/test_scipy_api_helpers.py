@@ -1,4 +1,4 @@
-"""What the differential tests share: SciPy's functions and ours, run on the same input, and how outcomes are compared."""
+"""What the differential tests share: SciPy's functions and ours on the same input, and how outcomes are compared."""
 
 import types
 import warnings

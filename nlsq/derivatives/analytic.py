@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nlsq.derivatives.estimator import FloatArray, PreparedJacobian, Residual
-from nlsq.pattern import SparsityPattern
+
+if TYPE_CHECKING:
+    from nlsq.pattern import SparsityPattern
 
 __all__ = ["Analytic", "JacobianShapeError", "PreparedAnalytic"]
 
@@ -154,6 +156,8 @@ class PreparedAnalytic:
         jac = csr_array(value, dtype=np.float64, copy=True)
         jac.sum_duplicates()
         if self.pattern is None:
+            from nlsq.pattern import SparsityPattern
+
             self.pattern = SparsityPattern.from_matrix(jac)
         return jac
 

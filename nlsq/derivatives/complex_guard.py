@@ -32,11 +32,12 @@ REFUSED_UFUNCS = frozenset(
     "vecdot vecmat logical_and logical_or logical_not logical_xor".split()
 )
 REFUSED_FUNCTIONS = frozenset(
-    "var std nanvar nanstd real imag angle real_if_close iscomplex isreal sort argsort sort_complex partition "
-    "argpartition lexsort max min amax amin argmax argmin nanmax nanmin nanargmax nanargmin median nanmedian percentile "
-    "nanpercentile quantile nanquantile ptp searchsorted digitize histogram interp clip round around fix nan_to_num vdot "
-    "count_nonzero nonzero flatnonzero argwhere unique unique_values isclose allclose array_equal array_equiv piecewise "
-    "norm cond matrix_rank svd svdvals qr cholesky eigh eigvalsh lstsq pinv".split()
+    "var std nanvar nanstd real imag angle real_if_close iscomplex isreal sort argsort sort_complex "
+    "partition argpartition lexsort max min amax amin argmax argmin nanmax nanmin nanargmax nanargmin "
+    "median nanmedian percentile nanpercentile quantile nanquantile ptp searchsorted digitize histogram "
+    "interp clip round around fix nan_to_num vdot count_nonzero nonzero flatnonzero argwhere unique "
+    "unique_values isclose allclose array_equal array_equiv piecewise norm cond matrix_rank svd svdvals "
+    "qr cholesky eigh eigvalsh lstsq pinv".split()
 )
 # Analytic as a whole, although they compare inside.
 OPAQUE_FUNCTIONS = frozenset(("sinc", "linspace"))

@@ -19,19 +19,20 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nlsq.derivatives.colored import ColoredComplex, ColoredLayout
 from nlsq.derivatives.complex_guard import LOST_PART, ComplexStepError, guard
 from nlsq.derivatives.estimator import FloatArray, PreparedJacobian, Residual
 from nlsq.derivatives.finite_difference import CentralDifference
 from nlsq.derivatives.probe import ResidualProbe, as_residual
 from nlsq.derivatives.steps import StepSizes, check_rule
 from nlsq.derivatives.workers import WorkerMap, Workers
-from nlsq.pattern import SparsityPattern
+
+if TYPE_CHECKING:
+    from nlsq.pattern import SparsityPattern
 
 __all__ = ["ComplexStep", "DenseComplex", "check_complex_step"]
 
@@ -104,6 +105,8 @@ class ComplexStep:
             check_complex_step(plain, np.asarray(x0, dtype=np.float64), m, lower=lower, upper=upper, scale=scale)
         probe = ResidualProbe(residual, m, WorkerMap(self.workers), vectorized=self.vectorized, kind=np.complex128)
         if pattern is not None:
+            from nlsq.derivatives.colored import ColoredComplex, ColoredLayout
+
             return ColoredComplex(probe, sizes, ColoredLayout(pattern, m, x0.size, sizes.fixed), checked=checked)
         return DenseComplex(probe, sizes, m, checked=checked)
 

@@ -7,12 +7,13 @@ prepared Jacobian to `evaluate`; whatever can be allocated, coloured or checked 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nlsq.pattern import SparsityPattern
+if TYPE_CHECKING:
+    from nlsq.pattern import SparsityPattern
 
 __all__ = ["FloatArray", "JacobianEstimator", "PreparedJacobian", "Residual"]
 

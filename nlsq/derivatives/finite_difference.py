@@ -22,20 +22,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nlsq.derivatives.colored import prepare_colored
 from nlsq.derivatives.estimator import FloatArray, PreparedJacobian, Residual
 from nlsq.derivatives.probe import FLOAT64, ResidualProbe
 from nlsq.derivatives.steps import LOST, Rule, Scheme, Stencil, StepSizes, check_rule, machine_epsilon
 from nlsq.derivatives.workers import WorkerMap, Workers
-from nlsq.pattern import SparsityPattern
+from nlsq.kernels import layout
+from nlsq.kernels.backend import address_of_kernel
+from nlsq.kernels.finite_difference import central_jacobian, forward_jacobian
+
+if TYPE_CHECKING:
+    from nlsq.pattern import SparsityPattern
 
 __all__ = ["CentralDifference", "DenseDifference", "ForwardDifference"]
 
+ROUNDING = 2.0  # a difference of so many eps |r| at the longest step says nothing at all
 MAX_GROWTHS = 4  # extra evaluations that a column lost in rounding may cost; the last one takes the longest step
 
 
@@ -84,7 +89,7 @@ class ForwardDifference:
         return _prepare(self, sizes, residual, m, pattern)
 
     def finer(self) -> CentralDifference | None:
-        """Central differences in place of these, where the step is the library's own; they have the digits that tight tolerances need."""
+        """Return central differences to go on with where tolerances need their digits; None for chosen steps."""
         if self.rel_step is not None or self.steps != "scaled":
             return None
         return CentralDifference(workers=self.workers, vectorized=self.vectorized)
@@ -164,6 +169,8 @@ def _prepare(
 ) -> PreparedJacobian:
     probe = ResidualProbe(residual, m, WorkerMap(options.workers), vectorized=options.vectorized)
     if pattern is not None:
+        from nlsq.derivatives.colored import prepare_colored
+
         return prepare_colored(probe, sizes, m, pattern)
     return DenseDifference(probe, sizes, m)
 
@@ -220,6 +227,23 @@ class DenseDifference:
         self.residual_calls = self._probe.calls - calls_before
         return jac_out
 
+    def write(self, w: FloatArray, iw: NDArray[np.int64]) -> bool:
+        """Hand these differences to kernels: sizes and step rule into a workspace. False where only Python can do them.
+
+        A kernel calls the residual by address, so the steps must be the library's own and the evaluations serial.
+        """
+        if not (self._sizes.can_grow and self._probe.serial):
+            return False
+        n = self._shape[1]
+        for index, bound in ((layout.LOWER, self._sizes.lower), (layout.UPPER, self._sizes.upper)):
+            start = layout.vector_offset(n, index)
+            w[start : start + n] = bound
+        w[layout.RELATIVE_STEP] = self._sizes.relative
+        iw[layout.JACOBIAN_STEP] = address_of_kernel(
+            forward_jacobian if self._sizes.scheme == "forward" else central_jacobian
+        )
+        return True
+
     def _differences(self, x: FloatArray, r: FloatArray, stencil: Stencil, columns: Sequence[int]) -> FloatArray:
         """Return the numerators of the quotients, one row a column of J; rows not in `columns` keep what they had."""
         n = self._shape[1]
@@ -272,6 +296,7 @@ class DenseDifference:
         lost = np.array([j for j in suspects if not _significant(rows[j], r, threshold)], dtype=np.intp)
         if lost.size == 0:
             return stencil
+        doubtful = lost.tolist()
         for attempt in range(MAX_GROWTHS):
             lost, stencil = self._sizes.grow(x, stencil, lost, to_limit=attempt == MAX_GROWTHS - 1)
             if lost.size == 0:
@@ -281,6 +306,9 @@ class DenseDifference:
             other = None if self._other_rows is None else np.empty_like(part)
             rows[columns] = self._numerators(x, r, stencil, columns, part, other)
             lost = np.array([j for j in columns if not _significant(rows[j], r, threshold)], dtype=np.intp)
+        for j in doubtful:
+            if not _significant(rows[j], r, ROUNDING * self._sizes.eps):
+                rows[j] = 0.0  # the last digit of r divided by the step is no derivative
         return stencil
 
 

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.derivatives.complex_guard import LOST_PART, ComplexStepError
 from nlsq.derivatives.estimator import Residual
 from nlsq.derivatives.workers import WorkerMap
 
@@ -137,9 +136,16 @@ class ResidualProbe:
             if count != len(columns):
                 raise RuntimeError(f"workers returned {count} results for {len(columns)} points.")
 
+    @property
+    def serial(self) -> bool:
+        """Whether points are evaluated one by one in this process."""
+        return self._workers.serial and not self._vectorized
+
     def require_complex(self) -> None:
         """Raise `ComplexStepError` if a real array ever came back for a complex argument."""
         if self.real_seen:
+            from nlsq.derivatives.complex_guard import LOST_PART, ComplexStepError
+
             raise ComplexStepError(*LOST_PART)
 
     def _fill_serially(self, x: NDArray[Any], columns: Sequence[Column], values: Any, rows_out: NDArray[Any]) -> None:

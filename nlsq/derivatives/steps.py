@@ -190,10 +190,9 @@ class StepSizes:
         self.eps = eps
         self.relative = eps ** EXPONENT[scheme]
         at_zero = self.sizes.at_zero if rule == "scaled" else self._typical
-        self._numbers: list[tuple[float, float, float, float]] = [
-            (float(t), float(z), float(low), float(high))
-            for t, z, low, high in zip(self._typical, at_zero, self.lower, self.upper, strict=True)
-        ]
+        few = slice(n if n <= FEW else 0)
+        numbers = (array[few].tolist() for array in (self._typical, at_zero, self.lower, self.upper))
+        self._numbers: list[tuple[float, float, float, float]] = list(zip(*numbers, strict=True))
 
     @property
     def can_grow(self) -> bool:

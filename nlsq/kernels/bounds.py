@@ -4,6 +4,9 @@ import math
 
 from nlsq.kernels.backend import kernel
 
+UNIT = 2.3e-16  # of a number: moves it by one unit of rounding
+SMALLEST = 5e-324  # the same next to zero
+
 
 @kernel("double(double*, double*, double*, double*, int)")
 def step_to_bound(x, direction, lower, upper, n):
@@ -24,11 +27,11 @@ def keep_inside(x, lower, upper, strictly, n):
         x[j] = min(max(x[j], lower[j]), upper[j])
         if strictly != 0 and lower[j] < upper[j]:
             if x[j] == lower[j]:
-                x[j] = lower[j] + (2.3e-16 * abs(lower[j]) if lower[j] != 0.0 else 5e-324)
+                x[j] = lower[j] + max(UNIT * abs(lower[j]), SMALLEST)
             elif x[j] == upper[j]:
-                x[j] = upper[j] - (2.3e-16 * abs(upper[j]) if upper[j] != 0.0 else 5e-324)
-            if not lower[j] < x[j] < upper[j]:
-                x[j] = 0.5 * (lower[j] + upper[j])
+                x[j] = upper[j] - max(UNIT * abs(upper[j]), SMALLEST)
+            if x[j] <= lower[j] or x[j] >= upper[j]:
+                x[j] = 0.5 * lower[j] + 0.5 * upper[j]
 
 
 @kernel("int(double*, int)")

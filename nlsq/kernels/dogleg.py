@@ -10,6 +10,8 @@ References
    WSEAS Int. Conf. on Applied Mathematics, 2004.
 """
 
+import math
+
 from nlsq.kernels.backend import kernel
 from nlsq.kernels.bounds import keep_inside, step_to_bound
 from nlsq.kernels.dense import dot, norm
@@ -45,11 +47,8 @@ from nlsq.kernels.layout import (
     WORK_3,
     X_NEW,
     X_NORM,
-    M,
     N,
-    WEIGHTED,
     X,
-    residual_vector,
     vector,
 )
 from nlsq.kernels.quadratic_model import factorize_model, linearise_cost, model_curvature
@@ -81,7 +80,7 @@ def free_variables(w, iw):
     n = iw[N]
     x, gradient = vector(w, iw, X), vector(w, iw, GRADIENT)
     column_scale, extra = vector(w, iw, COLUMN_SCALE), vector(w, iw, EXTRA_DIAGONAL)
-    size = norm(residual_vector(w, iw, WEIGHTED), iw[M])
+    size = math.sqrt(2.0 * w[COST])
     largest = 0.0
     w[COSINE] = 0.0
     for j in range(n):

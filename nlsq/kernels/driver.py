@@ -4,9 +4,11 @@ import math
 
 from nlsq.kernels.backend import call_function, call_step, kernel
 from nlsq.kernels.bounds import all_finite
+from nlsq.kernels.dense import copy
+from nlsq.kernels.finite_difference import sizes_from_start
 from nlsq.kernels.layout import (
     COUNT_ALL,
-    JACOBIAN_DATA,
+    JACOBIAN_STEP,
     JUDGE_STEP,
     LINEARISE_STEP,
     MAX_EVALUATIONS,
@@ -21,6 +23,7 @@ from nlsq.kernels.layout import (
     STATUS,
     X_NEW,
     M,
+    N,
     X,
     residual_vector,
     vector,
@@ -34,9 +37,12 @@ STALLED = int(Status.STALLED)
 
 @kernel("int(double*, int*)")
 def solve_by_address(w, iw):
-    """Run to the end; returns 0, or the error code of the user's function when it failed (w and iw keep the best point)."""
+    """Run to the end; returns 0, or the error code of the user's function when it failed (the point it failed at is the candidate; x keeps the best)."""
+    if iw[NJEV] == 0:
+        sizes_from_start(w, iw)
     failed = call_function(iw[RESIDUAL_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], residual_vector(w, iw, RESIDUAL))
     if failed != 0:
+        copy(vector(w, iw, X), vector(w, iw, X_NEW), iw[N])
         return failed
     iw[NFEV] += 1
     if all_finite(residual_vector(w, iw, RESIDUAL), iw[M]) == 0:
@@ -44,7 +50,7 @@ def solve_by_address(w, iw):
         return 0
     pending = 0
     while True:
-        failed = call_step(iw[JACOBIAN_DATA], w, iw)
+        failed = call_step(iw[JACOBIAN_STEP], w, iw)
         if failed != 0:
             return failed
         iw[NJEV] += 1

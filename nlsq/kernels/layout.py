@@ -27,7 +27,7 @@ from nlsq.kernels.backend import kernel, shift
     STEP_NORM,  # scaled
     X_NORM,  # scaled
     OPTIMALITY,
-    COSINE,  # largest |cos| between the residual and a column of J
+    COSINE,  # largest |cos| between the residual and a column of J; its square is the share of the cost that one parameter promises to take
     CONTRACTION,  # ratio of successive step norms
     LAST_STEP_NORM,
     COST_TOLERANCE,
@@ -52,7 +52,10 @@ from nlsq.kernels.backend import kernel, shift
     X_NEW,
     LOWER,
     UPPER,
-    TYPICAL,  # typical size of each parameter, for difference steps
+    TYPICAL,  # size of each parameter at the start
+    SIZE_SMALL,  # sizes for difference steps: below it x_j says nothing about the size of parameter j,
+    SIZE_AT_ZERO,  # what stands for |x_j| where x_j = 0,
+    SIZE_LARGE,  # and the scale that a lost step may grow to
     SCALING,  # D
     GRADIENT,
     STEP,
@@ -73,7 +76,7 @@ from nlsq.kernels.backend import kernel, shift
     SAFE_X,
     SAFE_SCALING,
     VECTORS,
-) = range(25)
+) = range(28)
 
 # m-vectors: raw residual at x, at the candidate, and weighted by the loss; TARGET is scratch of the estimators
 RESIDUAL, RESIDUAL_NEW, WEIGHTED, RESIDUAL_WORK, SAFE_RESIDUAL, RESIDUALS = range(6)
@@ -109,18 +112,19 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     REFACTOR,
     RESIDUAL_FUNCTION,
     RESIDUAL_DATA,
-    JACOBIAN_FUNCTION,
-    JACOBIAN_DATA,
+    JACOBIAN_FUNCTION,  # of an analytic derivative
+    JACOBIAN_STEP,  # the kernel that fills jac_t
     LINEARISE_STEP,
     PROPOSE_STEP,
     JUDGE_STEP,
     CUT_RUN,  # steps in a row that the radius cut
     CUT_LIMIT,  # run at which the watchdog tries undamped steps
     RETREATS,  # in a row, from steps that lost a parameter
+    TRIALS_ALLOWED,  # the watchdog may try undamped steps: someone evaluates J where they lead
     TRIALS_LEFT,  # undamped steps left in the watchdog's trial; 0: none under way
     QR_FALLBACKS,  # how often the pivot test handed over to QR
     INT_HEADER,
-) = range(37)
+) = range(38)
 
 RULE_NATIVE, RULE_SCIPY, RULE_MINPACK = range(3)
 ROUTE_AUTO, ROUTE_CHOLESKY, ROUTE_QR = range(3)

@@ -52,15 +52,12 @@ from nlsq.kernels.layout import (
     STEP_LENGTH,
     STEP_NORM,
     UPPER,
-    WEIGHTED,
     WORK_1,
     X_NEW,
     X_NORM,
-    M,
     N,
     X,
     matrix,
-    residual_vector,
     vector,
 )
 from nlsq.kernels.quadratic_model import factorize_model, linearise_cost
@@ -86,7 +83,7 @@ def linearise(w, iw):
     x, gradient, direction = vector(w, iw, X), vector(w, iw, GRADIENT), vector(w, iw, SCALED_STEP)
     scaling = vector(w, iw, SCALING)
     work = vector(w, iw, WORK_1)
-    size = norm(residual_vector(w, iw, WEIGHTED), iw[M])
+    size = math.sqrt(2.0 * w[COST])
     w[COSINE] = 0.0
     for j in range(n):
         vector(w, iw, COLUMN_SCALE)[j] = 1.0 / scaling[j]

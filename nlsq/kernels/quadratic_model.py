@@ -99,7 +99,7 @@ def linearise_cost(w, iw):
         apply_loss(residual, m, n, iw[LOSS], w[LOSS_SCALE], jac_t, weighted)
     if iw[NORMAL_READY] == 0:
         normal_matrix(jac_t, m, n, normal)
-    size = norm(weighted, m)
+    size = math.sqrt(2.0 * w[COST])  # of the residual under the loss: weights at their floor inflate the weighted one
     w[COSINE] = 0.0
     for j in range(n):
         gradient[j] = dot(shift(jac_t, j * m), weighted, m)

@@ -22,7 +22,8 @@ def rho(loss, z):
     if loss == HUBER:
         return z if z <= 1.0 else 2.0 * math.sqrt(z) - 1.0
     if loss == SOFT_L1:
-        return 2.0 * z / (1.0 + math.sqrt(1.0 + z))  # 2 (sqrt(1 + z) - 1) without cancellation
+        root = math.sqrt(1.0 + z)
+        return 2.0 * z / (1.0 + root) if z < 1.0 else 2.0 * (root - 1.0)  # the first without cancellation, the second without inf / inf
     if loss == CAUCHY:
         return math.log1p(z)
     if loss == ARCTAN:
@@ -50,10 +51,21 @@ def rho_second(loss, z):
     if loss == SOFT_L1:
         return -0.5 / ((1.0 + z) * math.sqrt(1.0 + z))
     if loss == CAUCHY:
-        return -1.0 / ((1.0 + z) * (1.0 + z))
+        slope = 1.0 / (1.0 + z)
+        return -slope * slope
     if loss == ARCTAN:
-        return -2.0 * z / ((1.0 + z * z) * (1.0 + z * z))
+        slope = 1.0 / (1.0 + z * z)
+        return -2.0 * (z * slope) * slope if slope > 0.0 else 0.0
     return 0.0
+
+
+@kernel("double(int, double)")
+def row_factor(loss, z):
+    """Root of the curvature rho' + 2 rho'' z, whose second term vanishes where z overflows."""
+    curvature = rho_first(loss, z)
+    if z < math.inf:
+        curvature += 2.0 * rho_second(loss, z) * z
+    return math.sqrt(max(curvature, EPS))
 
 
 @kernel("double(double*, int, int, double)")
@@ -79,8 +91,7 @@ def apply_loss(residual, m, n, loss, scale, jac_t_io, weighted_out):
         else:
             t = residual[i] / scale
             z = t * t
-            first = rho_first(loss, z)
-            factor = math.sqrt(max(first + 2.0 * rho_second(loss, z) * z, EPS))
-            weighted_out[i] = residual[i] * first / factor
+            factor = row_factor(loss, z)
+            weighted_out[i] = residual[i] * (rho_first(loss, z) / factor)
             for j in range(n):
                 jac_t_io[j * m + i] *= factor

@@ -49,6 +49,7 @@ from nlsq.kernels.layout import (
     SCALED_STEP,
     SCALING,
     STEP,
+    STEP_CUT,
     STEP_NORM,
     THETA,
     TRIALS_LEFT,
@@ -58,11 +59,8 @@ from nlsq.kernels.layout import (
     WORK_3,
     X_NEW,
     X_NORM,
-    M,
     N,
-    WEIGHTED,
     X,
-    residual_vector,
     vector,
 )
 from nlsq.kernels.quadratic_model import factorize_model, linearise_cost, model_curvature, step_within_radius
@@ -126,7 +124,7 @@ def scale_variables(w, iw):
     column_scale, extra = vector(w, iw, COLUMN_SCALE), vector(w, iw, EXTRA_DIAGONAL)
     largest = 0.0
     cosine = 0.0
-    size = norm(residual_vector(w, iw, WEIGHTED), iw[M])
+    size = math.sqrt(2.0 * w[COST])
     for j in range(n):
         scale = 1.0 / scaling[j]
         distance = math.inf
@@ -174,6 +172,8 @@ def propose(w, iw):
         propose_trial(w, iw)
         return 0
     step_within_radius(w, iw, RADIUS_PRECISION)
+    if iw[STEP_CUT] != 0:
+        end_on_sphere(w, iw)
     directions(w, iw)
     if iw[HAS_BOUNDS] != 0:
         step, other = vector(w, iw, CHOICE_1), vector(w, iw, CHOICE_2)
@@ -184,6 +184,19 @@ def propose(w, iw):
         )  # fmt: skip
     take_step(w, iw)
     return 0
+
+
+@kernel("void(double*, int*)")
+def end_on_sphere(w, iw):
+    """Stretch a cut step to the radius exactly."""
+    n = iw[N]
+    step = vector(w, iw, SCALED_STEP)
+    length = norm(step, n)
+    if length > 0.0:
+        for j in range(n):
+            step[j] *= w[RADIUS] / length
+        slope = dot(vector(w, iw, SCALED_GRADIENT), step, n)
+        w[PREDICTED_REDUCTION] = -slope - 0.5 * model_curvature(w, iw, step, step)
 
 
 @kernel("void(double*, int*)")

@@ -27,7 +27,6 @@ from nlsq.kernels.layout import (
     CUT_RUN,
     DAMPING,
     GAIN_RATIO,
-    HAS_BOUNDS,
     INFLUENCE,
     LAST_STEP_NORM,
     MAX_EVALUATIONS,
@@ -52,6 +51,7 @@ from nlsq.kernels.layout import (
     STEP,
     STEP_CUT,
     STEP_NORM,
+    TRIALS_ALLOWED,
     TRIALS_LEFT,
     TYPICAL,
     WEIGHTED,
@@ -70,6 +70,7 @@ TRIALS = 3
 SLOW = 0.1  # a run in which the cost falls below this share of its start is no creeping
 BLIND = 1e-6  # influence below which a parameter counts as lost
 SEEN = 1e-5  # influence that it must have had before
+FAR = 0.5  # relative growth of a parameter that makes it a suspect; a column also vanishes where a residual has its least value
 RETREAT = 0.1  # of the step that lost it
 MOST_RETREATS = 8  # in a row; then the loss is taken for what the data say
 WORTH = 0.9  # of the saved cost: what a trial must reach to be kept
@@ -84,7 +85,7 @@ def note_cut(w, iw):
     if iw[CUT_RUN] <= 1 or w[COST] < SLOW * w[RUN_COST]:  # a run begins, or begins anew after good progress
         w[RUN_COST] = w[COST]
         iw[CUT_RUN] = min(iw[CUT_RUN], 1)
-    if iw[CUT_RUN] < iw[CUT_LIMIT] or iw[ACCEPTED] == 0 or iw[STATUS] != 0 or iw[HAS_BOUNDS] != 0:
+    if iw[CUT_RUN] < iw[CUT_LIMIT] or iw[ACCEPTED] == 0 or iw[STATUS] != 0 or iw[TRIALS_ALLOWED] == 0:
         return
     n = iw[N]
     copy(vector(w, iw, X), vector(w, iw, SAFE_X), n)
@@ -151,17 +152,22 @@ def lost_influence(w, iw):
     """Say whether the last accepted step made the residual blind to a parameter that it depended on; goes back if so.
 
     The influence of parameter j is ``|J_j| max(|x_j|, t_j) / |f|``, t_j its typical size. Where it is gone the gradient is gone too, and no later step
-    can bring the parameter back: an exponential that has decayed before the first point, a peak that has left the data.
+    can bring the parameter back, provided that others are still seen and this one has moved far out: an exponential that has decayed before the first point, a peak that has left the data.
     """
     n = iw[N]
     influence = vector(w, iw, INFLUENCE)
     normal = matrix(w, iw, NORMAL)
     size = norm(residual_vector(w, iw, WEIGHTED), iw[M])
     lost = 0
+    others = 0
     for j in range(n):
-        now = math.sqrt(normal[j * n + j]) * max(abs(vector(w, iw, X)[j]), vector(w, iw, TYPICAL)[j])
-        if now < BLIND * size and influence[j] >= SEEN:
+        before, after = abs(vector(w, iw, SAFE_X)[j]), abs(vector(w, iw, X)[j])
+        now = math.sqrt(normal[j * n + j]) * max(after, vector(w, iw, TYPICAL)[j])
+        if now >= BLIND * size:
+            others = 1
+        elif influence[j] >= SEEN and after - before > FAR * before:
             lost = 1
+    lost *= others
     if lost != 0 and iw[RETREATS] < MOST_RETREATS and iw[TRIALS_LEFT] == 0:
         iw[RETREATS] += 1
         w[SAFE_RADIUS], w[SAFE_DAMPING] = RETREAT * w[STEP_NORM], w[DAMPING]

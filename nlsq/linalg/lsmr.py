@@ -106,7 +106,7 @@ class LSMRFactorization:
         transposed: Callable[[FloatArray], FloatArray],
         norms: FloatArray | None,
     ) -> None:
-        """Take in J as its two products and, if known, its column norms, shape (n,)."""
+        """Take in J as its two products and, if they are known or can be guessed, its column norms, shape (n,)."""
         self._product, self._transposed, self._norms = product, transposed, norms
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:

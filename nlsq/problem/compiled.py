@@ -34,7 +34,7 @@ class CompiledFunction:
         Number of parameters of a model; 0 for a residual, which takes any.
     """
 
-    __slots__ = ("_addresses", "_alive", "function", "kind", "n")
+    __slots__ = ("_addresses", "_alive", "function", "kind", "n", "plans")
 
     def __init__(self, function: Callable[..., Any], kind: Literal["model", "residual"]) -> None:
         self.function = function
@@ -42,6 +42,7 @@ class CompiledFunction:
         self.n = len(_positional(function)) - 1 if kind == "model" else 0
         self._addresses: dict[int, int] = {}
         self._alive: list[Any] = []
+        self.plans: dict[Any, list[Any]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function from Python."""
@@ -108,14 +109,14 @@ class CompiledResidual:
         For kernels: the C function and its data.
     """
 
-    __slots__ = ("_alive", "_entry", "_in_python", "_kernel", "_raw_address", "_table", "m")
+    __slots__ = ("_alive", "_entry", "_in_python", "_kernel", "_raw_address", "m", "table")
 
     def __init__(
         self, function: Kernel | int, table: NDArray[np.int64], in_python: Callable[..., Any], m: int, alive: tuple[Any, ...]
     ) -> None:
         self._kernel = function if isinstance(function, Kernel) else None
         self._raw_address = 0 if isinstance(function, Kernel) else function
-        self._table, self._in_python, self.m, self._alive = table, in_python, m, alive
+        self.table, self._in_python, self.m, self._alive = table, in_python, m, alive
         self._entry: Callable[..., int] | None = None
 
     @property
@@ -126,7 +127,7 @@ class CompiledResidual:
     @property
     def data_address(self) -> int:
         """Address of its data table."""
-        return address_of_array(self._table)
+        return address_of_array(self.table)
 
     def raise_original(self, x: FloatArray) -> None:
         """Run the user's function in Python after its compiled form failed, so that its own exception is raised."""

@@ -64,7 +64,7 @@ class LeastSquaresProblem:
 
     def __init__(
         self,
-        residual: Callable[[FloatArray], Any] | CompiledFunction,
+        residual: Callable[[FloatArray], Any] | CompiledFunction | CompiledResidual,
         x0: ArrayLike,
         *,
         jac: Any = None,
@@ -84,11 +84,7 @@ class LeastSquaresProblem:
         self.loss = Loss(loss, loss_scale)
         self.estimator = _estimator(jac, residual)
         self.pattern = _pattern(sparsity)
-        if not (callable(residual) or isinstance(residual, CompiledFunction)):
-            raise TypeError(f"residual must be callable, got {type(residual).__name__}.")
-        self.residual: PlainResidual | CompiledResidual = (
-            residual.bind(self.x0) if isinstance(residual, CompiledFunction) else PlainResidual(residual)
-        )
+        self.residual = _residual(residual, self.x0)
         self.counters = Counters()
 
     @property
@@ -106,6 +102,16 @@ class LeastSquaresProblem:
         return self.estimator.prepare(
             self.residual, x, m, lower=self.lower, upper=self.upper, scale=self.scale, pattern=self.pattern
         )
+
+
+def _residual(residual: Any, x0: FloatArray) -> PlainResidual | CompiledResidual:
+    if isinstance(residual, CompiledResidual):
+        return residual
+    if isinstance(residual, CompiledFunction):
+        return residual.bind(x0)
+    if not callable(residual):
+        raise TypeError(f"residual must be callable, got {type(residual).__name__}.")
+    return PlainResidual(residual)
 
 
 def _start(x0: ArrayLike) -> FloatArray:

@@ -163,6 +163,17 @@ def strictly_feasible(x: FloatArray, lower: FloatArray, upper: FloatArray) -> Fl
     return inside
 
 
+def active_within(x: FloatArray, lower: FloatArray, upper: FloatArray, tolerance: float) -> NDArray[np.int_]:
+    """Return -1 where x is within a relative tolerance of its lower bound, 1 for the upper bound, else 0."""
+    mask = np.zeros(x.size, dtype=int)
+    to_lower, to_upper = x - lower, upper - x
+    for side, distance, bound in ((-1, to_lower, lower), (1, to_upper, upper)):
+        finite = np.isfinite(bound)
+        size = np.maximum(1.0, np.abs(np.where(finite, bound, 0.0)))
+        mask[finite & (distance <= np.minimum(tolerance * size, np.minimum(to_lower, to_upper)))] = side
+    return mask
+
+
 def read_loss(loss: Any, f_scale: Any, f0: FloatArray) -> tuple[Any, float, float]:
     """Return loss and scale for the solver, and the cost at the start."""
     if isinstance(loss, str) and loss == "linear":

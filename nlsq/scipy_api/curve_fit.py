@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.arguments import UNBOUNDED, check_keywords, end_of_bounds, is_bounds
+from nlsq.scipy_api.by_address import fit_by_address
 from nlsq.scipy_api.functions import DOUBLE, Function, NonfiniteError, as_optimize_result
 from nlsq.scipy_api.messages import LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import MinpackRun, covariance_of, details, minimise
@@ -106,6 +108,11 @@ def curve_fit(
     scipy.optimize.OptimizeWarning
         If the covariance cannot be estimated.
     """
+    if type(f) is CompiledFunction and p0 is not None and bounds is UNBOUNDED and jac is None and not kwargs:
+        plain = method in (None, "lm") and nan_policy is None and not full_output
+        fitted = fit_by_address(f, xdata, ydata, p0, sigma, absolute_sigma) if plain else None
+        if fitted is not None:
+            return fitted
     start, bounds, bounded = start_and_bounds(f, p0, bounds)
     if method is None:
         method = "trf" if bounded else "lm"

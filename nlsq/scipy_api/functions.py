@@ -163,8 +163,7 @@ def checked_residual(function: Function, m: int) -> Function:
 
 @final
 class Differences:
-    """A difference estimator that calls the user's function itself, in its own precision, rather than the solver's
-    view of it.
+    """A difference estimator that calls the user's function itself, not the solver's view of it.
 
     Parameters
     ----------

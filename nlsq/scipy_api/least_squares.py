@@ -19,6 +19,7 @@ from nlsq.problem import LeastSquaresProblem
 from nlsq.scipy_api.arguments import (
     UNBOUNDED,
     Bounds,
+    active_within,
     check_choices,
     check_keywords,
     check_workers,
@@ -134,15 +135,16 @@ def least_squares(
         )  # fmt: skip
     except NonfiniteError as nonfinite:
         raise nonfinite.as_value_error() from None
-    return as_optimize_result(result)
+    answer: OptimizeResult[Any] = as_optimize_result(result)
+    return answer
 
 
 def minimise(
-    fun: Callable[..., Any], x0: Any, jac: Any = "2-point", bounds: Any = UNBOUNDED, method: str = "trf", ftol: Any = 1e-8,
-    xtol: Any = 1e-8, gtol: Any = 1e-8, x_scale: Any = None, loss: Any = "linear", f_scale: Any = 1.0,
-    diff_step: ArrayLike | None = None, tr_solver: str | None = None, tr_options: Any = None, jac_sparsity: Any = None,
-    max_nfev: Any = None, verbose: int = 0, args: Any = (), kwargs: Any = None, callback: Any = None, workers: Any = None,
-    model_dtype: Callable[[], Any] | None = None,
+    fun: Callable[..., Any], x0: Any, jac: Any = "2-point", bounds: Any = UNBOUNDED, method: str = "trf",
+    ftol: Any = 1e-8, xtol: Any = 1e-8, gtol: Any = 1e-8, x_scale: Any = None, loss: Any = "linear", f_scale: Any = 1.0,
+    diff_step: Any = None, tr_solver: str | None = None, tr_options: Any = None, jac_sparsity: Any = None,
+    max_nfev: Any = None, verbose: int = 0, args: Any = (), kwargs: Any = None, callback: Any = None,
+    workers: Any = None, model_dtype: Callable[[], Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Do the work of `least_squares`, with a dict for result.
 
@@ -194,7 +196,7 @@ def minimise(
         return nothing_to_solve(start, f0, method)
     if not 0.0 < loss_scale < math.inf:
         raise ValueError(NONFINITE_ARRAY)
-    residual = checked_residual(starting_with(value, function), f0.size)
+    residual = checked_residual(starting_with(f0, function), f0.size)
     problem = LeastSquaresProblem(
         residual, start, jac=source.source, sparsity=source.sparsity, bounds=ends, loss=loss, loss_scale=loss_scale,
         scale=scale,
@@ -205,7 +207,7 @@ def minimise(
     solved = drive(problem, solver, tolerances, max_evaluations=limit, callback=watch)
     if watch is not None:
         watch.finish(solved)
-    result = translate(solved, method, ends, callable(jac))
+    result = translate(solved, method, ends, xtol, callable(jac))
     if verbose:
         print(summary(result["message"], result["nfev"], initial_cost, result["cost"], result["optimality"]))
     return result
@@ -225,7 +227,9 @@ def choose_solver(method: str, linear_solver: str, tr_options: Any) -> Any:
     return Dogbox(linear_solver="lsmr", lsmr_options=options)
 
 
-def translate(solved: SolveResult, method: str, bounds: Bounds | None, analytic: bool) -> dict[str, Any]:
+def translate(
+    solved: SolveResult, method: str, bounds: Bounds | None, xtol: float | None, analytic: bool
+) -> dict[str, Any]:
     """Return the fields of SciPy's result, in its order and types.
 
     Raises
@@ -244,8 +248,9 @@ def translate(solved: SolveResult, method: str, bounds: Bounds | None, analytic:
         gradient = solved.jac.T @ solved.residual
         optimality = float(np.abs(gradient).max())
         njev = solved.njev if analytic else None
-    elif method == "trf" and bounds is None:
-        active_mask = np.zeros(solved.x.size)
+    elif method == "trf":
+        # An interior method ends near its bounds; without bounds SciPy's mask is one of floats.
+        active_mask = np.zeros(solved.x.size) if bounds is None else active_within(solved.x, *bounds, xtol or 0.0)
     status = LEAST_SQUARES_STATUS.get(solved.status)
     message = solved.message if status is None else LEAST_SQUARES_MESSAGES[status]
     return outcome(

@@ -14,9 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nlsq.problem import CompiledFunction
+from nlsq.scipy_api.by_address import minimise_by_address
 from nlsq.scipy_api.functions import NonfiniteError, with_arguments
 from nlsq.scipy_api.messages import IMPROPER_INPUT, LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import details, minimise
+
+DEFAULTS = {
+    "ftol": 1.49012e-8, "xtol": 1.49012e-8, "gtol": 0.0, "maxfev": 0, "epsfcn": None, "factor": 100, "diag": None
+}  # fmt: skip
 
 
 def leastsq(
@@ -91,13 +97,17 @@ def leastsq(
     RuntimeWarning
         If the run failed, without `full_output`.
     """
+    options = {
+        "ftol": ftol, "xtol": xtol, "gtol": gtol, "maxfev": maxfev, "epsfcn": epsfcn, "factor": factor, "diag": diag
+    }  # fmt: skip
+    if type(func) is CompiledFunction and args == () and Dfun is None and not full_output and diag is None:
+        minimum = minimise_by_address(func, x0) if options == DEFAULTS else None
+        if minimum is not None:
+            return minimum
     if not isinstance(args, tuple):
         args = (args,)
     function = with_arguments(func, args)
     jacobian = None if Dfun is None else with_arguments(Dfun, args)
-    options = {
-        "ftol": ftol, "xtol": xtol, "gtol": gtol, "maxfev": maxfev, "epsfcn": epsfcn, "factor": factor, "diag": diag
-    }  # fmt: skip
     start = np.asarray(x0).flatten()
     first = function(start.copy())
     try:

@@ -33,7 +33,7 @@ from nlsq.scipy_api.messages import (
 )
 from nlsq.solvers import LevenbergMarquardt, MoreRadius, Tolerances, drive
 from nlsq.status import Status
-from nlsq.uncertainty.covariance import covariance_from_triangle
+from nlsq.uncertainty.covariance import covariance_from_triangle, upper_triangle
 
 FloatArray = NDArray[np.float64]
 
@@ -252,7 +252,4 @@ def details(run: MinpackRun, fvec: Any) -> tuple[FloatArray | None, dict[str, An
 
 def covariance_of(run: MinpackRun) -> FloatArray | None:
     """Return ``cov_x`` alone."""
-    if run.jac is None:
-        return None
-    r: FloatArray = np.linalg.qr(run.jac, mode="r")  # type: ignore[assignment]
-    return covariance_from_triangle(r)
+    return None if run.jac is None else covariance_from_triangle(upper_triangle(run.jac))

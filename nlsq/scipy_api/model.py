@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.messages import NONFINITE_ARRAY
 
 FloatArray = NDArray[np.float64]
@@ -25,6 +26,8 @@ def number_of_parameters(f: Callable[..., Any]) -> int:
     ValueError
         If there are none, or the signature does not tell.
     """
+    if isinstance(f, CompiledFunction):
+        f = f.function
     if type(f) is FunctionType and not f.__dict__:
         count = f.__code__.co_argcount
     else:
@@ -159,13 +162,13 @@ def refuse_zero_and_nan(sigma: NDArray[Any]) -> None:
 
 def cholesky_factor(covariance: NDArray[Any]) -> FloatArray:
     """Return the lower Cholesky factor of a covariance matrix."""
-    values: FloatArray = covariance.astype(np.float64)
+    values = covariance.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.all():
         i, j = np.unravel_index(int(np.argmin(finite)), values.shape)
         raise ValueError(f"{NONFINITE_ARRAY}: sigma[{int(i)}, {int(j)}] is {values[i, j]}.")
     try:
-        factor: FloatArray = np.linalg.cholesky(values)
+        factor: Any = np.linalg.cholesky(values)
     except np.linalg.LinAlgError as cause:
         raise ValueError("`sigma` must be positive definite.") from cause
-    return factor
+    return factor  # type: ignore[no-any-return]

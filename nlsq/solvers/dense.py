@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nlsq.kernels import layout
 from nlsq.kernels.backend import Kernel
+from nlsq.kernels.watchdog import go_back
 from nlsq.loss import scale_for_loss
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
@@ -73,82 +74,109 @@ class DenseState:
         self.iw[layout.LOSS] = PYTHON_LOSS if self.python_loss else LOSS_CODES[loss.function]
         self.w[layout.LOSS_SCALE] = loss.scale
 
+    def linearise_here(self) -> bool:
+        """Evaluate J at x and take it in; True when that ends the solve."""
+        return _linearise(self.problem, self)
+
     def result(self) -> SolveResult:
         """Collect the best point and what is known there."""
-        space, counters, w = self.space, self.problem.counters, self.w
-        counters.nit = int(self.iw[layout.NIT])
-        active, multipliers = active_bounds(self.problem, space)
-        return SolveResult(
-            x=space.x.copy(),
-            cost=float(w[layout.COST]),
-            residual=space.residual.copy(),
-            jac=space.jac_t.T.copy(),
-            gradient=space.vector(layout.GRADIENT).copy(),
-            optimality=float(w[layout.OPTIMALITY]),
-            active_mask=active,
-            status=Status(self.status),
-            nfev=counters.nfev,
-            nfev_jac=counters.nfev_jac,
-            njev=counters.njev,
-            nit=counters.nit,
-            fallbacks=self.fallbacks,
-            multipliers=multipliers,
-        )
+        return collect(self, self.space.jac_t.T.copy())
 
     def report(self) -> StepReport:
         """Describe the step that was just judged."""
-        w, iw, space, counters = self.w, self.iw, self.space, self.problem.counters
-        return StepReport(
-            nit=int(iw[layout.NIT]),
-            x=space.x.copy(),
-            cost=float(w[layout.COST]),
-            optimality=float(w[layout.OPTIMALITY]),
-            step_norm=float(w[layout.STEP_NORM]),
-            cost_reduction=float(w[layout.ACTUAL_REDUCTION]),
-            gain_ratio=float(w[layout.GAIN_RATIO]),
-            accepted=bool(iw[layout.ACCEPTED]),
-            nfev=counters.nfev,
-            njev=counters.njev,
-            damping=float(w[layout.DAMPING]),
-            radius=float(w[layout.RADIUS]),
-            contraction=float(w[layout.CONTRACTION]),
-            residual=space.residual.copy(),
-            jac=space.jac_t.T,
-            gradient=space.vector(layout.GRADIENT).copy(),
-        )
+        return describe(self, self.space.jac_t.T)
+
+
+def collect(state: Any, jac: Any) -> SolveResult:
+    """Collect the best point and what is known there."""
+    space, counters, w = state.space, state.problem.counters, state.w
+    counters.nit = int(state.iw[layout.NIT])
+    active, multipliers = active_bounds(state.problem, space)
+    return SolveResult(
+        x=space.x.copy(),
+        cost=float(w[layout.COST]),
+        residual=space.residual.copy(),
+        jac=jac,
+        gradient=space.vector(layout.GRADIENT).copy(),
+        optimality=float(w[layout.OPTIMALITY]),
+        active_mask=active,
+        status=Status(state.status),
+        nfev=counters.nfev,
+        nfev_jac=counters.nfev_jac,
+        njev=counters.njev,
+        nit=counters.nit,
+        fallbacks=state.fallbacks,
+        multipliers=multipliers,
+    )
+
+
+def describe(state: Any, jac: Any) -> StepReport:
+    """Describe the step that was just judged."""
+    w, iw, space, counters = state.w, state.iw, state.space, state.problem.counters
+    return StepReport(
+        nit=int(iw[layout.NIT]),
+        x=space.x.copy(),
+        cost=float(w[layout.COST]),
+        optimality=float(w[layout.OPTIMALITY]),
+        step_norm=float(w[layout.STEP_NORM]),
+        cost_reduction=float(w[layout.ACTUAL_REDUCTION]),
+        gain_ratio=float(w[layout.GAIN_RATIO]),
+        accepted=bool(iw[layout.ACCEPTED]),
+        nfev=counters.nfev,
+        njev=counters.njev,
+        damping=float(w[layout.DAMPING]),
+        radius=float(w[layout.RADIUS]),
+        contraction=float(w[layout.CONTRACTION]),
+        residual=space.residual.copy(),
+        jac=jac,
+        gradient=space.vector(layout.GRADIENT).copy(),
+    )
 
 
 def active_bounds(problem: LeastSquaresProblem, space: Workspace) -> tuple[Any, Any]:
-    """Mask of active bounds (-1, 0, 1) and the gradient there."""
+    """Mask of active bounds (-1, 0, 1), to within the step tolerance, and the gradient there."""
     active = np.zeros(space.n, dtype=int)
     if problem.lower is None or problem.upper is None:
         return active, None
-    active[space.x <= problem.lower] = -1
-    active[space.x >= problem.upper] = 1
+    tolerance = max(float(space.w[layout.STEP_TOLERANCE]), 0.0)
+    above, below = space.x - problem.lower, problem.upper - space.x
+    active[(above <= tolerance * np.maximum(1.0, np.abs(problem.lower))) & (above <= below)] = -1
+    active[(below <= tolerance * np.maximum(1.0, np.abs(problem.upper))) & (below < above)] = 1
     return active, np.where(active != 0, space.vector(layout.GRADIENT), 0.0)
 
 
-def new_state(problem: LeastSquaresProblem, solver: Any, tolerances: Tolerances, max_evaluations: int | None, start: FloatArray | None = None) -> DenseState:
-    """Evaluate the residual at the start and lay out the workspace for it."""
+def new_state(
+    problem: LeastSquaresProblem,
+    solver: Any,
+    tolerances: Tolerances,
+    max_evaluations: int | None,
+    start: FloatArray | None = None,
+    first: FloatArray | None = None,
+    estimate: Any = None,
+) -> DenseState:
+    """Evaluate the residual at the start, unless `first` is its value, and lay out the workspace for it."""
     counters = problem.counters = Counters()
     residual, x0 = problem.residual, problem.x0 if start is None else start
     compiled = isinstance(residual, CompiledResidual)
-    first = None if compiled else residual.first(x0)
+    if first is None and not compiled:
+        first = residual.first(x0)
     space = Workspace(residual.m, x0.size)
     space.x[:] = x0
     limit = 100 * (x0.size + 1) if max_evaluations is None else max_evaluations
     state = DenseState(problem, space, solver.kernels, tolerances, limit)
     state.iw[layout.LINEAR_ROUTE] = ROUTES[solver.linear_solver]
     np.abs(x0, out=space.vector(layout.TYPICAL))
+    state.iw[layout.TRIALS_ALLOWED] = not problem.bounded
     if problem.scale is not None:
         state.iw[layout.GIVEN_SCALE] = 1
         space.vector(layout.SCALING)[:] = 1.0 / problem.scale
-    state.estimate = problem.prepare_jacobian(space.x, residual.m)
+    state.estimate = problem.prepare_jacobian(space.x, residual.m) if estimate is None else estimate
     if tolerances.tight and hasattr(problem.estimator, "finer"):
         state.finer = problem.estimator.finer()
-    if compiled and hasattr(state.estimate, "write") and not state.python_loss and x0.size < BLAS_FROM:
-        state.by_address = True
-        return state
+    if compiled and not state.python_loss and x0.size < BLAS_FROM:
+        state.by_address = write_estimator(state)
+        if state.by_address:
+            return state
     space.residual[:] = residual(x0) if first is None else first
     counters.nfev = 1
     if not np.isfinite(space.residual).all():
@@ -156,6 +184,12 @@ def new_state(problem: LeastSquaresProblem, solver: Any, tolerances: Tolerances,
     elif state.python_loss:
         state.w[layout.COST] = problem.loss.cost(space.residual)
     return state
+
+
+def write_estimator(state: DenseState) -> bool:
+    """Hand the Jacobian to kernels too; False where that needs Python."""
+    write = getattr(state.estimate, "write", None)
+    return write is not None and bool(write(state.w, state.iw))
 
 
 def write_bounds(problem: LeastSquaresProblem, state: DenseState) -> None:
@@ -166,18 +200,35 @@ def write_bounds(problem: LeastSquaresProblem, state: DenseState) -> None:
     state.iw[layout.HAS_BOUNDS] = problem.bounded
 
 
+def settle(problem: LeastSquaresProblem, state: DenseState) -> None:
+    """If the solve was stopped in the middle of the watchdog's trial, go back to the best point, with its Jacobian."""
+    if not state.iw[layout.TRIALS_LEFT]:
+        return
+    go_back.entry()(state.space.w_handle, state.space.iw_handle)
+    status = state.status
+    _linearise(problem, state)
+    state.status = status
+
+
 def refine(problem: LeastSquaresProblem, state: DenseState) -> bool:
     """Go on with central differences where forward ones met tolerances that are beyond their digits; True if so."""
     if state.finer is None or state.status not in REFINED_FROM or state.w[layout.COST] == 0.0:
         return False
     estimator, state.finer = state.finer, None
     state.estimate = estimator.prepare(
-        problem.residual, state.space.x, state.space.m, lower=problem.lower, upper=problem.upper, scale=problem.scale
+        problem.residual,
+        state.space.x,
+        state.space.m,
+        lower=problem.lower,
+        upper=problem.upper,
+        scale=problem.scale,
+        pattern=problem.pattern,
     )
     state.fallbacks.append("tolerances beyond the digits of forward differences: went on with central ones")
     state.status = state.pending = 0
     state.stale = True
-    state.w[layout.DAMPING] = 0.0
+    if state.iw[layout.DAMPING_RULE] != layout.DAMPING_NIELSEN:  # a product with 0 would stay 0
+        state.w[layout.DAMPING] = 0.0
     state.w[layout.RADIUS] = max(state.w[layout.RADIUS], RADIUS_ANEW * state.w[layout.X_NORM])
     state.w[layout.LAST_STEP_NORM] = np.nan
     return True
@@ -191,7 +242,7 @@ def advance_dense(problem: LeastSquaresProblem, state: DenseState) -> None:
 
 
 def _advance(problem: LeastSquaresProblem, state: DenseState) -> None:
-    if state.stale and _linearise(problem, state):
+    if state.stale and state.linearise_here():
         return
     counters, space = problem.counters, state.space
     spent = counters.nfev + counters.nfev_jac if state.iw[layout.COUNT_ALL] else counters.nfev

@@ -10,7 +10,9 @@ from typing import Any, final
 
 from nlsq.kernels import dogleg as steps
 from nlsq.problem import LeastSquaresProblem
-from nlsq.solvers.dense import advance_dense, new_state, write_bounds
+from nlsq.solvers.dense import advance_dense, write_bounds
+from nlsq.solvers.matrix_free import start_solve
+from nlsq.solvers.subspace import DogboxSubspace
 from nlsq.solvers.termination import Tolerances
 
 
@@ -34,7 +36,9 @@ class Dogbox:
 
     def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
         """Evaluate the start and lay out the workspace."""
-        state = new_state(problem, self, tolerances, max_evaluations)
+        state = start_solve(
+            problem, self, tolerances, max_evaluations, lambda shape: DogboxSubspace(shape, self.lsmr_options)
+        )
         write_bounds(problem, state)
         return state
 

@@ -16,6 +16,7 @@ from nlsq.kernels.backend import address_of_kernel
 from nlsq.kernels.driver import solve_by_address
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
+from nlsq.solvers.dense import refine, settle, write_estimator
 from nlsq.solvers.termination import Termination, Tolerances
 from nlsq.status import SolveResult, Status, StepReport
 
@@ -131,10 +132,11 @@ def drive(
     watched = own is not None or callback is not None or time_limit is not None or history or progress
     state = solver.start(problem, _WATCHED_OFF if own is not None else tolerances, max_evaluations)  # type: ignore[arg-type]
     if not watched:
-        if state.by_address and not state.status:
+        if state.by_address:
             run_by_address(problem, state)
         while not state.status:
             solver.advance(problem, state)
+        settle(problem, state)
         result: SolveResult = state.result()
         return result
     hooks = Hooks(callback, time_limit, history, progress, own)
@@ -143,22 +145,31 @@ def drive(
         solver.advance(problem, state)
         if problem.counters.nfev > judged:
             hooks.after(state)
+    settle(problem, state)
     result = state.result()
     result.history = hooks.history
     return result
 
 
-def run_by_address(problem: LeastSquaresProblem, state: Any) -> None:
-    """Hand the whole loop to compiled code."""
-    residual, iw, space = problem.residual, state.iw, state.space
+def give_addresses(problem: LeastSquaresProblem, state: Any) -> None:
+    """Write the addresses of residual and steps, and the limit, into the workspace."""
+    residual, iw = problem.residual, state.iw
     assert isinstance(residual, CompiledResidual)
     iw[layout.RESIDUAL_FUNCTION], iw[layout.RESIDUAL_DATA] = residual.address, residual.data_address
     iw[layout.LINEARISE_STEP], iw[layout.PROPOSE_STEP], iw[layout.JUDGE_STEP] = (address_of_kernel(k) for k in state.kernels)
     iw[layout.MAX_EVALUATIONS] = state.limit
-    state.estimate.write(state.w, iw)
-    if solve_by_address.entry(release_gil=True)(space.w_handle, space.iw_handle):
-        residual.raise_original(space.x)
-        residual.raise_original(space.x_new)
-    state.status = int(iw[layout.STATUS])
-    counters = problem.counters
-    counters.nfev, counters.nfev_jac, counters.njev = (int(iw[k]) for k in (layout.NFEV, layout.NFEV_JAC, layout.NJEV))
+
+
+def run_by_address(problem: LeastSquaresProblem, state: Any) -> None:
+    """Hand the whole loop to compiled code."""
+    residual, iw, space, counters = problem.residual, state.iw, state.space, problem.counters
+    assert isinstance(residual, CompiledResidual)
+    give_addresses(problem, state)
+    solve_loop = solve_by_address.entry(release_gil=True)
+    while True:
+        if solve_loop(space.w_handle, space.iw_handle):
+            residual.raise_original(space.x_new)
+        state.status = int(iw[layout.STATUS])
+        counters.nfev, counters.nfev_jac, counters.njev = (int(iw[k]) for k in (layout.NFEV, layout.NFEV_JAC, layout.NJEV))
+        if not refine(problem, state) or not write_estimator(state):
+            return

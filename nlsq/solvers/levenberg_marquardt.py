@@ -12,10 +12,15 @@ from typing import Any, final
 
 from nlsq.kernels import layout
 from nlsq.kernels import levenberg_marquardt as steps
+from nlsq.linalg import LSMR
 from nlsq.problem import LeastSquaresProblem
 from nlsq.solvers.damping import MoreRadius, Nielsen
-from nlsq.solvers.dense import DenseState, advance_dense, new_state
+from nlsq.solvers.damped import DampedSteps
+from nlsq.solvers.dense import advance_dense
+from nlsq.solvers.matrix_free import start_solve
 from nlsq.solvers.termination import Tolerances
+
+INEXACT = 1e-6  # of the gradient of a linear problem, where LSMR stops when the choice is ours
 
 
 @final
@@ -37,14 +42,17 @@ class LevenbergMarquardt:
 
     kernels = (steps.linearise, steps.propose, steps.judge)
 
-    def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> DenseState:
+    def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
         """Evaluate the start and lay out the workspace."""
         if problem.bounded:
             raise ValueError("LevenbergMarquardt takes no bounds; use TrustRegionReflective or Dogbox.")
-        state = new_state(problem, self, tolerances, max_evaluations)
+        linear_solver = LSMR(tolerance=INEXACT) if isinstance(self.linear_solver, str) else self.linear_solver
+        state = start_solve(
+            problem, self, tolerances, max_evaluations, lambda shape: DampedSteps(shape, linear_solver)
+        )
         self.damping.write(state.w, state.iw)
         return state
 
-    def advance(self, problem: LeastSquaresProblem, state: DenseState) -> None:
+    def advance(self, problem: LeastSquaresProblem, state: Any) -> None:
         """Linearise if the point is new, then propose, try, judge."""
         advance_dense(problem, state)

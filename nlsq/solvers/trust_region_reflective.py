@@ -12,7 +12,9 @@ import numpy as np
 
 from nlsq.kernels import trust_region as steps
 from nlsq.problem import LeastSquaresProblem
-from nlsq.solvers.dense import FloatArray, advance_dense, new_state, write_bounds
+from nlsq.solvers.dense import FloatArray, advance_dense, write_bounds
+from nlsq.solvers.matrix_free import start_solve
+from nlsq.solvers.subspace import ReflectiveSubspace
 from nlsq.solvers.termination import Tolerances
 
 OFF_THE_BOUND = 1e-10  # relative; the method needs a start inside
@@ -45,7 +47,14 @@ class TrustRegionReflective:
         start = problem.x0
         if problem.lower is not None and problem.upper is not None:
             start = strictly_inside(start, problem.lower, problem.upper)
-        state = new_state(problem, self, tolerances, max_evaluations, start)
+        state = start_solve(
+            problem,
+            self,
+            tolerances,
+            max_evaluations,
+            lambda shape: ReflectiveSubspace(shape, self.regularize, self.lsmr_options),
+            start,
+        )
         write_bounds(problem, state)
         return state
 
@@ -56,10 +65,10 @@ class TrustRegionReflective:
 
 def strictly_inside(x: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
     """Move what lies on or next to a bound off it by 1e-10 of its size (at least 1e-10), at most to the middle."""
-    low = lower + OFF_THE_BOUND * np.maximum(1.0, np.abs(lower))
-    high = upper - OFF_THE_BOUND * np.maximum(1.0, np.abs(upper))
-    middle = 0.5 * (lower + upper)
-    low, high = np.minimum(low, middle), np.maximum(high, middle)
+    low = np.where(np.isfinite(lower), lower + OFF_THE_BOUND * np.maximum(1.0, np.abs(lower)), lower)
+    high = np.where(np.isfinite(upper), upper - OFF_THE_BOUND * np.maximum(1.0, np.abs(upper)), upper)
+    narrow = low > high
+    low[narrow] = high[narrow] = 0.5 * (lower + upper)[narrow]
     moved = np.where(x <= lower, low, np.where(x >= upper, high, x))
     return np.asarray(np.where(lower == upper, x, moved))
 

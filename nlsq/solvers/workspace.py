@@ -17,6 +17,8 @@ class Workspace:
     ----------
     m, n : int
         Numbers of residuals and parameters.
+    matrices : bool
+        Whether there are matrices too; without them the workspace ends after the vectors, and `jac_t` is empty.
 
     Attributes
     ----------
@@ -34,9 +36,11 @@ class Workspace:
 
     __slots__ = ("iw", "iw_handle", "jac_t", "m", "n", "residual", "residual_new", "w", "w_handle", "x", "x_new")
 
-    def __init__(self, m: int, n: int) -> None:
+    def __init__(self, m: int, n: int, *, matrices: bool = True) -> None:
         self.m, self.n = m, n
         size, int_size = layout.workspace_size(m, n)
+        if not matrices:
+            size = layout.matrix_offset(m, n, 0)
         w = self.w = np.empty(size)
         iw = self.iw = np.zeros(int_size, dtype=np.int64)
         w[: layout.HEADER + layout.VECTORS * n] = 0.0
@@ -51,7 +55,7 @@ class Workspace:
         self.residual = w[start : start + m]
         self.residual_new = w[start + m : start + 2 * m]
         start = layout.jacobian_offset(m, n)
-        self.jac_t = w[start : start + n * m].reshape(n, m)
+        self.jac_t = w[start : start + n * m].reshape(n, m) if matrices else np.empty((0, 0))
 
     def vector(self, index: int) -> Any:
         """View an n-vector by its index in the layout."""

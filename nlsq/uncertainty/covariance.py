@@ -16,12 +16,15 @@ References
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
+MASKED_UP_TO = 50  # parameters
 
 
 def covariance_from_jacobian(jac: FloatArray) -> FloatArray:
@@ -50,6 +53,33 @@ def covariance_from_jacobian(jac: FloatArray) -> FloatArray:
     root = v_t / singular_values[:, np.newaxis]
     covariance: FloatArray = root.T @ root
     return covariance
+
+
+def upper_triangle(jac: FloatArray) -> FloatArray:
+    """Return R of J = Q R.
+
+    Parameters
+    ----------
+    jac : ndarray, shape (m, n)
+        Jacobian, ``m >= n``.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+    """
+    n = jac.shape[1]
+    reflectors: FloatArray = np.linalg.qr(jac, mode="raw")[0]  # R', and the reflections above it
+    if n < MASKED_UP_TO:
+        r: FloatArray = reflectors.T[:n] * _mask(n)
+        return r
+    return np.triu(reflectors.T[:n])
+
+
+@cache
+def _mask(n: int) -> FloatArray:
+    """Return ones on and above the diagonal: multiplying by them costs a tenth of ``np.triu``."""
+    mask: FloatArray = np.triu(np.ones((n, n)))
+    return mask
 
 
 def covariance_from_triangle(r: FloatArray, permutation: NDArray[np.integer] | None = None) -> FloatArray | None:

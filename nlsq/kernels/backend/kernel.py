@@ -23,9 +23,12 @@ _lock = threading.RLock()
 registry: dict[str, Kernel] = {}
 
 
+_disabled = os.environ.get("NLSQ_DISABLE_COMPILE", "") not in ("", "0")
+
+
 def compile_disabled() -> bool:
-    """Say whether kernels run as plain Python (environment variable ``NLSQ_DISABLE_COMPILE``)."""
-    return os.environ.get("NLSQ_DISABLE_COMPILE", "") not in ("", "0")
+    """Say whether kernels run as plain Python: the environment variable ``NLSQ_DISABLE_COMPILE``, read when nlsq starts."""
+    return _disabled
 
 
 class Kernel:
@@ -41,7 +44,7 @@ class Kernel:
         No reassociation of floating-point operations (needed where ``(x + h) - x`` must survive).
     """
 
-    __slots__ = ("_callable", "address", "function", "signature", "strict", "symbol")
+    __slots__ = ("_callables", "address", "function", "signature", "strict", "symbol")
 
     def __init__(self, function: FunctionType, signature: Signature, strict: bool) -> None:
         self.function = function
@@ -49,7 +52,7 @@ class Kernel:
         self.strict = strict
         self.symbol = f"nlsq_{function.__module__.rpartition('.')[2]}_{function.__name__}"
         self.address = 0
-        self._callable: Callable[..., Any] | None = None
+        self._callables: dict[bool, Callable[..., Any]] = {}
         if registry.setdefault(self.symbol, self) is not self:
             raise ValueError(f"two kernels are named {self.symbol}")
 
@@ -69,13 +72,10 @@ class Kernel:
         """Give a callable that takes what `handle` makes of arrays; compile or load the kernel if needed."""
         if compile_disabled():
             return self.function
-        if self._callable is None or release_gil:
-            prototype = self.signature.prototype(release_gil=release_gil)
-            entry: Callable[..., Any] = prototype(self.load())
-            if release_gil:
-                return entry
-            self._callable = entry
-        return self._callable
+        found = self._callables.get(release_gil)
+        if found is None:
+            found = self._callables[release_gil] = self.signature.prototype(release_gil=release_gil)(self.load())
+        return found
 
     def load(self) -> int:
         """Load the kernel (compiling it at need) and return its address."""

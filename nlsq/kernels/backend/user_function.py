@@ -19,6 +19,7 @@ from numba.core.runtime import rtsys
 
 from nlsq.kernels.backend.compiler import compile_native, wrap_as_c_function
 from nlsq.kernels.backend.lowering import DOUBLE_POINTER, LOWERED
+from nlsq.kernels.backend.vector_math import with_vector_math
 from nlsq.kernels.backend.primitives import double_pointer, int_pointer
 
 _serial = count()
@@ -28,8 +29,9 @@ _SCALAR_MODEL = """
 def wrapper(p, data, out):
     table = int_pointer(data)
     x = double_pointer(table[1])
+    ({names}) = ({values})
     for i in range(table[0]):
-        out[i] = function(x[i], {parameters})
+        out[i] = function(x[i], {names})
 """
 _ARRAY_MODEL = """
 def wrapper(p, data, out):
@@ -73,6 +75,11 @@ def _returns(function: Any, arguments: tuple[Any, ...]) -> Any:
         return None
 
 
+def in_vector_math(function: Any) -> Any:
+    """Compile the same Python code anew, with exponentials that vectorise and NumPy's error model (1 / 0 is inf)."""
+    return numba.njit(error_model="numpy", fastmath={"contract", "nsz"})(with_vector_math(function.py_func))
+
+
 def form_of_model(function: Any, n: int, rows: int) -> str:
     """Choose how a model of `n` parameters is called: ``"scalar"``, ``"array"`` or ``"rows"`` (several predictors).
 
@@ -99,6 +106,9 @@ def form_of_model(function: Any, n: int, rows: int) -> str:
 def compile_user_function(function: Any, form: str, n: int) -> tuple[int, Any]:
     """Compile a call of `function` and return its address with what must be kept alive."""
     parameters = ", ".join(f"p[{j}]" for j in range(n))
+    names = "".join(f"p{j}, " for j in range(n))
+    if form == "scalar":
+        function = in_vector_math(function)
     source = {"scalar": _SCALAR_MODEL, "array": _ARRAY_MODEL, "rows": _ROWS_MODEL, "residual": _RESIDUAL}[form]
     scope: dict[str, Any] = {
         "function": function,
@@ -107,7 +117,7 @@ def compile_user_function(function: Any, form: str, n: int) -> tuple[int, Any]:
         "double_pointer": LOWERED[double_pointer],
         "np": np,
     }
-    exec(source.format(parameters=parameters, n=n), scope)  # noqa: S102
+    exec(source.format(parameters=parameters, values=parameters + ",", names=names, n=n), scope)  # noqa: S102
     wrapper: Callable[..., Any] = scope["wrapper"]
     with global_compiler_lock:
         rtsys.initialize(cpu_target.target_context)

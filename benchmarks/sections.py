@@ -1,0 +1,250 @@
+"""The sections of the report: each measures something and returns rows of (what, peer, required, measured).
+
+What is required is the table of the first release; a row without a requirement is there for comparison.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from statistics import median
+
+from . import accuracy, contraction, startup
+from .compare import fresh, fresh_pairs, interleaved, seconds_per_call
+from .libraries import CURVES, LIBRARIES, Counted, by_address, function, jitted, load_curve
+from .problems import more_garbow_hillstrom as mgh
+from .problems import nist
+
+__all__ = ["SECTIONS", "Row", "Section"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the report; ``met`` is None where nothing is required."""
+
+    what: str
+    peer: str
+    required: str
+    measured: str
+    met: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Rows, and what they leave out: sets not solved, claims not true."""
+
+    title: str
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+
+
+def counted_row(what, peer, required, measured):
+    """Return a row of counts of which at least `required` are wanted."""
+    return Row(what=what, peer=str(peer), required=f">= {required}", measured=str(measured), met=measured >= required)
+
+
+def limit_row(what, peer, limit, value, unit, extra=""):
+    """Return a row of a quantity that must not exceed `limit`."""
+    text = f"{value:.2f} {unit}"
+    return Row(what=what, peer=peer, required=f"<= {limit:g} {unit}", measured=text + extra, met=value <= limit)
+
+
+# Accuracy
+
+NIST_REQUIRED = {"default": {4: 49, 6: 40}, "near_eps": {4: 54, 6: 54}}
+MGH_REQUIRED = {"lm": 118, "trf": 126}
+
+
+def nist_section(quick=False):
+    """Count correct digits of `curve_fit` on NIST's data, both starts."""
+    problems = nist.all_problems()[:: 5 if quick else 1]
+    rows, notes = [], []
+    for tolerances, required in NIST_REQUIRED.items():
+        digits = {library: accuracy.nist_digits(library, tolerances, problems) for library in LIBRARIES}
+        options = "default tolerances" if tolerances == "default" else "ftol = xtol = 1e-14"
+        for least, wanted in required.items():
+            good = {library: sum(d >= least for d in digits[library].values()) for library in LIBRARIES}
+            what = f"NIST, {2 * len(problems)} fits, {options}: >= {least} digits"
+            rows.append(counted_row(what, f"SciPy {good['scipy']}", wanted, good["nlsq"]))
+        below = [f"{name} start {start} ({d:.1f})" for (name, start), d in digits["nlsq"].items() if d < 6.0]
+        if below:
+            notes.append(f"below 6 digits with {options} (digits): {', '.join(below)}")
+    return Section(title="NIST StRD, curve_fit", rows=rows, notes=notes)
+
+
+def mgh_section(quick=False):
+    """Count minima and false claims of `least_squares` on More, Garbow and Hillstrom's problems."""
+    cases = mgh.cases()[:: 8 if quick else 1]
+    rows, notes = [], []
+    for method, required in MGH_REQUIRED.items():
+        outcomes = {library: accuracy.mgh_outcomes(library, method, cases) for library in LIBRARIES}
+        minima = {library: sum(o.is_global for o in outcomes[library]) for library in LIBRARIES}
+        false = {library: [o for o in outcomes[library] if o.success and not o.is_stationary] for library in LIBRARIES}
+        claims = {library: sum(o.success for o in outcomes[library]) for library in LIBRARIES}
+        what = f"MGH, {len(cases)} cases, exact J, defaults, {method}"
+        rows.append(counted_row(f"{what}: global minimum", f"SciPy {minima['scipy']}", required, minima["nlsq"]))
+        text = {library: f"{len(false[library])} of {claims[library]}" for library in LIBRARIES}
+        what, none = f"{what}: claimed successes that are not stationary", not false["nlsq"]
+        rows.append(Row(what=what, peer=f"SciPy {text['scipy']}", required="0", measured=text["nlsq"], met=none))
+        notes += [
+            f"{library} {method}, claimed but not stationary (cosine): "
+            + ", ".join(f"{o.case} ({o.cosine:.1e})" for o in false[library])
+            for library in LIBRARIES
+            if false[library]
+        ]
+    return Section(title="More, Garbow and Hillstrom, least_squares", rows=rows, notes=notes)
+
+
+def other_problems_section(quick=False):
+    """Count minima within bounds, and robust fits."""
+    rows = []
+    for method in ("trf", "dogbox"):
+        reached = {library: accuracy.bounded_minima(library, method) for library in LIBRARIES}
+        total, good = len(reached["nlsq"]), {library: sum(reached[library].values()) for library in LIBRARIES}
+        what = f"bounded problems, {total}, {method}: minimum"
+        rows.append(Row(what=what, peer=f"SciPy {good['scipy']}", required="-", measured=str(good["nlsq"])))
+    for loss in ("huber",) if quick else ("soft_l1", "huber", "cauchy", "arctan"):
+        errors = {library: accuracy.robust_errors(library, loss) for library in LIBRARIES}
+        good = {library: sum(error <= 1.0 for error in errors[library].values()) for library in LIBRARIES}
+        what = f"robust problems, {len(errors['nlsq'])}, {loss}: outliers seen through"
+        rows.append(Row(what=what, peer=f"SciPy {good['scipy']}", required="-", measured=str(good["nlsq"])))
+    return Section(title="Bounded and robust problems, least_squares", rows=rows)
+
+
+def contraction_section(quick=False):
+    """Compare the contraction of undamped Gauss-Newton with theory."""
+    rows = []
+    for third in contraction.THIRD_DATA:
+        seen = contraction.measure(third)
+        right = abs(seen.observed - seen.theory) <= 0.01 * max(seen.theory, 0.1)
+        measured = f"{seen.observed:.4g} (history's first: {seen.reported:.4g})"
+        met, required = right, "within 1 %" if seen.theory > 0.01 else "within 0.001"
+        if seen.theory > 1.0:
+            required += "; leaves; line search and LM reach it"
+            measured += f"; {'leaves' if seen.leaves else 'stays'}; {'reached' if seen.held else 'not reached'}"
+            met = right and seen.leaves and seen.held
+        what = f"large residuals, y3 = {third:g}: contraction of undamped Gauss-Newton"
+        peer = f"theory {seen.theory:.4f}"
+        rows.append(Row(what=what, peer=peer, required=required, measured=measured, met=met))
+    return Section(title="Large residuals", rows=rows)
+
+
+# Speed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One way to fit a timing problem: ``call(f)`` fits with the user's function f."""
+
+    call: Callable
+    user_function: Callable
+
+    def run(self):
+        """Fit."""
+        return self.call(self.user_function)
+
+    def user_seconds(self):
+        """Return the time that one fit spends in the user's function, were each call as long as the last."""
+        counted = Counted(self.user_function)
+        self.call(counted)
+        return counted.calls * seconds_per_call(partial(self.user_function, *counted.arguments)), counted.calls
+
+
+def fit_of(library, name, curve, user_function=None, **options):
+    """Return the `Fit` of a timing problem by a function of a library."""
+    solver, problem = function(library, name), load_curve(curve)
+    if name == "curve_fit":
+        return Fit(
+            call=lambda f: solver(f, problem.x, problem.y, problem.p0), user_function=user_function or problem.model
+        )
+    return Fit(call=lambda f: solver(f, problem.p0, **options), user_function=user_function or problem.residual)
+
+
+def speed_row(what, peer_name, ours, peer, required, pairs, shares=True):
+    """Time two fits in turns and return their row."""
+    ratio = interleaved(ours.run, peer.run, pairs=pairs)
+    text = f"{ratio.median:.2f} x ({ratio.lower:.2f}-{ratio.upper:.2f}), {1e6 * ratio.ours:.1f} us"
+    if shares:
+        text += f", {_share(ours, ratio.ours)}"
+    peer_text = f"{peer_name} {1e6 * ratio.peer:.1f} us, {_share(peer, ratio.peer)}"
+    met = None if required is None else ratio.median >= required
+    wanted = "-" if required is None else f">= {required:g} x"
+    return Row(what=what, peer=peer_text, required=wanted, measured=text, met=met)
+
+
+def _share(fit, seconds):
+    """Say which part of a fit the user's function takes, and in how many calls."""
+    used, calls = fit.user_seconds()
+    return f"{100 * used / seconds:.0f} % of it in {calls} calls of f"
+
+
+def speed_section(quick=False):
+    """Time plain Python functions against SciPy."""
+    pairs, rows = 5 if quick else 51, []
+    plain = [("least_squares", 4.0, {"method": "trf"}), ("curve_fit", 0.95, {}), ("leastsq", 0.9, {})]
+    for name, required, options in plain:
+        for curve in CURVES:
+            fits = [fit_of(library, name, curve, **options) for library in LIBRARIES]
+            rows.append(speed_row(f"{name}, plain, {curve}", "SciPy", *fits, required, pairs))
+    return Section(title="Speed, plain Python function (ratios: SciPy's CPU time / ours)", rows=rows)
+
+
+def address_section(quick=False):
+    """Time functions called by address against SciPy with the plain and with the jitted function."""
+    pairs, rows = 5 if quick else 51, []
+    for name, kind in (("curve_fit", "model"), ("leastsq", "residual")):
+        for curve in CURVES:
+            ours = fit_of("nlsq", name, curve, by_address(curve, kind))
+            plain, compiled = fit_of("scipy", name, curve), fit_of("scipy", name, curve, jitted(curve, kind))
+            what = f"{name}, jitted and by address, {curve}"
+            rows.append(speed_row(what, "SciPy, plain function:", ours, plain, 10.0, pairs, shares=False))
+            rows.append(speed_row(what, "SciPy, same jitted function:", ours, compiled, None, pairs, shares=False))
+    return Section(title="Speed, jitted function by address", rows=rows)
+
+
+# What a process pays once: the code is in `startup`
+
+
+def startup_section(quick=False):
+    """Measure importing, and the first fit with kernels on disk."""
+    outputs = [fresh(startup.IMPORT_TIMES).output.split() for _ in range(5 if quick else 31)]
+    wall, cpu = (median(float(output[k]) for output in outputs[1:]) for k in (0, 1))
+    numpy_s = median(fresh(startup.IMPORT["numpy"]).wall for _ in range(3 if quick else 9))
+    peer = f"python and numpy {1e3 * numpy_s:.0f} ms"
+    rows = [limit_row("import nlsq after numpy, fresh process", peer, 15.0, wall, "ms", f" (CPU {cpu:.2f} ms)")]
+    loaded = outputs[-1][2:]
+    what, listed = "import nlsq also loads, of numba, llvmlite, scipy, scipy.optimize", ", ".join(loaded) or "nothing"
+    met = "numba" not in loaded and "scipy.optimize" not in loaded
+    rows.append(Row(what=what, peer="-", required="neither numba nor scipy.optimize", measured=listed, met=met))
+    ratio = fresh_pairs(startup.FIRST_FIT["nlsq"], startup.FIRST_FIT["scipy"], pairs=3 if quick else 15)
+    spread = f" ({1.0 / ratio.upper:.2f}-{1.0 / ratio.lower:.2f}), {ratio.ours:.2f} s CPU"
+    what, peer = "fresh process, import and one plain curve_fit, caches warm", f"SciPy {ratio.peer:.2f} s CPU"
+    rows.append(limit_row(what, peer, 1.5, 1.0 / ratio.median, "x", spread))
+    return Section(title="Fresh process (ratio: our CPU time / SciPy's)", rows=rows)
+
+
+def cold_section(quick=False):
+    """Measure the first fit ever, and compiling the whole library, with no kernels on disk."""
+    code = startup.COLD_CACHE + startup.FIRST_FIT["nlsq"]
+    runs = sorted((fresh(code) for _ in range(1 if quick else 3)), key=lambda run: run.wall)
+    middle = runs[len(runs) // 2]
+    lines = sum("compiling" in line for line in middle.errors.splitlines())
+    text = f" ({middle.cpu:.2f} s CPU); {lines} line on stderr says so"
+    row = limit_row("first ever curve_fit, no kernels on disk, whole process", "-", 5.0, middle.wall, "s", text)
+    rows = [replace(row, required=f"{row.required}, one line", met=bool(row.met and lines == 1))]
+    if not quick:
+        run = fresh(startup.COLD_CACHE + startup.PRECOMPILE)
+        text = f" CPU ({run.wall:.1f} s wall, {run.output.strip()} kernels)"
+        rows.append(limit_row("whole library compiled, whole process", "-", 15.0, run.cpu, "s", text))
+    return Section(title="Cold cache", rows=rows)
+
+
+SECTIONS = {
+    "nist": nist_section,
+    "mgh": mgh_section,
+    "other": other_problems_section,
+    "contraction": contraction_section,
+    "speed": speed_section,
+    "address": address_section,
+    "startup": startup_section,
+    "cold": cold_section,
+}

@@ -1,0 +1,159 @@
+r"""Levenberg-Marquardt through the seam of `nlsq.linalg`, for dense and sparse Jacobians and operators.
+
+    p(lambda) = argmin |J p + r|^2 + lambda |D p|^2
+
+With Nielsen's rule lambda is given, and the linear solver is handed ``damping_diag = lambda D^2`` once a step. With a radius, lambda is the root of
+
+    psi(lambda) = 1/|D p(lambda)| - 1/radius
+
+psi is concave and rises with a slope of at least 1 / |D^-1 J'r| [1]_, so that from the undamped step
+
+    0 <= lambda <= (1/radius - 1/|D p(0)|) |D^-1 J'r|
+
+and, being nearly straight, it gives in to the secant rule within this interval: each trial is one solve, no factor is looked into.
+
+References
+----------
+.. [1] J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978, section 5.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+
+from nlsq.kernels import layout, levenberg_marquardt
+from nlsq.kernels.levenberg_marquardt import RADIUS_PRECISION
+from nlsq.linalg import LinearStatus
+from nlsq.solvers.dense import FloatArray
+from nlsq.solvers.matrix_free import MatrixFreeState
+from nlsq.status import Status
+
+MOST_SOLVES = 12  # for one radius; two or three are the rule
+LEAST_SHARE = 1e-3  # of the interval, where nothing better is known (More 1978, section 5)
+WORTH_TELLING = (LinearStatus.HANDED_OVER, LinearStatus.NOT_CONVERGED, LinearStatus.ILL_CONDITIONED)
+
+
+@final
+class DampedSteps:
+    """Levenberg-Marquardt steps from a linear solver.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(m, n)``.
+    linear_solver : LinearSolver
+        See `nlsq.linalg`.
+    """
+
+    judge = levenberg_marquardt.judge
+
+    def __init__(self, shape: tuple[int, int], linear_solver: Any) -> None:
+        self._factorization = linear_solver.prepare(shape)
+        self._diagonal = np.zeros(shape[1])
+        self._step = np.empty(shape[1])
+        self._newton = np.empty(shape[1])
+        self._newton_length = np.inf  # |D p(0)|, inf where p(0) is not unique
+        self._newton_known = False
+        self._scale_parameters = levenberg_marquardt.scale_parameters.entry()
+        self._start_damping = levenberg_marquardt.start_damping.entry()
+        self._take_step = levenberg_marquardt.take_step.entry()
+
+    def linearise(self, state: MatrixFreeState) -> int:
+        """Scale the parameters and hand J over; returns a status, 0 to go on."""
+        space, w = state.space, state.w
+        self._scale_parameters(space.w_handle, space.iw_handle)
+        if w[layout.COSINE] <= w[layout.OPTIMALITY_TOLERANCE]:
+            return Status.OPTIMALITY
+        if not self._factorization.factorize(state.jac).usable:
+            return Status.NONFINITE_JACOBIAN
+        self._newton_known = False
+        np.multiply(state.vector(layout.COLUMN_SCALE), state.vector(layout.GRADIENT), out=state.vector(layout.SCALED_GRADIENT))
+        w[layout.FULL_PREDICTED_REDUCTION] = np.inf
+        if state.iw[layout.NJEV] == 1:
+            self._start_damping(space.w_handle, space.iw_handle)
+        return 0
+
+    def propose(self, state: MatrixFreeState) -> int:
+        """Find the damped step and the candidate; 1 if no step can be computed."""
+        space, w = state.space, state.w
+        if state.iw[layout.DAMPING_RULE] == layout.DAMPING_NIELSEN:
+            step = self._step
+            solved = self._solve(state, float(w[layout.DAMPING]), step).usable
+        else:
+            step = self._within_radius(state)
+            solved = bool(np.isfinite(step).all())
+        if not solved:
+            return 1
+        w[layout.PREDICTED_REDUCTION] = _model_reduction(state, step)
+        np.divide(step, state.vector(layout.COLUMN_SCALE), out=state.vector(layout.SCALED_STEP))
+        self._take_step(space.w_handle, space.iw_handle)
+        return 0
+
+    def _solve(self, state: MatrixFreeState, damping: float, step_out: FloatArray) -> LinearStatus:
+        """One damped problem: ``damping_diag = lambda D^2``, D = 1 / column scale."""
+        scale, diagonal = state.vector(layout.COLUMN_SCALE), self._diagonal
+        np.divide(damping, scale, out=diagonal)
+        np.divide(diagonal, scale, out=diagonal)
+        status: LinearStatus = self._factorization.solve(state.space.residual_vector(layout.WEIGHTED), diagonal, step_out)
+        if status in WORTH_TELLING and status.message not in state.fallbacks:
+            state.fallbacks.append(status.message)
+        return status
+
+    def _find_newton(self, state: MatrixFreeState) -> None:
+        """The undamped step, its length, and what it promises."""
+        status = self._solve(state, 0.0, self._newton)
+        self._newton_known = True
+        self._newton_length = np.inf
+        if not (status.usable and np.isfinite(self._newton).all()):
+            return
+        state.w[layout.FULL_PREDICTED_REDUCTION] = _model_reduction(state, self._newton)
+        if status is not LinearStatus.RANK_DEFICIENT:
+            self._newton_length = _length(self._newton, state)
+
+    def _within_radius(self, state: MatrixFreeState) -> FloatArray:
+        """Step of length radius to a tenth, or the undamped one if that is shorter; leaves lambda in the workspace."""
+        w, iw, step = state.w, state.iw, self._step
+        if not self._newton_known:
+            self._find_newton(state)
+        radius = float(w[layout.RADIUS])
+        iw[layout.STEP_CUT] = 0
+        if self._newton_length <= (1.0 + RADIUS_PRECISION) * radius:
+            w[layout.DAMPING] = 0.0
+            return self._newton
+        iw[layout.STEP_CUT] = 1
+        inverse = 1.0 / self._newton_length
+        low, high = 0.0, (1.0 / radius - inverse) * float(np.linalg.norm(state.vector(layout.SCALED_GRADIENT)))
+        last, last_psi = 0.0, inverse - 1.0 / radius
+        damping = float(w[layout.DAMPING])
+        if not low < damping < high:
+            damping = LEAST_SHARE * high
+        step[:] = np.nan
+        for _ in range(MOST_SOLVES):
+            w[layout.DAMPING] = damping
+            status = self._solve(state, damping, step)
+            length = _length(step, state) if status.usable else np.inf
+            if abs(length - radius) <= RADIUS_PRECISION * radius:
+                break
+            psi = (1.0 / length if length > 0.0 else np.inf) - 1.0 / radius
+            low, high = (damping, high) if psi < 0.0 else (low, damping)
+            slope = (psi - last_psi) / (damping - last) if damping != last else 0.0
+            last, last_psi = damping, psi
+            following = damping - psi / slope if slope > 0.0 else np.nan
+            if not low < following < high:
+                following = max(float(np.sqrt(low * high)), LEAST_SHARE * high)
+                following = following if low < following < high else 0.5 * (low + high)
+            damping = following
+        return step
+
+
+def _length(step: FloatArray, state: MatrixFreeState) -> float:
+    """|D p|."""
+    return float(np.linalg.norm(step / state.vector(layout.COLUMN_SCALE)))
+
+
+def _model_reduction(state: MatrixFreeState, step: FloatArray) -> float:
+    """``-g'p - 1/2 |J p|^2``, right for inexact steps too."""
+    image = state.product(step)
+    return -float(state.vector(layout.GRADIENT) @ step) - 0.5 * float(image @ image)

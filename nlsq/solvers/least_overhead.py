@@ -1,0 +1,145 @@
+"""Levenberg-Marquardt for compiled functions with nothing around it: arrays in, arrays and a status out.
+
+A `Plan` is a workspace that was set up once for a compiled function and a size, with everything in it that does not depend on the data. Solving
+copies the template over the used workspace, writes the addresses of the data and the start, and makes one call. Plans are kept on the compiled
+function and handed to one thread at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.kernels import layout
+from nlsq.kernels.backend import compile_disabled
+from nlsq.kernels.covariance import covariance
+from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
+from nlsq.kernels.driver import solve_by_address
+from nlsq.problem import CompiledFunction, LeastSquaresProblem
+from nlsq.problem.compiled import CompiledResidual
+from nlsq.solvers.damping import MoreRadius
+from nlsq.solvers.driver import give_addresses
+from nlsq.solvers.levenberg_marquardt import LevenbergMarquardt
+from nlsq.solvers.termination import Tolerances
+
+FloatArray = NDArray[np.float64]
+DOUBLE = np.dtype(np.float64)
+
+
+class Plan:
+    """A workspace ready for one compiled function at one size.
+
+    Parameters
+    ----------
+    residual : CompiledResidual
+        The function with some data.
+    x0 : ndarray, shape (n,)
+        Some start.
+    tolerances : Tolerances
+        By MINPACK's rule.
+    max_evaluations : int
+        Limit, evaluations inside differences included.
+    factor : float
+        First radius, see `MoreRadius`.
+
+    Attributes
+    ----------
+    status : int
+        How the last solve ended.
+    nfev : int
+        Evaluations of the last solve, all of them.
+    """
+
+    __slots__ = (
+        "_call", "_constants", "_covariance", "_header", "_integers", "_iw", "_iw_handle", "_space", "_table", "_w_handle", "_used", "nfev",
+        "residual", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, residual: CompiledResidual, x0: FloatArray, tolerances: Tolerances, max_evaluations: int, factor: float
+    ) -> None:
+        problem = LeastSquaresProblem(residual, x0)
+        state = LevenbergMarquardt(damping=MoreRadius(factor=factor)).start(problem, tolerances, max_evaluations)
+        if not state.by_address:
+            raise ValueError("this function cannot be solved by address alone.")
+        state.iw[layout.COUNT_ALL] = 1
+        give_addresses(problem, state)
+        space = self._space = state.space
+        self.residual = residual
+        self._table = residual.table
+        self._used = space.w[: layout.HEADER + layout.VECTORS * space.n]
+        self._header = self._used.copy()
+        self._iw, self._integers = space.iw, space.iw.copy()
+        self._w_handle, self._iw_handle = space.w_handle, space.iw_handle
+        self._call = solve_by_address.entry(release_gil=True)
+        self._covariance = covariance.entry()
+        self.status = self.nfev = 0
+
+    def set_data(self, x_address: int, y_address: int, weights_address: int) -> None:
+        """Point at other data of the same size; the caller keeps them alive."""
+        table = self._table
+        table[PREDICTORS] = x_address
+        table[RESPONSE] = y_address
+        table[WEIGHTS] = weights_address
+
+    def solve(self, x0: FloatArray) -> FloatArray:
+        """Solve from `x0`; return the parameters (a fresh array). Raises what the user's function raised."""
+        space, iw = self._space, self._iw
+        self._used[:] = self._header
+        iw[:] = self._integers
+        space.x[:] = x0
+        if self._call(self._w_handle, self._iw_handle):
+            self.residual.raise_original(space.x_new)
+        counts = iw[layout.NFEV : layout.NFEV_JAC + 1]
+        self.status, self.nfev = int(iw[layout.STATUS]), int(counts[0] + counts[1])
+        return space.x.copy()
+
+    def covariance(self, absolute: bool) -> FloatArray | None:
+        """Covariance at the last solution, scaled by the scatter unless `absolute`; None when there is none."""
+        if self._covariance(self._w_handle, self._iw_handle, 1 if absolute else 0):
+            return None
+        return np.array(self._space.matrix(layout.NORMAL))
+
+
+def borrow_plan(
+    function: CompiledFunction, m: int, x0: FloatArray, bind: Any, options: tuple[float, float, float, int, float]
+) -> tuple[Plan, list[Plan]]:
+    """Take a plan off the function's shelf or make one; put it back by appending it to the list that comes with it.
+
+    Parameters
+    ----------
+    function : CompiledFunction
+        Owns the shelves.
+    m : int
+        Number of residuals.
+    x0 : ndarray, shape (n,)
+        Start.
+    bind : callable
+        Makes the `CompiledResidual` when a new plan is needed.
+    options : tuple
+        ``ftol, xtol, gtol, maxfev, factor``.
+    """
+    key = (m, x0.size, options)
+    shelf = function.plans.get(key)
+    if shelf is None:
+        shelf = function.plans[key] = []
+    try:
+        return shelf.pop(), shelf
+    except IndexError:
+        ftol, xtol, gtol, maxfev, factor = options
+        tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
+        return Plan(bind(), x0, tolerances, maxfev, factor), shelf
+
+
+def plain_doubles(array: Any, size: int | None = None) -> bool:
+    """Say whether an argument is a contiguous float64 vector that a kernel may read in place."""
+    return (
+        type(array) is np.ndarray
+        and array.dtype is DOUBLE
+        and array.ndim == 1
+        and array.flags.c_contiguous
+        and (size is None or array.size == size)
+        and not compile_disabled()
+    )

@@ -1,0 +1,254 @@
+"""Solves without a matrix: J is sparse, a LinearOperator, or handed to a linear solver of the user's choice.
+
+The iteration is that of the dense solvers (linearise, propose, try, judge), on the same workspace without its matrices. What needs J works
+with the products ``J v`` and ``J'u`` and with column norms: `nlsq.solvers.subspace` for the trust regions, `nlsq.solvers.damped` for
+Levenberg-Marquardt through the seam of `nlsq.linalg`.
+
+Optimality is the cosine between the residual and a column of J, as everywhere. A LinearOperator shows no columns. They are then taken to be of equal
+length in scaled variables, as a well chosen scale makes them, namely of the length with which J stretches the scaled gradient:
+
+    |J_j| ~ D_j |J D^-1 h| / |h|,     h = D^-1 J'r.
+
+The largest cosine so estimated is at most that between r and the steepest descent's image ``J D^-2 J'r``, whose square is the share of the
+cost that the Cauchy step promises to take away; with one parameter it is the cosine itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from nlsq.kernels import layout
+from nlsq.kernels.backend import Kernel
+from nlsq.linalg.lsmr import column_norms, products
+from nlsq.loss import scale_for_loss
+from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.compiled import CompiledResidual
+from nlsq.solvers.dense import LOSS_CODES, PYTHON_LOSS, FloatArray, collect, describe, new_state
+from nlsq.solvers.termination import Tolerances
+from nlsq.solvers.workspace import Workspace
+from nlsq.status import Counters, SolveResult, Status, StepReport
+
+DENSE_SOLVERS = ("auto", "cholesky", "qr")
+MOST_DENSE = 10**7  # entries of J up to which a start that is not finite is taken for a dense problem's
+
+
+class Method(Protocol):
+    """What a solver does in an iteration without a matrix; owns the memory of one solve."""
+
+    judge: Kernel
+
+    def linearise(self, state: MatrixFreeState) -> int:
+        """Make the model at x, of which gradient and column norms are known; returns a status, 0 to go on."""
+        ...
+
+    def propose(self, state: MatrixFreeState) -> int:
+        """Find step, candidate and predicted reduction; nonzero if there is none."""
+        ...
+
+
+class MatrixFreeState:
+    """A solve in progress, without a matrix.
+
+    Parameters
+    ----------
+    problem : LeastSquaresProblem
+        Owns the counters.
+    m : int
+        Number of residuals.
+    method : Method
+        The solver's own part.
+    tolerances : Tolerances
+        Written into the workspace.
+    max_evaluations : int or None
+        Limit of residual evaluations.
+
+    Attributes
+    ----------
+    jac : ndarray, csr_array or LinearOperator
+        J at x, scaled by the loss.
+    product, transposed : callable
+        ``v -> J v`` and ``u -> J'u``.
+    """
+
+    __slots__ = (
+        "by_address", "estimate", "fallbacks", "finer", "iw", "jac", "judge", "limit", "method", "pending",
+        "problem", "product", "propose", "python_loss", "space", "stale", "status", "transposed", "w",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        problem: LeastSquaresProblem,
+        m: int,
+        method: Method,
+        tolerances: Tolerances,
+        max_evaluations: int | None,
+    ) -> None:
+        self.problem, self.method = problem, method
+        self.space = Workspace(m, problem.n, matrices=False)
+        self.w, self.iw = self.space.w, self.space.iw
+        self.limit = 100 * (problem.n + 1) if max_evaluations is None else max_evaluations
+        self.status = self.pending = 0
+        self.stale = True
+        self.by_address = False
+        self.finer: Any = None
+        if tolerances.tight and hasattr(problem.estimator, "finer"):
+            self.finer = problem.estimator.finer()
+        self.fallbacks: list[str] = []
+        self.estimate: Any = None
+        self.jac: Any = None
+        self.product: Callable[[FloatArray], FloatArray]
+        self.transposed: Callable[[FloatArray], FloatArray]
+        self.propose = lambda w, iw: method.propose(self)
+        self.judge = method.judge.entry()
+        tolerances.write(self.w, self.iw)
+        self.python_loss = not problem.loss.is_linear
+        self.iw[layout.LOSS] = PYTHON_LOSS if self.python_loss else LOSS_CODES["linear"]
+        self.w[layout.LOSS_SCALE] = problem.loss.scale
+
+    def result(self) -> SolveResult:
+        """Collect the best point and what is known there."""
+        return collect(self, self.jac)
+
+    def report(self) -> StepReport:
+        """Describe the step that was just judged."""
+        return describe(self, self.jac)
+
+    def vector(self, index: int) -> Any:
+        """View an n-vector of the workspace."""
+        return self.space.vector(index)
+
+    def linearise_here(self) -> bool:
+        """Evaluate J at x and take it in; True when that ends the solve."""
+        space, counters, loss, w = self.space, self.problem.counters, self.problem.loss, self.w
+        jac = self.estimate.evaluate(space.x, space.residual, None)
+        counters.njev += 1
+        counters.nfev_jac += self.estimate.residual_calls
+        self.iw[layout.NJEV] = counters.njev
+        weighted = space.residual_vector(layout.WEIGHTED)
+        weighted[:] = space.residual
+        self.jac, _ = scale_for_loss(loss, jac, weighted)
+        w[layout.COST] = loss.cost(space.residual)
+        self.product, self.transposed = products(self.jac)
+        gradient = self.vector(layout.GRADIENT)
+        gradient[:] = self.transposed(weighted)
+        self._measure_columns(gradient, math.sqrt(2.0 * w[layout.COST]))
+        finite = np.isfinite(w[layout.COST]) and np.isfinite(w[layout.COSINE]) and np.isfinite(gradient).all()
+        self.status = (self.method.linearise(self) if finite else Status.NONFINITE_JACOBIAN) or self.pending
+        self.stale = False
+        return self.status != 0
+
+    def _measure_columns(self, gradient: FloatArray, size: float) -> None:
+        """Column norms, or what stands for them, and the largest cosine between a column and the residual."""
+        norms = column_norms(self.jac)
+        if norms is None:
+            scaling = self.vector(layout.SCALING)
+            scaled = gradient / scaling
+            length = float(np.linalg.norm(scaled))
+            image = self.product(scaled / length / scaling) if 0.0 < length < np.inf else np.ones(1)
+            norms = scaling * float(np.linalg.norm(image))
+        self.vector(layout.COLUMN_NORM)[:] = norms
+        cosines = np.abs(gradient[norms > 0.0]) / norms[norms > 0.0]
+        self.w[layout.COSINE] = (cosines.max() / size if size > 0.0 else 0.0) if cosines.size else 0.0
+        if not np.isfinite(norms).all():
+            self.w[layout.COSINE] = np.nan
+
+
+def start_solve(
+    problem: LeastSquaresProblem,
+    solver: Any,
+    tolerances: Tolerances,
+    max_evaluations: int | None,
+    make_method: Callable[[tuple[int, int]], Method],
+    start: FloatArray | None = None,
+) -> Any:
+    """Evaluate the start and find out which kind of J the problem has: returns a DenseState or a MatrixFreeState.
+
+    A problem is solved without a matrix if the solver's `linear_solver` says so ("lsmr", or an object), or if J is sparse or an
+    operator and the linear solver is left to us ("auto").
+
+    Raises
+    ------
+    ValueError
+        If the linear solver is unknown, or a LinearOperator meets ``scale="jac"``.
+    """
+    residual, x0, wanted = problem.residual, problem.x0 if start is None else start, solver.linear_solver
+    if isinstance(wanted, str) and wanted not in (*DENSE_SOLVERS, "lsmr"):
+        raise ValueError(f"linear_solver must be one of {', '.join(DENSE_SOLVERS)}, lsmr, got {wanted!r}.")
+    first = None if isinstance(residual, CompiledResidual) else residual.first(x0)
+    finite = first is None or bool(np.isfinite(first).all())
+    estimate = problem.prepare_jacobian(x0, residual.m)
+    chosen = wanted not in DENSE_SOLVERS
+    jac = None
+    if finite and (chosen or wanted == "auto") and getattr(estimate, "kind", "known") is None:
+        jac = estimate.evaluate(x0, residual(x0) if first is None else first, None)
+        estimate = Remembered(estimate, jac)
+    sparse = not isinstance(jac, np.ndarray) if jac is not None else getattr(estimate, "pattern", None) is not None
+    if not (chosen or (sparse and wanted == "auto")) and (finite or residual.m * x0.size <= MOST_DENSE):
+        if not sparse:
+            return new_state(problem, solver, tolerances, max_evaluations, start, first, estimate)
+        dense = new_state(problem, solver, tolerances, max_evaluations, start, first, Densified(estimate))
+        dense.finer = None  # it would be sparse again
+        return dense
+    problem.counters = Counters(nfev=1)
+    state = MatrixFreeState(problem, residual.m, make_method((residual.m, x0.size)), tolerances, max_evaluations)
+    state.estimate = estimate
+    space = state.space
+    space.x[:] = x0
+    space.residual[:] = residual(x0) if first is None else first
+    np.abs(x0, out=space.vector(layout.TYPICAL))
+    if problem.scale is not None:
+        state.iw[layout.GIVEN_SCALE] = 1
+        space.vector(layout.SCALING)[:] = 1.0 / problem.scale
+    elif jac is not None and column_norms(jac) is None:
+        raise ValueError("scale='jac' needs the columns of J, which a LinearOperator does not show; give scale=1.0 or sizes.")
+    if not np.isfinite(space.residual).all():
+        state.status = Status.NONFINITE_START
+    return state
+
+
+class Remembered:
+    """A prepared Jacobian whose first value is known already."""
+
+    def __init__(self, estimate: Any, first: Any) -> None:
+        self._estimate, self._first = estimate, first
+        self.pattern = estimate.pattern
+
+    @property
+    def residual_calls(self) -> int:
+        """Price of the latest evaluation."""
+        calls: int = self._estimate.residual_calls
+        return calls
+
+    def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray | None) -> Any:
+        """Give the known value the first time; evaluate after that."""
+        jac, self._first = self._first, None
+        if jac is None:
+            return self._estimate.evaluate(x, r, jac_out)
+        if jac_out is None:
+            return jac
+        jac_out[...] = jac
+        return jac_out
+
+
+class Densified:
+    """A sparse prepared Jacobian that fills a dense array."""
+
+    def __init__(self, estimate: Any) -> None:
+        self._estimate = estimate
+        self.pattern = None
+
+    @property
+    def residual_calls(self) -> int:
+        """Price of one evaluation."""
+        calls: int = self._estimate.residual_calls
+        return calls
+
+    def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray) -> FloatArray:
+        """Fill `jac_out` with the sparse values and the zeros between them."""
+        jac = self._estimate.evaluate(x, r, None)
+        jac_out[...] = jac.toarray() if hasattr(jac, "toarray") else jac
+        return jac_out

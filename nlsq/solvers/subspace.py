@@ -1,0 +1,271 @@
+r"""Trust regions in a subspace of two directions, for Jacobians that are only multiplied with.
+
+In scaled variables (see `nlsq.kernels.trust_region`: ``x = S y``, model Hessian ``B = J_s'J_s + C``) the step is sought in the span of the gradient and
+of an inexact Gauss-Newton step, which LSMR finds [1]_, [2]_:
+
+    minimise  g_s'p + 1/2 p'B p   over  p = Q a,  |p| <= radius,     Q = orthonormal basis of {g_s, p_GN}
+    p_GN = argmin |J_s p + r|^2 + |(C + delta I)^(1/2) p|^2
+
+With regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient within the radius): far from
+the minimum that keeps LSMR short on ill-conditioned problems, near it delta vanishes. The problem in Q has two unknowns and is solved exactly, by
+eigenvalues and Newton's method on ``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
+
+Dogbox takes the undamped LSMR step over the variables that no bound holds, and the kernels follow the dogleg from there.
+
+References
+----------
+.. [1] M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale bound-constrained minimization
+   problems", SIAM J. Sci. Comput. 21, 1999.
+.. [2] R. H. Byrd, R. B. Schnabel, G. A. Shultz, "Approximate solution of the trust region problem by minimization over two-dimensional
+   subspaces", Math. Programming 40, 1988.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+
+from nlsq.kernels import bounds, dogleg, judgement, layout, trust_region
+from nlsq.kernels.backend import handle
+from nlsq.linalg.lsmr import LSMR, LSMRFactorization
+from nlsq.solvers.dense import FloatArray
+from nlsq.solvers.matrix_free import MatrixFreeState
+from nlsq.status import Status
+
+TOLERANCE = 1e-6  # of the gradient of the linear problem, where LSMR stops
+SAME_DIRECTION = 1e-10  # share of the Gauss-Newton step across the gradient below which there is one direction only
+FLAT = 1e-14  # eigenvalues below this share of the largest count as zero
+ROOT_STEPS = 50
+EXACT = 1e-13
+
+
+def _lsmr(shape: tuple[int, int], options: Mapping[str, Any]) -> LSMRFactorization:
+    return LSMR(tolerance=TOLERANCE, options=options).prepare(shape)
+
+
+@final
+class ReflectiveSubspace:
+    """Trust-region reflective without a matrix.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(m, n)``.
+    regularize : bool
+        Whether to damp the LSMR step by delta.
+    lsmr_options : dict
+        For `scipy.sparse.linalg.lsmr`.
+    """
+
+    judge = trust_region.judge
+
+    def __init__(self, shape: tuple[int, int], regularize: bool, lsmr_options: Mapping[str, Any]) -> None:
+        self._regularize = regularize
+        self._solver = _lsmr(shape, lsmr_options)
+        self._newton = np.empty(shape[1])
+        self._basis = np.empty((shape[1], 0))  # Q   (n, k)
+        self._images = np.empty((shape[0], 0))  # J_s Q   (m, k)
+        self._hessian = np.empty((0, 0))  # Q'B Q   (k, k)
+        self._slope = np.empty(0)  # Q'g_s   (k,)
+        self._descent_curvature = 0.0
+        self._update_scaling = trust_region.update_scaling.entry()
+        self._scale_variables = trust_region.scale_variables.entry()
+        self._start_radius = trust_region.start_radius.entry()
+        self._directions = trust_region.directions.entry()
+        self._choose_step = trust_region.choose_step.entry()
+        self._take_step = trust_region.take_step.entry()
+        self._step_to_bound = bounds.step_to_bound.entry()
+        self._still_promising = judgement.still_promising.entry()
+
+    def linearise(self, state: MatrixFreeState) -> int:
+        """Scale the variables and find the subspace; returns a status, 0 to go on."""
+        space, w, iw = state.space, state.w, state.iw
+        self._update_scaling(space.w_handle, space.iw_handle)
+        small = self._scale_variables(space.w_handle, space.iw_handle)
+        np.multiply(state.vector(layout.COLUMN_SCALE), state.vector(layout.GRADIENT), out=state.vector(layout.SCALED_GRADIENT))
+        if iw[layout.NJEV] == 1:
+            self._start_radius(space.w_handle, space.iw_handle)
+        if small and (iw[layout.RULE] != layout.RULE_SCIPY or w[layout.COST] == 0.0):
+            return Status.OPTIMALITY
+        self._find_subspace(state)
+        if small and not self._still_promising(space.w_handle, space.iw_handle):
+            return Status.OPTIMALITY
+        return 0
+
+    def _find_subspace(self, state: MatrixFreeState) -> None:
+        """Basis of gradient and Gauss-Newton step, and the model in it."""
+        w, gradient, scale = state.w, state.vector(layout.SCALED_GRADIENT), state.vector(layout.COLUMN_SCALE)
+        extra = state.vector(layout.EXTRA_DIAGONAL)
+        length = float(np.linalg.norm(gradient))
+        image = state.product(scale * gradient)
+        curvature = self._descent_curvature = float(image @ image + gradient @ (extra * gradient))
+        damping = np.zeros(1)
+        if self._regularize and length > 0.0:
+            reach = w[layout.RADIUS] / length
+            t = trust_region.minimise_parabola(curvature, -length * length, 0.0, reach)
+            damping = -t * (0.5 * t * curvature - length * length) / w[layout.RADIUS] ** 2
+        basis, images = [gradient / length if length > 0.0 else gradient], [image / length if length > 0.0 else image]
+        norms = state.vector(layout.COLUMN_NORM) * scale
+        product, transposed = state.product, state.transposed
+        self._solver.take(lambda v: product(scale * v), lambda u: scale * transposed(u), norms)
+        weighted = state.space.residual_vector(layout.WEIGHTED)
+        status = self._solver.solve(weighted, extra + damping, self._newton)
+        if status.usable:
+            across = self._newton - (basis[0] @ self._newton) * basis[0]
+            across -= (basis[0] @ across) * basis[0]
+            size = float(np.linalg.norm(across))
+            if size > SAME_DIRECTION * float(np.linalg.norm(self._newton)):
+                basis.append(across / size)
+                images.append(state.product(scale * basis[1]))
+        self._basis, self._images = np.stack(basis, axis=1), np.stack(images, axis=1)
+        self._hessian = self._images.T @ self._images + self._basis.T @ (extra[:, np.newaxis] * self._basis)
+        self._slope = np.zeros(len(basis))
+        self._slope[0] = length  # the other direction is orthogonal to the gradient
+        full = minimise_in_disc(self._hessian, self._slope, np.inf)[0]
+        w[layout.FULL_PREDICTED_REDUCTION] = -0.5 * float(self._slope @ full)
+        state.vector(layout.NEWTON_STEP)[:] = self._basis @ full
+
+    def propose(self, state: MatrixFreeState) -> int:
+        """Find the step in the subspace, then the step that the bounds leave of it."""
+        space, w, iw = state.space, state.w, state.iw
+        part, damping = minimise_in_disc(self._hessian, self._slope, float(w[layout.RADIUS]))
+        iw[layout.STEP_CUT] = damping > 0.0
+        w[layout.DAMPING] = damping
+        w[layout.PREDICTED_REDUCTION] = -float(self._slope @ part + 0.5 * part @ self._hessian @ part)
+        step = state.vector(layout.SCALED_STEP)
+        step[:] = self._basis @ part
+        if iw[layout.HAS_BOUNDS]:
+            self._respect_bounds(state, step, self._images @ part)
+        self._take_step(space.w_handle, space.iw_handle)
+        return 0
+
+    def _respect_bounds(self, state: MatrixFreeState, step: FloatArray, image: FloatArray) -> None:
+        """Choose between the step cut at its first bound, reflected there, and steepest descent."""
+        space = state.space
+        scale, extra = state.vector(layout.COLUMN_SCALE), state.vector(layout.EXTRA_DIAGONAL)
+        plain = scale * step
+        ends = (state.vector(layout.LOWER), state.vector(layout.UPPER))
+        stride = self._step_to_bound(*(handle(v) for v in (space.x, plain, *ends)), space.n)
+        if stride > 1.0:
+            return
+        self._directions(space.w_handle, space.iw_handle)
+        first, reflected = state.vector(layout.CHOICE_1), state.vector(layout.CHOICE_2)
+        first_image, other_image = stride * image, state.product(scale * reflected)
+        self._choose_step(
+            space.w_handle,
+            space.iw_handle,
+            float(first_image @ first_image + first @ (extra * first)),
+            float(first_image @ other_image + first @ (extra * reflected)),
+            float(other_image @ other_image + reflected @ (extra * reflected)),
+            self._descent_curvature,
+        )
+
+
+@final
+class DogboxSubspace:
+    """Dogleg in a box without a matrix.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(m, n)``.
+    lsmr_options : dict
+        For `scipy.sparse.linalg.lsmr`.
+    """
+
+    judge = dogleg.judge
+
+    def __init__(self, shape: tuple[int, int], lsmr_options: Mapping[str, Any]) -> None:
+        self._solver = _lsmr(shape, lsmr_options)
+        self._undamped = np.zeros(shape[1])
+        self._descent_curvature = 0.0
+        self._update_scaling = trust_region.update_scaling.entry()
+        self._free_variables = dogleg.free_variables.entry()
+        self._start_radius = dogleg.start_radius.entry()
+        self._follow_path = dogleg.follow_path.entry()
+        self._still_promising = judgement.still_promising.entry()
+
+    def linearise(self, state: MatrixFreeState) -> int:
+        """Hold what a bound stops and find the Gauss-Newton step of the rest; returns a status, 0 to go on."""
+        space, w, iw = state.space, state.w, state.iw
+        self._update_scaling(space.w_handle, space.iw_handle)
+        small = self._free_variables(space.w_handle, space.iw_handle)
+        gradient = state.vector(layout.SCALED_GRADIENT)
+        np.multiply(state.vector(layout.COLUMN_SCALE), state.vector(layout.GRADIENT), out=gradient)
+        if iw[layout.NJEV] == 1:
+            self._start_radius(space.w_handle, space.iw_handle)
+        if small and (iw[layout.RULE] != layout.RULE_SCIPY or w[layout.COST] == 0.0):
+            return Status.OPTIMALITY
+        image = state.product(gradient)
+        self._descent_curvature = float(image @ image)
+        self._find_newton(state)
+        if small and not self._still_promising(space.w_handle, space.iw_handle):
+            return Status.OPTIMALITY
+        return 0
+
+    def _find_newton(self, state: MatrixFreeState) -> None:
+        """Gauss-Newton step over the free variables; the Cauchy step where LSMR finds none."""
+        free, gradient = state.vector(layout.COLUMN_SCALE), state.vector(layout.SCALED_GRADIENT)
+        newton = state.vector(layout.NEWTON_STEP)
+        norms = state.vector(layout.COLUMN_NORM) * free
+        product, transposed = state.product, state.transposed
+        self._solver.take(lambda v: product(free * v), lambda u: free * transposed(u), norms)
+        newton[:] = 0.0
+        if not self._solver.solve(state.space.residual_vector(layout.WEIGHTED), self._undamped, newton).usable:
+            length = float(gradient @ gradient)
+            newton[:] = -(length / self._descent_curvature if self._descent_curvature > 0.0 else 0.0) * gradient
+        newton *= free
+        image = state.product(newton)
+        state.w[layout.FULL_PREDICTED_REDUCTION] = -float(gradient @ newton) - 0.5 * float(image @ image)
+
+    def propose(self, state: MatrixFreeState) -> int:
+        """Follow the dogleg path as far as the box allows."""
+        space, w = state.space, state.w
+        np.negative(state.vector(layout.SCALED_GRADIENT), out=state.vector(layout.CHOICE_1))
+        self._follow_path(space.w_handle, space.iw_handle, self._descent_curvature)
+        step = state.vector(layout.STEP)
+        image = state.product(step)
+        slope = float(state.vector(layout.GRADIENT) @ step)
+        w[layout.PREDICTED_REDUCTION] = -slope - 0.5 * float(image @ image)
+        w[layout.DIRECTIONAL_SLOPE] = slope
+        return 0
+
+
+def minimise_in_disc(hessian: FloatArray, slope: FloatArray, radius: float) -> tuple[FloatArray, float]:
+    """Minimise ``slope'a + 1/2 a'H a`` over ``|a| <= radius``, H positive semidefinite with the slope in its range.
+
+    Parameters
+    ----------
+    hessian : ndarray, shape (k, k)
+        H.
+    slope : ndarray, shape (k,)
+        Gradient at a = 0.
+    radius : float
+        May be infinite.
+
+    Returns
+    -------
+    a : ndarray, shape (k,)
+        The minimiser; of several the shortest.
+    damping : float
+        lambda >= 0 with ``(H + lambda I) a = -slope``; 0 in the interior.
+    """
+    values, vectors = np.linalg.eigh(hessian)
+    values = np.maximum(values, 0.0)
+    parts = vectors.T @ slope
+    seen = values > FLAT * values[-1]
+    whole = np.zeros(slope.size)
+    whole[seen] = -parts[seen] / values[seen]
+    if np.linalg.norm(whole) <= radius:
+        return vectors @ whole, 0.0
+    damping = max(0.0, float(np.max(np.abs(parts) / radius - values)))  # |a| >= radius here
+    for _ in range(ROOT_STEPS):
+        a = -parts / (values + damping)
+        length = float(np.linalg.norm(a))
+        if abs(length - radius) <= EXACT * radius:
+            break
+        rate = float(np.sum(a * a / (values + damping)))
+        damping += (length - radius) / radius * length * length / rate
+    return vectors @ (a * (radius / length)), damping
