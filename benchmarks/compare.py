@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -94,7 +95,7 @@ def loops_for(call, sample, clock):
     """Return how many calls take `sample` seconds; warms up on the way."""
     loops = 1
     while (taken := _sample(call, loops, clock)) < sample:
-        loops = max(2 * loops, int(loops * sample / taken) if taken > 0.1 * sample else 0)
+        loops = 10 * loops if taken < 0.1 * sample else ceil(1.05 * loops * sample / taken)
     return loops
 
 

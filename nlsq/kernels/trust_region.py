@@ -31,7 +31,6 @@ from nlsq.kernels.layout import (
     COST,
     DAMPING,
     DIRECTIONAL_SLOPE,
-    EXTENT,
     EXTRA_DIAGONAL,
     GAIN_RATIO,
     GIVEN_SCALE,
@@ -68,7 +67,6 @@ from nlsq.kernels.watchdog import AGAIN, go_back, judge_trial, lost_influence, n
 from nlsq.status import Status
 
 RADIUS_PRECISION = 0.01
-MOST_GROWTH = 10.0  # of the radius in one step, where the parabola through slope and reduction asks for more
 LEAST_THETA = 0.995  # Branch, Coleman, Li 1999
 NONFINITE_JACOBIAN = int(Status.NONFINITE_JACOBIAN)
 OPTIMALITY_REACHED = int(Status.OPTIMALITY)
@@ -336,7 +334,7 @@ def judge(w, iw):
     if not ratio >= 0.25:  # Nocedal and Wright 2006, algorithm 4.1
         w[RADIUS] = 0.25 * length
     elif ratio > 0.75 and length > 0.95 * before:
-        w[RADIUS] = min(max(w[EXTENT], 2.0), MOST_GROWTH) * before
+        w[RADIUS] = 2.0 * before
     if w[RADIUS] > 0.0:
         w[DAMPING] *= before / w[RADIUS]
     code = conclude(w, iw, 1e-300)

@@ -20,6 +20,7 @@ from nlsq.kernels.judgement import evaluate_candidate, measure_step
 from nlsq.kernels.layout import (
     ACCEPTED,
     ACTUAL_REDUCTION,
+    COLUMN_NORM,
     COLUMN_SCALE,
     COST,
     COST_NEW,
@@ -33,7 +34,6 @@ from nlsq.kernels.layout import (
     NEWTON_STEP,
     NFEV,
     NIT,
-    NORMAL,
     RADIUS,
     RESIDUAL,
     RESIDUAL_NEW,
@@ -54,12 +54,11 @@ from nlsq.kernels.layout import (
     TRIALS_ALLOWED,
     TRIALS_LEFT,
     TYPICAL,
-    WEIGHTED,
+    WORK_1,
     X_NEW,
     M,
     N,
     X,
-    matrix,
     residual_vector,
     vector,
 )
@@ -68,6 +67,7 @@ AGAIN = -1  # what linearise returns when J has to be evaluated at a saved point
 FIRST_RUN = 10  # cut steps in a row before the first trial
 TRIALS = 3
 SLOW = 0.1  # a run in which the cost falls below this share of its start is no creeping
+FARTHEST = 100.0  # times the scaled length of the saved point: what lies beyond is an escape, not a crossing (More's first radius)
 BLIND = 1e-6  # influence below which a parameter counts as lost
 SEEN = 1e-5  # influence that it must have had before
 FAR = 0.5  # relative growth of a parameter that makes it a suspect; a column also vanishes where a residual has its least value
@@ -128,7 +128,14 @@ def judge_trial(w, iw):
     iw[STATUS] = 0
     iw[ACCEPTED] = 0
     w[GAIN_RATIO] = 0.0
-    kept = w[COST_NEW] <= WORTH * w[SAFE_COST]
+    work = vector(w, iw, WORK_1)
+    for j in range(n):
+        work[j] = vector(w, iw, X_NEW)[j] / vector(w, iw, COLUMN_SCALE)[j]
+    length = norm(work, n)
+    for j in range(n):
+        work[j] = vector(w, iw, SAFE_X)[j] / vector(w, iw, COLUMN_SCALE)[j]
+    near = length <= FARTHEST * norm(work, n)
+    kept = near and w[COST_NEW] <= WORTH * w[SAFE_COST]
     if not kept and (iw[TRIALS_LEFT] == 0 or w[COST_NEW] == math.inf or all_finite(vector(w, iw, X_NEW), n) == 0):
         go_back(w, iw)
         return 1
@@ -156,13 +163,12 @@ def lost_influence(w, iw):
     """
     n = iw[N]
     influence = vector(w, iw, INFLUENCE)
-    normal = matrix(w, iw, NORMAL)
-    size = norm(residual_vector(w, iw, WEIGHTED), iw[M])
+    size = math.sqrt(2.0 * w[COST])
     lost = 0
     others = 0
     for j in range(n):
         before, after = abs(vector(w, iw, SAFE_X)[j]), abs(vector(w, iw, X)[j])
-        now = math.sqrt(normal[j * n + j]) * max(after, vector(w, iw, TYPICAL)[j])
+        now = vector(w, iw, COLUMN_NORM)[j] * max(after, vector(w, iw, TYPICAL)[j])
         if now >= BLIND * size:
             others = 1
         elif influence[j] >= SEEN and after - before > FAR * before:
@@ -177,6 +183,6 @@ def lost_influence(w, iw):
         return 1
     iw[RETREATS] = 0
     for j in range(n):
-        now = math.sqrt(normal[j * n + j]) * max(abs(vector(w, iw, X)[j]), vector(w, iw, TYPICAL)[j])
+        now = vector(w, iw, COLUMN_NORM)[j] * max(abs(vector(w, iw, X)[j]), vector(w, iw, TYPICAL)[j])
         influence[j] = now / size if size > 0.0 else math.inf
     return 0

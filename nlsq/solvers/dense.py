@@ -22,6 +22,7 @@ LOSS_CODES = {"linear": 0, "huber": 1, "soft_l1": 2, "cauchy": 3, "arctan": 4}
 PYTHON_LOSS = -1
 CLOSE_ENOUGH = 1e-5  # MINPACK rule: J is not evaluated again after a last step shorter than this, relative to x
 RADIUS_ANEW = 1e-2  # relative to x, at least, when central differences take over
+DAMPING_ANEW = 1e-6  # of the damping, likewise
 REFINED_FROM = frozenset(
     {Status.OPTIMALITY, Status.COST_CHANGE, Status.STEP, Status.COST_AND_STEP, Status.COST_FLOOR, Status.STEP_FLOOR}
 )
@@ -227,8 +228,8 @@ def refine(problem: LeastSquaresProblem, state: DenseState) -> bool:
     state.fallbacks.append("tolerances beyond the digits of forward differences: went on with central ones")
     state.status = state.pending = 0
     state.stale = True
-    if state.iw[layout.DAMPING_RULE] != layout.DAMPING_NIELSEN:  # a product with 0 would stay 0
-        state.w[layout.DAMPING] = 0.0
+    nielsen = state.iw[layout.DAMPING_RULE] == layout.DAMPING_NIELSEN  # which only multiplies: 0 would stay 0
+    state.w[layout.DAMPING] *= DAMPING_ANEW if nielsen else 0.0
     state.w[layout.RADIUS] = max(state.w[layout.RADIUS], RADIUS_ANEW * state.w[layout.X_NORM])
     state.w[layout.LAST_STEP_NORM] = np.nan
     return True

@@ -23,6 +23,7 @@ import numpy as np
 
 from nlsq.kernels import layout
 from nlsq.kernels.backend import Kernel
+from nlsq.kernels.watchdog import lost_influence
 from nlsq.linalg.lsmr import column_norms, products
 from nlsq.loss import scale_for_loss
 from nlsq.problem import LeastSquaresProblem
@@ -75,7 +76,7 @@ class MatrixFreeState:
     """
 
     __slots__ = (
-        "by_address", "estimate", "fallbacks", "finer", "iw", "jac", "judge", "limit", "method", "pending",
+        "_lost_influence", "by_address", "estimate", "fallbacks", "finer", "iw", "jac", "judge", "limit", "method", "pending",
         "problem", "product", "propose", "python_loss", "space", "stale", "status", "transposed", "w",
     )  # fmt: skip
 
@@ -104,6 +105,7 @@ class MatrixFreeState:
         self.transposed: Callable[[FloatArray], FloatArray]
         self.propose = lambda w, iw: method.propose(self)
         self.judge = method.judge.entry()
+        self._lost_influence = lost_influence.entry()
         tolerances.write(self.w, self.iw)
         self.python_loss = not problem.loss.is_linear
         self.iw[layout.LOSS] = PYTHON_LOSS if self.python_loss else LOSS_CODES["linear"]
@@ -123,6 +125,15 @@ class MatrixFreeState:
 
     def linearise_here(self) -> bool:
         """Evaluate J at x and take it in; True when that ends the solve."""
+        finite, again = self._take_jacobian()
+        while again:  # the last step has lost a parameter: back at the point before it
+            finite, again = self._take_jacobian()
+        self.status = (self.method.linearise(self) if finite else Status.NONFINITE_JACOBIAN) or self.pending
+        self.stale = False
+        return self.status != 0
+
+    def _take_jacobian(self) -> tuple[bool, bool]:
+        """Evaluate J, gradient and column norms; says whether they are finite, and whether the solve went back a step."""
         space, counters, loss, w = self.space, self.problem.counters, self.problem.loss, self.w
         jac = self.estimate.evaluate(space.x, space.residual, None)
         counters.njev += 1
@@ -135,15 +146,14 @@ class MatrixFreeState:
         self.product, self.transposed = products(self.jac)
         gradient = self.vector(layout.GRADIENT)
         gradient[:] = self.transposed(weighted)
-        self._measure_columns(gradient, math.sqrt(2.0 * w[layout.COST]))
-        finite = np.isfinite(w[layout.COST]) and np.isfinite(w[layout.COSINE]) and np.isfinite(gradient).all()
-        self.status = (self.method.linearise(self) if finite else Status.NONFINITE_JACOBIAN) or self.pending
-        self.stale = False
-        return self.status != 0
+        known = self._measure_columns(gradient, math.sqrt(2.0 * w[layout.COST]))
+        finite = np.isfinite(w[layout.COST]) and np.isfinite(w[layout.COSINE]) and bool(np.isfinite(gradient).all())
+        return finite, finite and known and bool(self._lost_influence(space.w_handle, space.iw_handle))
 
-    def _measure_columns(self, gradient: FloatArray, size: float) -> None:
-        """Column norms, or what stands for them, and the largest cosine between a column and the residual."""
+    def _measure_columns(self, gradient: FloatArray, size: float) -> bool:
+        """Column norms, or what stands for them, and the largest cosine between a column and the residual; True if the norms are known."""
         norms = column_norms(self.jac)
+        known = norms is not None
         if norms is None:
             scaling = self.vector(layout.SCALING)
             scaled = gradient / scaling
@@ -155,6 +165,7 @@ class MatrixFreeState:
         self.w[layout.COSINE] = (cosines.max() / size if size > 0.0 else 0.0) if cosines.size else 0.0
         if not np.isfinite(norms).all():
             self.w[layout.COSINE] = np.nan
+        return known
 
 
 def start_solve(

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 _MAGIC = b"nlsqobj1"
 _KERNELS = Path(__file__).resolve().parent.parent
+_STATUS = _KERNELS.with_name("status.py")  # its numbers are constants of the kernels
 
 
 def _numba_version_file() -> bytes:
@@ -38,7 +39,7 @@ def fingerprint() -> str:
     import llvmlite.binding as llvm
 
     digest = hashlib.sha256()
-    for path in sorted(_KERNELS.rglob("*.py")):
+    for path in (*sorted(_KERNELS.rglob("*.py")), _STATUS):
         digest.update(path.name.encode() + path.read_bytes())
     digest.update(_numba_version_file())
     for part in (
@@ -108,11 +109,15 @@ def write(target: Path | None, symbol: str, code: bytes) -> None:
         temporary.write_bytes(_MAGIC + hashlib.sha256(code).digest() + code)
         temporary.replace(target / f"{symbol}.o")
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def clear_cache() -> None:
-    """Remove all machine code that nlsq keeps on disk (``nlsq.clear_cache()``)."""
+    """Remove all machine code that nlsq keeps on disk (``nlsq.clear_cache()``), and nothing else in its folders."""
     for place in _candidates():
         for old in place.glob("[0-9a-f]" * 24):
-            shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):
+                for path in (*old.glob("nlsq_*.o"), *old.glob(".nlsq_*")):
+                    path.unlink(missing_ok=True)
+                old.rmdir()
