@@ -145,6 +145,7 @@ def test_warnings_of_tolerances_below_rounding(kwargs):
 
 
 
+@as_scipy_1_17  # before, ipvt counted from one
 @pytest.mark.parametrize(
     "kwargs", [{}, {"Dfun": rosenbrock_jac}, {"Dfun": lambda x: rosenbrock_jac(x).T, "col_deriv": 1}]
 )
@@ -163,6 +164,7 @@ def test_leastsq_full_output(kwargs):
     assert actual[4] in (1, 2, 3, 4)
 
 
+@as_scipy_1_17
 @pytest.mark.parametrize(("m", "n"), [(5, 5), (7, 3), (40, 1), (30, 6)])
 def test_factors_are_minpacks(m, n):
     jac, start = rng.standard_normal((m, n)), rng.standard_normal(n)
@@ -262,6 +264,7 @@ def test_curve_fit_parameters_and_covariance(sigma, method, jac, absolute_sigma)
     assert (popt.dtype, pcov.dtype) == (expected.dtype, expected_covariance.dtype)
 
 
+@as_scipy_1_17
 @pytest.mark.parametrize("method", ["lm", "trf", "dogbox"])
 def test_curve_fit_full_output(method):
     expected = SCIPY.curve_fit(decay, T, DATA, START, method=method, full_output=True)

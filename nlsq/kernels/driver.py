@@ -40,14 +40,14 @@ def solve_by_address(w, iw):
     """Run to the end; returns 0, or the error code of the user's function when it failed (the point it failed at is the candidate; x keeps the best)."""
     if iw[NJEV] == 0:
         sizes_from_start(w, iw)
-    failed = call_function(iw[RESIDUAL_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], residual_vector(w, iw, RESIDUAL))
-    if failed != 0:
-        copy(vector(w, iw, X), vector(w, iw, X_NEW), iw[N])
-        return failed
-    iw[NFEV] += 1
-    if all_finite(residual_vector(w, iw, RESIDUAL), iw[M]) == 0:
-        iw[STATUS] = NONFINITE_START
-        return 0
+        failed = call_function(iw[RESIDUAL_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], residual_vector(w, iw, RESIDUAL))
+        if failed != 0:
+            copy(vector(w, iw, X), vector(w, iw, X_NEW), iw[N])
+            return failed
+        iw[NFEV] += 1
+        if all_finite(residual_vector(w, iw, RESIDUAL), iw[M]) == 0:
+            iw[STATUS] = NONFINITE_START
+            return 0
     pending = 0
     while True:
         failed = call_step(iw[JACOBIAN_STEP], w, iw)

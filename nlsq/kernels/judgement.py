@@ -65,6 +65,7 @@ STEP_SMALL = int(Status.STEP)
 COST_AND_STEP = int(Status.COST_AND_STEP)
 COST_FLOOR = int(Status.COST_FLOOR)
 STEP_FLOOR = int(Status.STEP_FLOOR)
+STALLED = int(Status.STALLED)
 NOISE = 1e-15  # relative rounding of a cost that is summed from differences of residuals
 AT_BOUND = 1.01  # reflective steps stop at 0.995 of the way
 PROMISE = 1e-8
@@ -145,6 +146,8 @@ def convergence(w, iw):
     else:
         cost_small = abs(actual) <= w[COST_TOLERANCE] * cost and predicted <= w[COST_TOLERANCE] * cost and ratio <= 2.0
         step_limit = w[STEP_TOLERANCE] * w[X_NORM]
+    if w[COST_NEW] == math.inf:  # short steps into undefined regions are no convergence
+        return STALLED if w[STEP_NORM] <= step_limit or w[RADIUS] <= EPS * w[X_NORM] else 0
     growing = iw[STEP_CUT] != 0 and ratio >= 0.75 and w[FULL_PREDICTED_REDUCTION] > w[COST_TOLERANCE] * cost
     tolerance = max(w[STEP_TOLERANCE], w[COST_TOLERANCE])
     cost_small = cost_small and not growing and reduction_left(w) <= w[COST_TOLERANCE] * cost

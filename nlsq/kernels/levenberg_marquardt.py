@@ -54,7 +54,7 @@ from nlsq.kernels.quadratic_model import damped_step, factorize_model, linearise
 from nlsq.kernels.watchdog import AGAIN, go_back, judge_trial, lost_influence, note_cut, propose_trial
 from nlsq.status import Status
 
-LEAST_INFLUENCE = 1e-6  # of a parameter on the residual in the scaling: a column next to zero must not free its parameter
+LEAST_INFLUENCE = 1e-12  # of a parameter on the residual in the scaling: a column next to zero must not free its parameter
 LEAST_RATIO = 1e-4  # More 1978, algorithm 7.1
 RADIUS_PRECISION = 0.1  # More 1978, section 5
 FIRST_DAMPING = 1e-3  # Nielsen 1999, tau, relative to the largest diagonal entry

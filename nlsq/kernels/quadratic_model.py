@@ -168,6 +168,10 @@ def _triangularise(w, iw):
     copy(rhs, qtf, n)
     iw[RANK] = upper_rank(matrix(w, iw, TRIANGLE), n, EPS * max(m, n))
     w[FULL_PREDICTED_REDUCTION] = 0.5 * dot(qtf, qtf, iw[RANK])
+    for i in range(iw[RANK], n):  # what is left there is rounding
+        qtf[i] = 0.0
+        for j in range(n):
+            matrix(w, iw, TRIANGLE)[i * n + j] = 0.0
     newton = vector(w, iw, NEWTON_STEP)
     if iw[RANK] < n:  # not unique: nearly the shortest, by a damping at the level of rounding
         root = EPS * max(m, n) * matrix(w, iw, TRIANGLE)[0]

@@ -68,6 +68,7 @@ FIRST_RUN = 10  # cut steps in a row before the first trial
 TRIALS = 3
 SLOW = 0.1  # a run in which the cost falls below this share of its start is no creeping
 FARTHEST = 100.0  # times the scaled length of the saved point: what lies beyond is an escape, not a crossing (More's first radius)
+WORTH_AFAR = 1e-6  # what a point beyond that must reach
 BLIND = 1e-6  # influence below which a parameter counts as lost
 SEEN = 1e-5  # influence that it must have had before
 FAR = 0.5  # relative growth of a parameter that makes it a suspect; a column also vanishes where a residual has its least value
@@ -134,8 +135,8 @@ def judge_trial(w, iw):
     length = norm(work, n)
     for j in range(n):
         work[j] = vector(w, iw, SAFE_X)[j] / vector(w, iw, COLUMN_SCALE)[j]
-    near = length <= FARTHEST * norm(work, n)
-    kept = near and w[COST_NEW] <= WORTH * w[SAFE_COST]
+    worth = WORTH if length <= FARTHEST * norm(work, n) else WORTH_AFAR
+    kept = w[COST_NEW] <= worth * w[SAFE_COST]
     if not kept and (iw[TRIALS_LEFT] == 0 or w[COST_NEW] == math.inf or all_finite(vector(w, iw, X_NEW), n) == 0):
         go_back(w, iw)
         return 1

@@ -20,9 +20,8 @@ from typing import Any, final
 import numpy as np
 
 from nlsq.kernels import dense
-from nlsq.kernels.backend import handle
 from nlsq.kernels.quadratic_model import PIVOT_LIMIT
-from nlsq.linalg.linear_solver import FloatArray, LinearStatus, fill_transposed
+from nlsq.linalg.linear_solver import FloatArray, LinearStatus, fill_transposed, flat
 from nlsq.linalg.qr import QR, QRFactorization
 
 BLAS_FROM = 32  # parameters from which BLAS forms J'J faster than a plain loop
@@ -73,7 +72,7 @@ class CholeskyFactorization:
         """Form J'J."""
         fill_transposed(jac, self.jac_t)
         if self._n < BLAS_FROM:
-            self._multiply(handle(self.jac_t), self._m, self._n, handle(self._normal))
+            self._multiply(flat(self.jac_t), self._m, self._n, flat(self._normal))
         else:
             np.matmul(self.jac_t, self.jac_t.T, out=self._normal)
         return LinearStatus.SOLVED if np.isfinite(self._normal).all() else LinearStatus.NONFINITE
@@ -83,13 +82,13 @@ class CholeskyFactorization:
         n, step = self._n, self._step
         np.copyto(self._damped, self._normal)
         self._damped.ravel()[:: n + 1] += damping_diag
-        self.kept = float(self._decompose(handle(self._damped), 0.0, n, handle(self._factor)))
+        self.kept = float(self._decompose(flat(self._damped), 0.0, n, flat(self._factor)))
         if self.kept == 0.0:
             return LinearStatus.NOT_DEFINITE
         np.matmul(self.jac_t, r, out=step)
         np.negative(step, out=step)
-        self._forward(handle(self._factor), n, handle(step))
-        self._backward(handle(self._factor), n, handle(step))
+        self._forward(flat(self._factor), n, flat(step))
+        self._backward(flat(self._factor), n, flat(step))
         step_out[...] = step
         return LinearStatus.SOLVED if self.kept >= PIVOT_LIMIT else LinearStatus.ILL_CONDITIONED
 

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.kernels.backend import handle
+
 FloatArray = NDArray[np.float64]
 
 
@@ -107,3 +109,8 @@ def fill_transposed(jac: Any, jac_t_out: FloatArray) -> None:
     if jac.shape != jac_t_out.shape[::-1]:
         raise ValueError(f"the Jacobian has shape {jac.shape}, the factorisation was prepared for {jac_t_out.shape[::-1]}.")
     jac_t_out[...] = jac.T
+
+
+def flat(array: NDArray[Any]) -> Any:
+    """Give what a kernel takes for a contiguous array of any shape."""
+    return handle(array.reshape(-1))

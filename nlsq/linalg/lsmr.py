@@ -76,6 +76,8 @@ class LSMRFactorization:
 
     Attributes
     ----------
+    tolerance : float
+        May be changed between solves.
     iterations : int
         Spent so far.
     """
@@ -83,7 +85,7 @@ class LSMRFactorization:
     def __init__(self, shape: tuple[int, int], tolerance: float, options: Mapping[str, Any]) -> None:
         m, n = self._shape = shape
         self.iterations = 0
-        self._tolerance, self._options = tolerance, dict(options)
+        self.tolerance, self._options = tolerance, dict(options)
         self._product: Callable[[FloatArray], FloatArray] = np.negative
         self._transposed: Callable[[FloatArray], FloatArray] = np.negative
         self._norms: FloatArray | None = None
@@ -123,8 +125,8 @@ class LSMRFactorization:
         if slope == 0.0:
             step_out[...] = 0.0
             return LinearStatus.SOLVED
-        options.setdefault("atol", self._tolerance * slope / (self._frobenius(gradient) * size))
-        options.setdefault("btol", self._tolerance)
+        options.setdefault("atol", self.tolerance * slope / (self._frobenius(gradient) * size))
+        options.setdefault("btol", self.tolerance)
         options.setdefault("conlim", 0.0)
         if options.get("x0") is not None:
             options["x0"] = lengths * options["x0"]

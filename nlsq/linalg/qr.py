@@ -21,8 +21,7 @@ from typing import Any, final
 import numpy as np
 
 from nlsq.kernels import dense
-from nlsq.kernels.backend import handle
-from nlsq.linalg.linear_solver import FloatArray, LinearStatus, fill_transposed
+from nlsq.linalg.linear_solver import FloatArray, LinearStatus, fill_transposed, flat
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -75,8 +74,8 @@ class QRFactorization:
         fill_transposed(jac, self._q)
         if not np.isfinite(self._q).all():
             return LinearStatus.NONFINITE
-        pivot, triangle = handle(self._pivot), handle(self._triangle)
-        self._decompose(handle(self._q), m, n, handle(self._rhs), pivot, triangle, handle(self._work))
+        pivot, triangle = flat(self._pivot), flat(self._triangle)
+        self._decompose(flat(self._q), m, n, flat(self._rhs), pivot, triangle, flat(self._work))
         self.rank = int(self._count(triangle, n, EPS * max(m, n)))
         return LinearStatus.SOLVED if self.rank == n else LinearStatus.RANK_DEFICIENT
 
@@ -85,20 +84,20 @@ class QRFactorization:
         m, n = self._shape
         rhs, rotated = self._rhs, self._rotated
         rhs[:m] = r
-        self._reflect(handle(self._q), m, n, handle(rhs))
+        self._reflect(flat(self._q), m, n, flat(rhs))
         rhs[m:] = 0.0
         if not damping_diag.any():
             rotated[...] = rhs[:n]
-            self._backward(handle(self._triangle), n, self.rank, handle(rotated))
+            self._backward(flat(self._triangle), n, self.rank, flat(rotated))
             step_out[self._pivot] = -rotated
             return LinearStatus.SOLVED if self.rank == n else LinearStatus.RANK_DEFICIENT
         roots = self._roots
         np.sqrt(damping_diag[self._pivot], out=roots)
-        damped, work = handle(self._damped), handle(self._work)
-        self._damp(handle(self._triangle), handle(rhs), handle(roots), n, damped, handle(rotated), work)
+        damped, work = flat(self._damped), flat(self._work)
+        self._damp(flat(self._triangle), flat(rhs), flat(roots), n, damped, flat(rotated), work)
         if self.rank < n and not roots.all():
             return self._solve_again(step_out)
-        self._backward(damped, n, n, handle(rotated))
+        self._backward(damped, n, n, flat(rotated))
         step_out[self._pivot] = -rotated
         return LinearStatus.SOLVED
 
@@ -106,8 +105,8 @@ class QRFactorization:
         """Pivot the damped triangle anew: J is deficient and some parameters are not damped, so what is lost may lie anywhere."""
         n, rotated = step_out.size, self._rotated
         columns, triangle, pivot = np.ascontiguousarray(np.triu(self._damped).T), np.empty((n, n)), np.empty(n, dtype=np.int64)
-        self._decompose(handle(columns), n, n, handle(rotated), handle(pivot), handle(triangle), handle(self._work))
-        rank = int(self._count(handle(triangle), n, EPS * max(self._shape)))
-        self._backward(handle(triangle), n, rank, handle(rotated))
+        self._decompose(flat(columns), n, n, flat(rotated), flat(pivot), flat(triangle), flat(self._work))
+        rank = int(self._count(flat(triangle), n, EPS * max(self._shape)))
+        self._backward(flat(triangle), n, rank, flat(rotated))
         step_out[self._pivot[pivot]] = -rotated
         return LinearStatus.SOLVED if rank == n else LinearStatus.RANK_DEFICIENT

@@ -97,11 +97,15 @@ class LeastSquaresProblem:
         """Whether any bound is finite."""
         return self.lower is not None
 
-    def prepare_jacobian(self, x: FloatArray, m: int) -> Any:
-        """Prepare the estimator at `x` for `m` residuals."""
-        return self.estimator.prepare(
-            self.residual, x, m, lower=self.lower, upper=self.upper, scale=self.scale, pattern=self.pattern
-        )
+    def prepare_jacobian(self, x: FloatArray, m: int, estimator: Any = None) -> Any:
+        """Prepare the problem's estimator, or another one, at `x` for `m` residuals."""
+        options: dict[str, Any] = {"lower": self.lower, "upper": self.upper, "scale": self.scale, "pattern": self.pattern}
+        function: Any = self.residual
+        if isinstance(self.residual, PlainResidual):
+            function = self.residual.function  # estimators make their own copies and checks
+            if self.residual.dtype.kind == "f" and self.residual.dtype.itemsize < 8:
+                options["dtype"] = self.residual.dtype
+        return (estimator or self.estimator).prepare(function, x, m, **options)
 
 
 def _residual(residual: Any, x0: FloatArray) -> PlainResidual | CompiledResidual:

@@ -8,40 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.derivatives.probe import as_residual
+
 FloatArray = NDArray[np.float64]
 
 
-def as_residual(value: Any, m: int | None = None) -> FloatArray:
-    """Read what a residual function returned as a float64 vector.
-
-    Parameters
-    ----------
-    value : array_like
-        The returned value; a scalar counts as one residual.
-    m : int, optional
-        Length that earlier calls established.
+def first_residual(value: Any) -> NDArray[Any]:
+    """Read what a residual function returned for the first time; a scalar counts as one residual.
 
     Raises
     ------
     TypeError
         If the value is None, complex or no array of numbers.
     ValueError
-        If it has more than one dimension, is empty, or changed its length.
+        If it has more than one dimension or is empty.
     """
     if value is None:
         raise TypeError("residual returned None; it must return the vector of residuals.")
-    array = np.atleast_1d(np.asarray(value))
-    if array.dtype.kind == "c":
-        raise TypeError("residual returned complex numbers; stack real and imaginary parts.")
-    try:
-        array = array.astype(np.float64, copy=False)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"residual returned an array of {array.dtype}, which does not convert to float64.") from error
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"residual returned shape {array.shape}; it must be one-dimensional and not empty.")
-    if m is not None and array.size != m:
-        raise ValueError(f"residual returned {array.size} values where earlier calls returned {m}.")
-    return array
+    shape = np.atleast_1d(np.asarray(value)).shape
+    if len(shape) != 1 or shape[0] == 0:
+        raise ValueError(f"residual returned shape {shape}; it must be one-dimensional and not empty.")
+    return as_residual(np.atleast_1d(value), shape)
 
 
 class PlainResidual:
@@ -51,19 +38,27 @@ class PlainResidual:
     ----------
     function : callable
         ``x (n,) -> r (m,)``.
+
+    Attributes
+    ----------
+    m : int
+        Number of residuals, known after the first evaluation.
+    dtype : dtype
+        Precision of what the function returned first.
     """
 
-    __slots__ = ("function", "m")
+    __slots__ = ("dtype", "function", "m")
 
     def __init__(self, function: Callable[[FloatArray], Any]) -> None:
         self.function = function
         self.m = 0
+        self.dtype: np.dtype[Any] = np.dtype(np.float64)
 
     def first(self, x: FloatArray) -> FloatArray:
         """Evaluate for the first time: the length of the result becomes m."""
-        residual = as_residual(self.function(x.copy())).copy()
-        self.m = residual.size
-        return residual
+        residual = first_residual(self.function(x.copy()))
+        self.m, self.dtype = residual.size, residual.dtype
+        return residual.astype(np.float64)
 
     def into(self, x: FloatArray, out: FloatArray) -> None:
         """Evaluate at `x` into `out`, shape (m,)."""
@@ -71,8 +66,4 @@ class PlainResidual:
         if type(value) is np.ndarray and value.shape == out.shape and value.dtype.kind == "f":
             out[:] = value
         else:
-            out[:] = as_residual(value, self.m)
-
-    def __call__(self, x: FloatArray) -> FloatArray:
-        """Evaluate at `x`."""
-        return as_residual(self.function(x.copy()), self.m or None)
+            out[:] = as_residual(np.atleast_1d(value) if value is not None else value, out.shape)

@@ -192,4 +192,4 @@ class Differences:
     ) -> PreparedJacobian:
         """Prepare for the function; see `JacobianEstimator.prepare`."""
         scale = scale if self.scaled else None
-        return self.estimator.prepare(self.function, x0, m, dtype=self.dtype, scale=scale, **options)
+        return self.estimator.prepare(self.function, x0, m, **options | {"dtype": self.dtype, "scale": scale})

@@ -91,6 +91,10 @@ class DampedSteps:
         self._take_step(space.w_handle, space.iw_handle)
         return 0
 
+    def sharpen(self) -> bool:
+        """How exactly problems are solved is the linear solver's own affair."""
+        return False
+
     def _solve(self, state: MatrixFreeState, damping: float, step_out: FloatArray) -> LinearStatus:
         """One damped problem: ``damping_diag = lambda D^2``, D = 1 / column scale."""
         scale, diagonal = state.vector(layout.COLUMN_SCALE), self._diagonal

@@ -167,6 +167,7 @@ def new_state(
     state = DenseState(problem, space, solver.kernels, tolerances, limit)
     state.iw[layout.LINEAR_ROUTE] = ROUTES[solver.linear_solver]
     np.abs(x0, out=space.vector(layout.TYPICAL))
+    state.iw[layout.COUNT_ALL] = tolerances.rule == "minpack"
     state.iw[layout.TRIALS_ALLOWED] = not problem.bounded
     if problem.scale is not None:
         state.iw[layout.GIVEN_SCALE] = 1
@@ -215,16 +216,8 @@ def refine(problem: LeastSquaresProblem, state: DenseState) -> bool:
     """Go on with central differences where forward ones met tolerances that are beyond their digits; True if so."""
     if state.finer is None or state.status not in REFINED_FROM or state.w[layout.COST] == 0.0:
         return False
-    estimator, state.finer = state.finer, None
-    state.estimate = estimator.prepare(
-        problem.residual,
-        state.space.x,
-        state.space.m,
-        lower=problem.lower,
-        upper=problem.upper,
-        scale=problem.scale,
-        pattern=problem.pattern,
-    )
+    state.estimate = problem.prepare_jacobian(state.space.x, state.space.m, state.finer)
+    state.finer = None
     state.fallbacks.append("tolerances beyond the digits of forward differences: went on with central ones")
     state.status = state.pending = 0
     state.stale = True

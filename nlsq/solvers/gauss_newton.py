@@ -40,6 +40,7 @@ class GaussNewton:
         if problem.bounded:
             raise ValueError("GaussNewton takes no bounds; use TrustRegionReflective, Dogbox or GradientDescent.")
         state = new_state(problem, self, tolerances, max_evaluations)
+        write_bounds(problem, state)
         state.iw[layout.DIRECTION_RULE] = layout.DIRECTION_GAUSS_NEWTON
         _write_search(self.line_search, state)
         return state

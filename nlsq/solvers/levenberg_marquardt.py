@@ -20,8 +20,6 @@ from nlsq.solvers.dense import advance_dense
 from nlsq.solvers.matrix_free import start_solve
 from nlsq.solvers.termination import Tolerances
 
-INEXACT = 1e-6  # of the gradient of a linear problem, where LSMR stops when the choice is ours
-
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,7 @@ class LevenbergMarquardt:
         """Evaluate the start and lay out the workspace."""
         if problem.bounded:
             raise ValueError("LevenbergMarquardt takes no bounds; use TrustRegionReflective or Dogbox.")
-        linear_solver = LSMR(tolerance=INEXACT) if isinstance(self.linear_solver, str) else self.linear_solver
+        linear_solver = LSMR() if isinstance(self.linear_solver, str) else self.linear_solver
         state = start_solve(
             problem, self, tolerances, max_evaluations, lambda shape: DampedSteps(shape, linear_solver)
         )

@@ -50,6 +50,10 @@ class Method(Protocol):
         """Find step, candidate and predicted reduction; nonzero if there is none."""
         ...
 
+    def sharpen(self) -> bool:
+        """Solve linear problems as exactly as can be from now on; False if that changes nothing."""
+        ...
+
 
 class MatrixFreeState:
     """A solve in progress, without a matrix.
@@ -76,7 +80,7 @@ class MatrixFreeState:
     """
 
     __slots__ = (
-        "_lost_influence", "by_address", "estimate", "fallbacks", "finer", "iw", "jac", "judge", "limit", "method", "pending",
+        "_judge", "_lost_influence", "by_address", "estimate", "fallbacks", "finer", "iw", "jac", "judge", "limit", "method", "pending",
         "problem", "product", "propose", "python_loss", "space", "stale", "status", "transposed", "w",
     )  # fmt: skip
 
@@ -104,7 +108,8 @@ class MatrixFreeState:
         self.product: Callable[[FloatArray], FloatArray]
         self.transposed: Callable[[FloatArray], FloatArray]
         self.propose = lambda w, iw: method.propose(self)
-        self.judge = method.judge.entry()
+        self._judge = method.judge.entry()
+        self.judge = self._judge_step
         self._lost_influence = lost_influence.entry()
         tolerances.write(self.w, self.iw)
         self.python_loss = not problem.loss.is_linear
@@ -128,9 +133,32 @@ class MatrixFreeState:
         finite, again = self._take_jacobian()
         while again:  # the last step has lost a parameter: back at the point before it
             finite, again = self._take_jacobian()
-        self.status = (self.method.linearise(self) if finite else Status.NONFINITE_JACOBIAN) or self.pending
+        doubted = self.pending != 0 and Status(self.pending).converged and self.method.sharpen()
+        status = self.method.linearise(self) if finite else Status.NONFINITE_JACOBIAN
+        if doubted and status == 0 and not self._little_left():
+            self.pending = 0
+        self.status = status or self.pending
         self.stale = False
         return self.status != 0
+
+    def _judge_step(self, w: Any, iw: Any) -> int:
+        """Judge the candidate; what an inexact step says about convergence is checked against the exact model."""
+        code = int(self._judge(w, iw))
+        if code == 2 and Status(int(self.iw[layout.STATUS])).converged and self.method.sharpen():
+            self.method.linearise(self)
+            if not self._little_left():
+                self.iw[layout.STATUS] = 0
+                return 0
+        return code
+
+    def _little_left(self) -> bool:
+        """Whether the undamped step of the exact model promises a reduction, or a move, below the tolerances."""
+        w = self.w
+        tolerance = w[layout.STEP_TOLERANCE]
+        slack = tolerance if self.iw[layout.RULE] == layout.RULE_SCIPY else 0.0
+        move = float(np.linalg.norm(self.vector(layout.NEWTON_STEP) * self.vector(layout.COLUMN_SCALE)))
+        cheap = w[layout.FULL_PREDICTED_REDUCTION] <= w[layout.COST_TOLERANCE] * w[layout.COST]
+        return bool(cheap or move <= tolerance * (slack + w[layout.X_NORM]))
 
     def _take_jacobian(self) -> tuple[bool, bool]:
         """Evaluate J, gradient and column norms; says whether they are finite, and whether the solve went back a step."""

@@ -8,7 +8,11 @@ of an inexact Gauss-Newton step, which LSMR finds [1]_, [2]_:
 
 With regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient within the radius): far from
 the minimum that keeps LSMR short on ill-conditioned problems, near it delta vanishes. The problem in Q has two unknowns and is solved exactly, by
-eigenvalues and Newton's method on ``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
+singular values of ``[J_s; C^(1/2)] Q`` and Newton's method on ``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
+
+An inexact or damped step may be short because it is inexact: along directions in which J is small LSMR moves last. So a convergence that such
+steps suggest is checked: J_s p_GN is solved for once more, without delta and to the end, and only if what it promises is below the
+tolerances too the solve is over. Otherwise it goes on with steps as exact as that.
 
 Dogbox takes the undamped LSMR step over the variables that no bound holds, and the kernels follow the dogleg from there.
 
@@ -35,8 +39,9 @@ from nlsq.solvers.matrix_free import MatrixFreeState
 from nlsq.status import Status
 
 TOLERANCE = 1e-6  # of the gradient of the linear problem, where LSMR stops
+SHARP = 1e-12  # the same where convergence is in question
 SAME_DIRECTION = 1e-10  # share of the Gauss-Newton step across the gradient below which there is one direction only
-FLAT = 1e-14  # eigenvalues below this share of the largest count as zero
+FLAT = 1e-14  # singular values below this share of the largest count as zero
 ROOT_STEPS = 50
 EXACT = 1e-13
 
@@ -62,13 +67,14 @@ class ReflectiveSubspace:
     judge = trust_region.judge
 
     def __init__(self, shape: tuple[int, int], regularize: bool, lsmr_options: Mapping[str, Any]) -> None:
+        self.sharp = False
+        self.solver = _lsmr(shape, lsmr_options)
         self._regularize = regularize
-        self._solver = _lsmr(shape, lsmr_options)
         self._newton = np.empty(shape[1])
         self._basis = np.empty((shape[1], 0))  # Q   (n, k)
         self._images = np.empty((shape[0], 0))  # J_s Q   (m, k)
-        self._hessian = np.empty((0, 0))  # Q'B Q   (k, k)
-        self._slope = np.empty(0)  # Q'g_s   (k,)
+        self._curvatures = np.empty(0)  # Q'B Q, diagonal   (k,)
+        self._slopes = np.empty(0)  # Q'g_s   (k,)
         self._descent_curvature = 0.0
         self._update_scaling = trust_region.update_scaling.entry()
         self._scale_variables = trust_region.scale_variables.entry()
@@ -94,6 +100,10 @@ class ReflectiveSubspace:
             return Status.OPTIMALITY
         return 0
 
+    def sharpen(self) -> bool:
+        """From now on regularise no more, and let LSMR go to the end."""
+        return _sharpen(self)
+
     def _find_subspace(self, state: MatrixFreeState) -> None:
         """Basis of gradient and Gauss-Newton step, and the model in it."""
         w, gradient, scale = state.w, state.vector(layout.SCALED_GRADIENT), state.vector(layout.COLUMN_SCALE)
@@ -102,16 +112,16 @@ class ReflectiveSubspace:
         image = state.product(scale * gradient)
         curvature = self._descent_curvature = float(image @ image + gradient @ (extra * gradient))
         damping = np.zeros(1)
-        if self._regularize and length > 0.0:
+        if self._regularize and not self.sharp and length > 0.0:
             reach = w[layout.RADIUS] / length
             t = trust_region.minimise_parabola(curvature, -length * length, 0.0, reach)
             damping = -t * (0.5 * t * curvature - length * length) / w[layout.RADIUS] ** 2
         basis, images = [gradient / length if length > 0.0 else gradient], [image / length if length > 0.0 else image]
         norms = state.vector(layout.COLUMN_NORM) * scale
         product, transposed = state.product, state.transposed
-        self._solver.take(lambda v: product(scale * v), lambda u: scale * transposed(u), norms)
+        self.solver.take(lambda v: product(scale * v), lambda u: scale * transposed(u), norms)
         weighted = state.space.residual_vector(layout.WEIGHTED)
-        status = self._solver.solve(weighted, extra + damping, self._newton)
+        status = self.solver.solve(weighted, extra + damping, self._newton)
         if status.usable:
             across = self._newton - (basis[0] @ self._newton) * basis[0]
             across -= (basis[0] @ across) * basis[0]
@@ -119,21 +129,33 @@ class ReflectiveSubspace:
             if size > SAME_DIRECTION * float(np.linalg.norm(self._newton)):
                 basis.append(across / size)
                 images.append(state.product(scale * basis[1]))
-        self._basis, self._images = np.stack(basis, axis=1), np.stack(images, axis=1)
-        self._hessian = self._images.T @ self._images + self._basis.T @ (extra[:, np.newaxis] * self._basis)
-        self._slope = np.zeros(len(basis))
-        self._slope[0] = length  # the other direction is orthogonal to the gradient
-        full = minimise_in_disc(self._hessian, self._slope, np.inf)[0]
-        w[layout.FULL_PREDICTED_REDUCTION] = -0.5 * float(self._slope @ full)
-        state.vector(layout.NEWTON_STEP)[:] = self._basis @ full
+        self._diagonalise(np.stack(basis, axis=1), np.stack(images, axis=1), weighted, np.sqrt(extra))
+        whole = minimise_in_disc(self._curvatures, self._slopes, np.inf)[0]
+        w[layout.FULL_PREDICTED_REDUCTION] = self._reduction(whole)
+        state.vector(layout.NEWTON_STEP)[:] = self._basis @ whole
+
+    def _diagonalise(self, basis: FloatArray, images: FloatArray, residual: FloatArray, roots: FloatArray) -> None:
+        """Turn the basis so that the model's Hessian is diagonal, by singular values: squares would lose flat directions."""
+        m = residual.size
+        stacked = np.concatenate((images, roots[:, np.newaxis] * basis)) if roots.any() else images
+        left, values, right_t = np.linalg.svd(stacked, full_matrices=False)
+        values[values <= FLAT * values[0]] = 0.0
+        self._basis = basis @ right_t.T
+        self._images = images @ right_t.T
+        self._curvatures = values * values
+        self._slopes = values * (left[:m].T @ residual)
+
+    def _reduction(self, part: FloatArray) -> float:
+        """What the model promises for a step, given in the basis."""
+        return -float(np.sum((self._slopes + 0.5 * self._curvatures * part) * part))
 
     def propose(self, state: MatrixFreeState) -> int:
         """Find the step in the subspace, then the step that the bounds leave of it."""
         space, w, iw = state.space, state.w, state.iw
-        part, damping = minimise_in_disc(self._hessian, self._slope, float(w[layout.RADIUS]))
+        part, damping = minimise_in_disc(self._curvatures, self._slopes, float(w[layout.RADIUS]))
         iw[layout.STEP_CUT] = damping > 0.0
         w[layout.DAMPING] = damping
-        w[layout.PREDICTED_REDUCTION] = -float(self._slope @ part + 0.5 * part @ self._hessian @ part)
+        w[layout.PREDICTED_REDUCTION] = self._reduction(part)
         step = state.vector(layout.SCALED_STEP)
         step[:] = self._basis @ part
         if iw[layout.HAS_BOUNDS]:
@@ -178,7 +200,8 @@ class DogboxSubspace:
     judge = dogleg.judge
 
     def __init__(self, shape: tuple[int, int], lsmr_options: Mapping[str, Any]) -> None:
-        self._solver = _lsmr(shape, lsmr_options)
+        self.sharp = False
+        self.solver = _lsmr(shape, lsmr_options)
         self._undamped = np.zeros(shape[1])
         self._descent_curvature = 0.0
         self._update_scaling = trust_region.update_scaling.entry()
@@ -205,15 +228,19 @@ class DogboxSubspace:
             return Status.OPTIMALITY
         return 0
 
+    def sharpen(self) -> bool:
+        """From now on let LSMR go to the end."""
+        return _sharpen(self)
+
     def _find_newton(self, state: MatrixFreeState) -> None:
         """Gauss-Newton step over the free variables; the Cauchy step where LSMR finds none."""
         free, gradient = state.vector(layout.COLUMN_SCALE), state.vector(layout.SCALED_GRADIENT)
         newton = state.vector(layout.NEWTON_STEP)
         norms = state.vector(layout.COLUMN_NORM) * free
         product, transposed = state.product, state.transposed
-        self._solver.take(lambda v: product(free * v), lambda u: free * transposed(u), norms)
+        self.solver.take(lambda v: product(free * v), lambda u: free * transposed(u), norms)
         newton[:] = 0.0
-        if not self._solver.solve(state.space.residual_vector(layout.WEIGHTED), self._undamped, newton).usable:
+        if not self.solver.solve(state.space.residual_vector(layout.WEIGHTED), self._undamped, newton).usable:
             length = float(gradient @ gradient)
             newton[:] = -(length / self._descent_curvature if self._descent_curvature > 0.0 else 0.0) * gradient
         newton *= free
@@ -233,14 +260,21 @@ class DogboxSubspace:
         return 0
 
 
-def minimise_in_disc(hessian: FloatArray, slope: FloatArray, radius: float) -> tuple[FloatArray, float]:
-    """Minimise ``slope'a + 1/2 a'H a`` over ``|a| <= radius``, H positive semidefinite with the slope in its range.
+def _sharpen(method: ReflectiveSubspace | DogboxSubspace) -> bool:
+    changed = method.sharp is False
+    method.sharp = True
+    method.solver.tolerance = SHARP
+    return changed
+
+
+def minimise_in_disc(curvatures: FloatArray, slopes: FloatArray, radius: float) -> tuple[FloatArray, float]:
+    """Minimise ``sum_i slopes_i a_i + 1/2 curvatures_i a_i^2`` over ``|a| <= radius``.
 
     Parameters
     ----------
-    hessian : ndarray, shape (k, k)
-        H.
-    slope : ndarray, shape (k,)
+    curvatures : ndarray, shape (k,)
+        Not negative; where one is 0, so is the slope.
+    slopes : ndarray, shape (k,)
         Gradient at a = 0.
     radius : float
         May be infinite.
@@ -250,22 +284,20 @@ def minimise_in_disc(hessian: FloatArray, slope: FloatArray, radius: float) -> t
     a : ndarray, shape (k,)
         The minimiser; of several the shortest.
     damping : float
-        lambda >= 0 with ``(H + lambda I) a = -slope``; 0 in the interior.
+        lambda >= 0 with ``(curvatures + lambda) a = -slopes``; 0 in the interior.
     """
-    values, vectors = np.linalg.eigh(hessian)
-    values = np.maximum(values, 0.0)
-    parts = vectors.T @ slope
-    seen = values > FLAT * values[-1]
-    whole = np.zeros(slope.size)
-    whole[seen] = -parts[seen] / values[seen]
-    if np.linalg.norm(whole) <= radius:
-        return vectors @ whole, 0.0
-    damping = max(0.0, float(np.max(np.abs(parts) / radius - values)))  # |a| >= radius here
+    seen = curvatures > 0.0
+    a = np.zeros(slopes.size)
+    a[seen] = -slopes[seen] / curvatures[seen]
+    if np.linalg.norm(a) <= radius:
+        return a, 0.0
+    damping = max(0.0, float(np.max(np.abs(slopes) / radius - curvatures)))  # |a| >= radius here
+    length = radius
     for _ in range(ROOT_STEPS):
-        a = -parts / (values + damping)
+        a[seen] = -slopes[seen] / (curvatures[seen] + damping)
         length = float(np.linalg.norm(a))
         if abs(length - radius) <= EXACT * radius:
             break
-        rate = float(np.sum(a * a / (values + damping)))
+        rate = float(np.sum(a[seen] ** 2 / (curvatures[seen] + damping)))
         damping += (length - radius) / radius * length * length / rate
-    return vectors @ (a * (radius / length)), damping
+    return a * (radius / length), damping

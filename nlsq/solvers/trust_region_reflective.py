@@ -65,10 +65,11 @@ class TrustRegionReflective:
 
 def strictly_inside(x: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
     """Move what lies on or next to a bound off it by 1e-10 of its size (at least 1e-10), at most to the middle."""
-    low = np.where(np.isfinite(lower), lower + OFF_THE_BOUND * np.maximum(1.0, np.abs(lower)), lower)
-    high = np.where(np.isfinite(upper), upper - OFF_THE_BOUND * np.maximum(1.0, np.abs(upper)), upper)
-    narrow = low > high
-    low[narrow] = high[narrow] = 0.5 * (lower + upper)[narrow]
+    with np.errstate(invalid="ignore"):  # inf - inf, for open ends
+        low = lower + OFF_THE_BOUND * np.maximum(1.0, np.abs(lower))
+        high = upper - OFF_THE_BOUND * np.maximum(1.0, np.abs(upper))
+        narrow = low > high
+        low[narrow] = high[narrow] = 0.5 * (lower + upper)[narrow]
     moved = np.where(x <= lower, low, np.where(x >= upper, high, x))
     return np.asarray(np.where(lower == upper, x, moved))
 

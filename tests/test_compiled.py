@@ -1,0 +1,379 @@
+"""Functions called by address: their forms, their exceptions, and that the jitted loop makes the steps of the Python driver."""
+
+import pickle
+import threading
+
+import numba
+import numpy as np
+import pytest
+from benchmarks.problems import curves, nist
+
+from nlsq import (
+    Dogbox,
+    GaussNewton,
+    GradientDescent,
+    LeastSquaresProblem,
+    LevenbergMarquardt,
+    LineSearch,
+    Nielsen,
+    Status,
+    Tolerances,
+    TrustRegionReflective,
+    compile,
+    curve_fit,
+    solve,
+)
+from nlsq.problem import CompiledFunction
+from nlsq.solvers.choose import choose_solver
+
+GAUSSIAN = numba.njit(curves.gaussian_model)
+DECAY = numba.njit(curves.decay_model)
+SURFACE = numba.njit(curves.gaussian_surface_model)
+MODELS = {
+    "gaussian": (compile(GAUSSIAN), curves.gaussian()),
+    "decay": (compile(DECAY), curves.decay()),
+    "logistic": (compile(numba.njit(curves.logistic_model)), curves.logistic()),
+    "damped_sine": (compile(numba.njit(curves.damped_sine_model)), curves.damped_sine()),
+    "hill": (compile(numba.njit(curves.hill_model)), curves.hill()),
+    "surface": (compile(SURFACE), curves.gaussian_surface()),
+}
+
+
+@numba.njit
+def rosenbrock(p):
+    return np.array([1.0 - p[0], 10.0 * (p[1] - p[0] * p[0])])
+
+
+ROSENBROCK = compile(rosenbrock, kind="residual")
+METHODS = {
+    "lm": "lm",
+    "nielsen": LevenbergMarquardt(damping=Nielsen()),
+    "lm-qr": LevenbergMarquardt(linear_solver="qr"),
+    "trf": "trf",
+    "trf-qr": TrustRegionReflective(linear_solver="qr"),
+    "dogbox": "dogbox",
+    "dogbox-qr": Dogbox(linear_solver="qr"),
+    "gauss-newton": "gauss-newton",
+    "search": GaussNewton(line_search=LineSearch()),
+    "gradient": GradientDescent(),
+}
+
+
+def residual_of(name):
+    """Return the compiled residual of a curve and its start."""
+    function, curve = MODELS[name]
+    return function.bind_data(np.ascontiguousarray(curve.x), curve.y), curve.p0
+
+
+# Equal iterates
+
+
+def assert_equal_solves(compiled, plain):
+    np.testing.assert_allclose(compiled.x, plain.x, rtol=1e-12, atol=1e-14)
+    counts = [(r.status, r.nfev, r.njev, r.nit, r.nfev_jac) for r in (compiled, plain)]
+    assert counts[0] == counts[1]
+    assert compiled.cost == pytest.approx(plain.cost, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["gaussian", "decay", "logistic", "damped_sine", "hill"])
+def test_jitted_loop_makes_the_steps_of_the_python_driver(name, method):
+    """One residual, the same machine code: called by address in the loop, and as a plain callable."""
+    residual, p0 = residual_of(name)
+    for limit in range(1, 21):
+        compiled = solve(LeastSquaresProblem(residual, p0), METHODS[method], max_evaluations=limit)
+        plain = solve(LeastSquaresProblem(lambda p: residual(p), p0), METHODS[method], max_evaluations=limit)
+        assert_equal_solves(compiled, plain)
+        if compiled.status != Status.MAX_EVALUATIONS:
+            break
+
+
+@pytest.mark.parametrize("method", ["lm", "trf", "dogbox"])
+@pytest.mark.parametrize("rule", ["native", "scipy", "minpack"])
+@pytest.mark.parametrize("jac", [None, "3-point"])
+def test_whole_solves_are_equal_under_every_rule(method, rule, jac):
+    residual, p0 = residual_of("gaussian")
+    tolerances = Tolerances(cost=1e-8, step=1e-8, optimality=1e-8, rule=rule)
+    results = [
+        solve(LeastSquaresProblem(r, p0, jac=jac), method, tolerances=tolerances) for r in (residual, lambda p: residual(p))
+    ]
+    assert_equal_solves(*results)
+    assert results[0].converged
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "gradient"])
+def test_bounded_solves_are_equal(method):
+    residual, p0 = residual_of("gaussian")
+    arguments = {"bounds": ([0.0, -1.0, 0.9, 0.0], [2.5, 0.45, 2.0, 5.0])}
+    for limit in (1, 2, 3, 5, 8, 13, 21, 34):
+        results = [
+            solve(LeastSquaresProblem(r, p0, **arguments), method, max_evaluations=limit)
+            for r in (residual, lambda p: residual(p))
+        ]
+        assert_equal_solves(*results)
+        assert np.array_equal(results[0].active_mask, results[1].active_mask)
+
+
+@pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy", "arctan", lambda z: np.stack([z, 0 * z + 1, 0 * z])])
+@pytest.mark.parametrize("method", ["lm", "trf", "dogbox"])
+def test_robust_solves_are_equal(method, loss):
+    residual, p0 = residual_of("decay")
+    results = [
+        solve(LeastSquaresProblem(r, p0, loss=loss, loss_scale=0.2), method, max_evaluations=20)
+        for r in (residual, lambda p: residual(p))
+    ]
+    assert_equal_solves(*results)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_watched_solves_make_the_same_steps(method):
+    """History, callbacks and time limits take the loop through Python; the path stays the same."""
+    residual, p0 = residual_of("decay")
+    alone = solve(LeastSquaresProblem(residual, p0), METHODS[method], max_evaluations=30)
+    seen = []
+    watched = solve(
+        LeastSquaresProblem(residual, p0), METHODS[method], max_evaluations=30, history=True, callback=seen.append
+    )
+    assert_equal_solves(alone, watched)
+    assert len(seen) == sum(report.accepted for report in watched.history)
+    timed = solve(LeastSquaresProblem(residual, p0), METHODS[method], max_evaluations=30, time_limit=1e9)
+    assert_equal_solves(alone, timed)
+
+
+def test_the_loop_is_really_taken():
+    residual, p0 = residual_of("gaussian")
+    for method in ("lm", "trf", "dogbox", "gauss-newton", "gradient"):
+        problem = LeastSquaresProblem(residual, p0)
+        assert choose_solver(problem, method).start(problem, Tolerances(), None).by_address
+        plain = LeastSquaresProblem(lambda p: residual(p), p0)
+        assert not choose_solver(plain, method).start(plain, Tolerances(), None).by_address
+
+
+# Forms
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_form_finds_the_parameters(name):
+    residual, p0 = residual_of(name)
+    _, curve = MODELS[name]
+    result = solve(LeastSquaresProblem(residual, p0))
+    plain = solve(LeastSquaresProblem(curve.residual, curve.p0))
+    assert result.converged
+    np.testing.assert_allclose(result.x, plain.x, rtol=1e-6)
+    np.testing.assert_allclose(residual(p0), curve.residual(p0), rtol=1e-12, atol=1e-13)
+
+
+@numba.njit
+def scalar_only(x, a, b):
+    if x > 1.0:  # does not compile for an array
+        return a * x
+    return a + b
+
+
+@numba.njit
+def array_only(x, a, b):
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = a * x[i] + b
+    return out
+
+
+@numba.njit
+def single_precision(x, a, b):
+    return (a * x + b).astype(np.float32)
+
+
+def test_scalar_and_array_forms():
+    x = np.array([0.0, 1.0, 2.0])
+    assert compile(scalar_only).bind_data(x, np.zeros(3))(np.array([2.0, 3.0])).tolist() == [5.0, 5.0, 4.0]
+    assert compile(array_only).bind_data(x, np.zeros(3))(np.array([2.0, 3.0])).tolist() == [3.0, 5.0, 7.0]
+    weights = np.array([1.0, 2.0, 0.0])
+    weighted = compile(array_only).bind_data(x, np.ones(3), weights)
+    assert weighted(np.array([2.0, 3.0])).tolist() == [2.0, 8.0, 0.0]
+
+
+def test_residual_form_of_any_size():
+    @numba.njit
+    def distance(p):
+        return p - np.arange(p.size)
+
+    function = compile(distance, kind="residual")
+    for n in (1, 3, 5):
+        result = solve(LeastSquaresProblem(function, np.ones(n)))
+        np.testing.assert_allclose(result.x, np.arange(n), atol=1e-10)
+    assert solve(LeastSquaresProblem(ROSENBROCK, [-1.2, 1.0])).x == pytest.approx([1.0, 1.0])
+
+
+def test_many_parameters_take_another_route_to_the_same_answer():
+    """From 32 parameters on BLAS forms the normal matrix, and Python drives."""
+
+    @numba.njit
+    def bent(p):
+        return p + 0.1 * np.sin(p) - np.arange(p.size)
+
+    result = solve(LeastSquaresProblem(compile(bent, kind="residual"), np.ones(40)))
+    assert result.converged
+    np.testing.assert_allclose(bent(result.x), 0.0, atol=1e-8)
+
+
+def test_model_returning_float32_fits():
+    x = np.linspace(0.0, 1.0, 20)
+    residual = compile(single_precision).bind_data(x, 2.0 * x + 1.0)
+    np.testing.assert_allclose(solve(LeastSquaresProblem(residual, [1.0, 0.0])).x, [2.0, 1.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["Misra1a", "Thurber", "Eckerle4"])
+def test_compiled_nist_curve(name):
+    problem = nist.load(name)
+    function = compile(numba.njit(problem.model))
+    popt, _ = curve_fit(function, problem.x, problem.y, problem.starts[1])
+    np.testing.assert_allclose(popt, problem.certified, rtol=1e-5)
+
+
+# What is refused
+
+
+def test_refuses_what_is_not_jitted():
+    with pytest.raises(TypeError, match="decorated with numba.njit, got function"):
+        compile(lambda x, a: a * x)
+    with pytest.raises(ValueError, match="kind must be 'model' or 'residual'"):
+        compile(GAUSSIAN, kind="curve")
+    with pytest.raises(TypeError, match="compiled model is no residual function"):
+        LeastSquaresProblem(compile(GAUSSIAN), [1.0])
+
+
+def test_compile_of_compiled_is_the_same():
+    function = compile(GAUSSIAN)
+    assert compile(function) is function
+
+
+def test_model_that_returns_no_numbers_is_refused():
+    @numba.njit
+    def text(x, a):
+        return "a"
+
+    with pytest.raises(TypeError, match="numba finds no form"):
+        compile(text).bind_data(np.ones(3), np.ones(3))
+
+
+# Exceptions
+
+
+@numba.njit
+def fails_in_the_middle(p):
+    if p[0] < 0.5:
+        raise ValueError("p fell below one half")
+    return np.array([p[0], 1.0])
+
+
+@numba.njit
+def fails_beside_the_start(p):
+    if p[0] != 2.0:
+        raise ArithmeticError("moved")
+    return np.array([p[0], 1.0])
+
+
+@numba.njit
+def model_that_fails(x, a):
+    if a < 0.5:
+        raise ZeroDivisionError("a is too small")
+    return a * x
+
+
+@pytest.mark.parametrize("method", ["lm", "trf", "dogbox", "gauss-newton", "gradient"])
+@pytest.mark.parametrize(
+    ("function", "error", "text"),
+    [(fails_in_the_middle, ValueError, "one half"), (fails_beside_the_start, ArithmeticError, "moved")],
+)
+@pytest.mark.parametrize("watched", [False, True])
+def test_exceptions_pass_as_the_original(function, error, text, method, watched):
+    problem = LeastSquaresProblem(compile(function, kind="residual"), [2.0])
+    with pytest.raises(error, match=text):
+        solve(problem, method, history=watched)
+
+
+def test_exceptions_of_a_model_pass_as_the_original():
+    x = np.linspace(1.0, 2.0, 5)
+    with pytest.raises(ZeroDivisionError, match="too small"):
+        curve_fit(compile(model_that_fails), x, np.zeros(5), [2.0])
+    with pytest.raises(ZeroDivisionError, match="too small"):
+        LeastSquaresProblem(compile(model_that_fails).bind_data(x, np.zeros(5)), [0.0]).residual(np.zeros(1))
+
+
+def test_exception_at_the_start():
+    with pytest.raises(ValueError, match="one half"):
+        solve(LeastSquaresProblem(compile(fails_in_the_middle, kind="residual"), [0.0]))
+
+
+@numba.njit
+def longer_far_away(p):
+    return np.ones(3) if p[0] < 1.0 else np.array([p[0] - 3.0, 1.0])
+
+
+@numba.njit
+def short(x, a):
+    return a * x[1:]
+
+
+def test_wrong_lengths_are_errors_not_crashes():
+    with pytest.raises(ValueError, match="length"):
+        curve_fit(compile(short), np.arange(5.0), np.zeros(5), [1.0])
+    residual = compile(longer_far_away, kind="residual").bind(np.array([5.0]))
+    with pytest.raises((ValueError, RuntimeError), match="length"):
+        residual(np.array([0.0]))
+
+
+@pytest.mark.parametrize("method", ["lm", "trf", "dogbox"])
+def test_nan_in_the_middle_is_no_step(method):
+    @numba.njit
+    def root(p):
+        return np.sqrt(p) - 0.1
+
+    result = solve(LeastSquaresProblem(compile(root, kind="residual"), [4.0]), method)
+    assert np.isfinite(result.x).all()
+    assert result.x[0] == pytest.approx(0.01, rel=1e-6)
+
+
+def test_nan_at_the_start():
+    @numba.njit
+    def log(p):
+        return np.log(p)
+
+    result = solve(LeastSquaresProblem(compile(log, kind="residual"), [-1.0]))
+    assert result.status == Status.NONFINITE_START
+
+
+# Pickling, threads
+
+
+def test_pickles():
+    function = pickle.loads(pickle.dumps(MODELS["gaussian"][0]))
+    assert isinstance(function, CompiledFunction)
+    assert (function.kind, function.n) == ("model", 4)
+    _, curve = MODELS["gaussian"]
+    residual = function.bind_data(curve.x, curve.y)
+    np.testing.assert_array_equal(residual(curve.p0), residual_of("gaussian")[0](curve.p0))
+
+
+def test_data_outlive_their_names():
+    """The addresses stay good when the caller forgets the arrays."""
+    residual = compile(array_only).bind_data(np.arange(1000.0), np.zeros(1000))
+    np.ones(1_000_000)
+    assert residual(np.array([1.0, 0.0])).tolist() == np.arange(1000.0).tolist()
+
+
+def test_threads_share_a_compiled_function():
+    residual, p0 = residual_of("gaussian")
+    alone = solve(LeastSquaresProblem(residual, p0)).x
+    found = [None] * 4
+
+    def work(k):
+        for _ in range(20):
+            found[k] = solve(LeastSquaresProblem(residual, p0)).x
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(x, alone) for x in found)
