@@ -20,7 +20,7 @@ from math import ceil
 from pathlib import Path
 from statistics import median, quantiles
 
-__all__ = ["Ratio", "Usage", "fresh", "fresh_pairs", "interleaved", "loops_for", "ratio_of", "seconds_per_call"]
+__all__ = ["Ratio", "Usage", "fresh", "fresh_pairs", "interleaved", "loops_for", "ratio_of"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = 4e-3  # seconds; the clock ticks in nanoseconds, and reading it costs less than one microsecond
@@ -85,16 +85,11 @@ def interleaved(ours, peer, *, pairs=51, sample=SAMPLE, clock=time.process_time)
     return ratio_of(sides[0][2], sides[1][2])
 
 
-def seconds_per_call(call, *, samples=15, sample=SAMPLE, clock=time.process_time):
-    """Return the median time of a call."""
-    loops = loops_for(call, sample, clock)
-    return median(_sample(call, loops, clock) / loops for _ in range(samples))
-
-
 def loops_for(call, sample, clock):
-    """Return how many calls take `sample` seconds; warms up on the way."""
+    """Return how many calls take `sample` seconds, after a first call, which may load or compile something."""
+    call()
     loops = 1
-    while (taken := _sample(call, loops, clock)) < sample:
+    while (taken := min(_sample(call, loops, clock) for _ in range(2))) < sample:
         loops = 10 * loops if taken < 0.1 * sample else ceil(1.05 * loops * sample / taken)
     return loops
 

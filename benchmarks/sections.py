@@ -9,7 +9,7 @@ from functools import partial
 from statistics import median
 
 from . import accuracy, contraction, startup
-from .compare import fresh, fresh_pairs, interleaved, seconds_per_call
+from .compare import fresh, fresh_pairs, interleaved
 from .libraries import CURVES, LIBRARIES, Counted, by_address, function, jitted, load_curve
 from .problems import more_garbow_hillstrom as mgh
 from .problems import nist
@@ -143,11 +143,12 @@ class Fit:
         """Fit."""
         return self.call(self.user_function)
 
-    def user_seconds(self):
-        """Return the time that one fit spends in the user's function, were each call as long as the last."""
+    def user_share(self, pairs):
+        """Return the share of the time spent in the user's function, and its calls, all taken for equally long."""
         counted = Counted(self.user_function)
         self.call(counted)
-        return counted.calls * seconds_per_call(partial(self.user_function, *counted.arguments)), counted.calls
+        fit_over_call = interleaved(partial(self.user_function, *counted.arguments), self.run, pairs=pairs).median
+        return counted.calls / fit_over_call, counted.calls
 
 
 def fit_of(library, name, curve, user_function=None, **options):
@@ -165,22 +166,22 @@ def speed_row(what, peer_name, ours, peer, required, pairs, shares=True):
     ratio = interleaved(ours.run, peer.run, pairs=pairs)
     text = f"{ratio.median:.2f} x ({ratio.lower:.2f}-{ratio.upper:.2f}), {1e6 * ratio.ours:.1f} us"
     if shares:
-        text += f", {_share(ours, ratio.ours)}"
-    peer_text = f"{peer_name} {1e6 * ratio.peer:.1f} us, {_share(peer, ratio.peer)}"
+        text += f", {_share(ours, pairs)}"
+    peer_text = f"{peer_name} {1e6 * ratio.peer:.1f} us, {_share(peer, pairs)}"
     met = None if required is None else ratio.median >= required
     wanted = "-" if required is None else f">= {required:g} x"
     return Row(what=what, peer=peer_text, required=wanted, measured=text, met=met)
 
 
-def _share(fit, seconds):
+def _share(fit, pairs):
     """Say which part of a fit the user's function takes, and in how many calls."""
-    used, calls = fit.user_seconds()
-    return f"{100 * used / seconds:.0f} % of it in {calls} calls of f"
+    share, calls = fit.user_share(pairs=max(3, pairs // 3))
+    return f"{100 * share:.0f} % of it in {calls} calls of f"
 
 
 def speed_section(quick=False):
     """Time plain Python functions against SciPy."""
-    pairs, rows = 5 if quick else 51, []
+    pairs, rows = 5 if quick else 101, []
     plain = [("least_squares", 4.0, {"method": "trf"}), ("curve_fit", 0.95, {}), ("leastsq", 0.9, {})]
     for name, required, options in plain:
         for curve in CURVES:
@@ -191,7 +192,7 @@ def speed_section(quick=False):
 
 def address_section(quick=False):
     """Time functions called by address against SciPy with the plain and with the jitted function."""
-    pairs, rows = 5 if quick else 51, []
+    pairs, rows = 5 if quick else 101, []
     for name, kind in (("curve_fit", "model"), ("leastsq", "residual")):
         for curve in CURVES:
             ours = fit_of("nlsq", name, curve, by_address(curve, kind))

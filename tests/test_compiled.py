@@ -1,6 +1,9 @@
 """Functions called by address: their forms, their exceptions, and that the jitted loop makes the steps of the Python driver."""
 
+import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import numba
@@ -192,6 +195,17 @@ def test_scalar_and_array_forms():
     assert weighted(np.array([2.0, 3.0])).tolist() == [2.0, 8.0, 0.0]
 
 
+def test_scalar_model_fits_on_every_route():
+    """With bounds curve_fit calls the function itself, with all points at once."""
+    x = np.linspace(0.0, 2.0, 9)
+    function = compile(scalar_only)
+    y = np.where(x > 1.0, 2.0 * x, 5.0)
+    np.testing.assert_allclose(function(x, 2.0, 3.0), y)
+    assert function(2.0, 2.0, 3.0) == 4.0
+    for bounds in ((-np.inf, np.inf), (0.0, 10.0)):
+        np.testing.assert_allclose(curve_fit(function, x, y, [1.0, 1.0], bounds=bounds)[0], [2.0, 3.0], rtol=1e-6)
+
+
 def test_residual_form_of_any_size():
     @numba.njit
     def distance(p):
@@ -300,6 +314,22 @@ def test_exceptions_of_a_model_pass_as_the_original():
         LeastSquaresProblem(compile(model_that_fails).bind_data(x, np.zeros(5)), [0.0]).residual(np.zeros(1))
 
 
+@numba.njit
+def scalar_model_that_fails(x, a):
+    if x > 3.0:
+        raise OverflowError("x is too large")
+    return a * x
+
+
+def test_scalar_model_fails_with_the_data_it_was_given():
+    """Fits of one size share a workspace; the exception is that of the data at hand."""
+    function = compile(scalar_model_that_fails)
+    popt, _ = curve_fit(function, np.arange(3.0), 2.0 * np.arange(3.0), [1.0])
+    assert popt == pytest.approx([2.0])
+    with pytest.raises(OverflowError, match="too large"):
+        curve_fit(function, np.arange(3.0) + 2.0, np.ones(3), [1.0])
+
+
 def test_exception_at_the_start():
     with pytest.raises(ValueError, match="one half"):
         solve(LeastSquaresProblem(compile(fails_in_the_middle, kind="residual"), [0.0]))
@@ -316,10 +346,10 @@ def short(x, a):
 
 
 def test_wrong_lengths_are_errors_not_crashes():
-    with pytest.raises(ValueError, match="length"):
+    with pytest.raises(ValueError, match="returned 4 values where 5 were expected"):
         curve_fit(compile(short), np.arange(5.0), np.zeros(5), [1.0])
     residual = compile(longer_far_away, kind="residual").bind(np.array([5.0]))
-    with pytest.raises((ValueError, RuntimeError), match="length"):
+    with pytest.raises(ValueError, match="returned 3 values where 2 were expected"):
         residual(np.array([0.0]))
 
 
@@ -341,6 +371,45 @@ def test_nan_at_the_start():
 
     result = solve(LeastSquaresProblem(compile(log, kind="residual"), [-1.0]))
     assert result.status == Status.NONFINITE_START
+
+
+# Without compilation
+
+DISABLED = """
+import numpy as np
+from nlsq import LeastSquaresProblem, compile, curve_fit, solve
+def scalar(x, a, b):
+    return a * x + b if x > 0.5 else b
+def array(x, a, b):
+    return a * np.sin(x) + b
+def rows(x, a, b):
+    return a * x[0] + b * x[1]
+def failing(x, a, b):
+    raise KeyError("mine")
+def distance(p):
+    return p - 3.0
+x, xx = np.linspace(0.0, 1.0, 9), np.arange(18.0).reshape(2, 9) ** 0.5
+for f, at in ((scalar, x), (array, x), (rows, xx)):
+    y = np.array([f(v, 2.0, 3.0) for v in at]) if f is scalar else f(at, 2.0, 3.0)
+    residual = compile(f).bind_data(at, y)
+    found = solve(LeastSquaresProblem(residual, [1.0, 1.0])).x
+    np.testing.assert_allclose(found, [2.0, 3.0], rtol=1e-6)
+    np.testing.assert_allclose(curve_fit(compile(f), at, y, [1.0, 1.0])[0], [2.0, 3.0], rtol=1e-6)
+np.testing.assert_allclose(solve(LeastSquaresProblem(compile(distance, kind="residual"), [1.0, 2.0])).x, 3.0)
+try:
+    compile(failing).bind_data(x, x)(np.ones(2))
+except KeyError as error:
+    print(error)
+import sys
+print("numba" in sys.modules)
+"""
+
+
+def test_compiled_functions_run_as_python_where_nothing_is_compiled():
+    environment = os.environ | {"NLSQ_DISABLE_COMPILE": "1"}
+    done = subprocess.run([sys.executable, "-c", DISABLED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["'mine'", "False"]
 
 
 # Pickling, threads

@@ -52,7 +52,7 @@ SMALLEST_SIZE = 1e-300  # keeps the steps of subnormal parameters from vanishing
 COMPLEX_STEP = 1e-20  # squared it vanishes against 1, so that truncation is below rounding; any value under 1e-8 does
 SMALLEST_COMPLEX = 1e-292  # below, imaginary parts lose digits to gradual underflow
 LARGEST_COMPLEX_STEP = 1e-8  # h^2 is at the rounding unit
-LOST = 100.0  # a difference below LOST eps |r| has fewer than two good digits
+LOST = 30.0  # a difference below LOST eps |r| has hardly more than one good digit
 FEW = 32  # parameters
 EXPONENT = {"forward": 1 / 2, "central": 1 / 3}
 

@@ -20,8 +20,16 @@ from nlsq.kernels.layout import (
     RESIDUAL_DATA,
     RESIDUAL_FUNCTION,
     RESIDUAL_NEW,
+    RULE,
+    RULE_MINPACK,
+    RULE,
+    RULE_MINPACK,
     STATUS,
+    STEP_NORM,
+    STEP_NORM,
     X_NEW,
+    X_NORM,
+    X_NORM,
     M,
     N,
     X,
@@ -30,9 +38,17 @@ from nlsq.kernels.layout import (
 )
 from nlsq.status import Status
 
+CLOSE_ENOUGH = 1e-5  # MINPACK's rule: J is not evaluated again after a last step shorter than this, relative to x
 LIMIT = int(Status.MAX_EVALUATIONS)
 NONFINITE_START = int(Status.NONFINITE_START)
 STALLED = int(Status.STALLED)
+CLOSE_ENOUGH = 1e-5  # MINPACK rule: J is not evaluated again after a last step shorter than this, relative to x
+
+
+@kernel("int(double*, int*)")
+def is_final(w, iw):
+    """Say whether J need not be taken once more after the last accepted step, for optimality to have the last word."""
+    return 1 if iw[STATUS] != 0 and iw[RULE] == RULE_MINPACK and w[STEP_NORM] <= CLOSE_ENOUGH * w[X_NORM] else 0
 
 
 @kernel("int(double*, int*)")
@@ -78,4 +94,8 @@ def solve_by_address(w, iw):
             code = call_step(iw[JUDGE_STEP], w, iw)
         if code == 2:
             return 0
+        if code == 3 and iw[RULE] == RULE_MINPACK and w[STEP_NORM] <= CLOSE_ENOUGH * w[X_NORM]:
+            return 0
         pending = iw[STATUS]
+        if is_final(w, iw) != 0:
+            return 0

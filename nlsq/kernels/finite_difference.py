@@ -44,7 +44,7 @@ from nlsq.kernels.layout import (
 EPS = 2.220446049250313e-16
 TYPICAL_FRACTION = 1e-3  # these three as in `nlsq.derivatives.steps`
 SMALLEST_SIZE = 1e-300
-LOST = 100.0  # a difference below LOST eps |r| has fewer than two good digits
+LOST = 30.0  # a difference below LOST eps |r| has hardly more than one good digit
 ROUNDING = 2.0  # a difference of so many eps |r| at the longest step says nothing at all
 MAX_GROWTHS = 4
 

@@ -14,6 +14,7 @@ or the reduction that the undamped model promises, is below the tolerance too; a
 import math
 
 from nlsq.kernels.backend import kernel
+from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.dense import copy
 from nlsq.kernels.layout import (
     ACCEPTED,
@@ -56,7 +57,7 @@ from nlsq.kernels.layout import (
     vector,
 )
 from nlsq.kernels.dense import norm
-from nlsq.kernels.robust import LINEAR, robust_cost
+from nlsq.kernels.robust import ARCTAN, LINEAR, robust_cost
 from nlsq.status import Status
 
 EPS = 2.220446049250313e-16
@@ -87,7 +88,8 @@ def evaluate_candidate(w, iw):
         for i in range(m):
             total += (old[i] - new[i]) * (old[i] + new[i])
         w[ACTUAL_REDUCTION] = 0.5 * total
-    if not w[COST_NEW] < math.inf:
+    bounded_loss = iw[LOSS] == ARCTAN or iw[LOSS] < 0  # may hide that a residual is infinite
+    if not w[COST_NEW] < math.inf or (bounded_loss and all_finite(new, m) == 0):
         w[COST_NEW] = math.inf
         w[ACTUAL_REDUCTION] = -math.inf
 

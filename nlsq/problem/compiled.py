@@ -5,6 +5,7 @@ A model ``f(x, a, b, ...)`` becomes a residual when it is bound to data; a resid
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal, final
@@ -12,7 +13,15 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.kernels.backend import Kernel, address_of_array, address_of_kernel, compile_disabled, handle, ticket
+from nlsq.kernels.backend import (
+    Kernel,
+    address_of_array,
+    address_of_kernel,
+    compile_disabled,
+    double_pointer,
+    handle,
+    ticket,
+)
 from nlsq.kernels.backend.signature import Signature
 from nlsq.kernels.curve import MODEL, POINTS, PREDICTORS, RESPONSE, ROWS, TABLE, WEIGHTS, curve_residual
 
@@ -34,7 +43,7 @@ class CompiledFunction:
         Number of parameters of a model; 0 for a residual, which takes any.
     """
 
-    __slots__ = ("_addresses", "_alive", "function", "kind", "n", "plans")
+    __slots__ = ("_addresses", "_alive", "_scalar", "function", "kind", "n", "plans")
 
     def __init__(self, function: Callable[..., Any], kind: Literal["model", "residual"]) -> None:
         self.function = function
@@ -42,11 +51,16 @@ class CompiledFunction:
         self.n = len(_positional(function)) - 1 if kind == "model" else 0
         self._addresses: dict[int, int] = {}
         self._alive: list[Any] = []
+        self._scalar: bool | None = None
         self.plans: dict[Any, list[Any]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the function from Python."""
-        return self.function(*arguments)
+        """Call the function from Python; a model written for one x takes an array of them too."""
+        if self.kind == "residual" or not (isinstance(arguments[0], np.ndarray) and arguments[0].ndim == 1):
+            return self.function(*arguments)
+        if self._scalar is None and not compile_disabled():
+            self.address()
+        return model_values(self.function, arguments[0], arguments[1:], self._scalar)
 
     def __reduce__(self) -> Any:
         return CompiledFunction, (self.function, self.kind)
@@ -67,6 +81,7 @@ class CompiledFunction:
 
         if self.kind == "model":
             form, n = form_of_model(self.function, self.n, variant), self.n
+            self._scalar = form == "scalar"
         else:
             form, n = "residual", variant
         address, keep = compile_user_function(self.function, form, n)
@@ -84,8 +99,8 @@ class CompiledFunction:
         table[MODEL] = self.address(rows)
 
         def in_python(p: FloatArray) -> Any:
-            value = self.function(x, *p) - y
-            return value if weights is None else value * weights
+            points = array_at(int(table[PREDICTORS]), x.shape)  # a plan may have other data by now
+            return model_values(self.function, points, p, self._scalar)
 
         return CompiledResidual(curve_residual, table, in_python, y.size, (self, x, y, weights))
 
@@ -131,7 +146,9 @@ class CompiledResidual:
 
     def raise_original(self, x: FloatArray) -> None:
         """Run the user's function in Python after its compiled form failed, so that its own exception is raised."""
-        self._in_python(x.copy())
+        size = np.size(self._in_python(x.copy()))
+        if size != self.m:
+            raise ValueError(f"the compiled function returned {size} values where {self.m} were expected.")
         raise RuntimeError("the compiled function failed at a point where its Python form does not.")
 
     def into(self, x: FloatArray, out: FloatArray) -> None:
@@ -163,9 +180,28 @@ def _positional(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
 
 
+def array_at(address: int, shape: tuple[int, ...]) -> FloatArray:
+    """View the doubles at an address that `address_of_array` gave."""
+    if compile_disabled():
+        return double_pointer(address)
+    pointer = ctypes.cast(address, ctypes.POINTER(ctypes.c_double))
+    return np.ctypeslib.as_array(pointer, shape)
+
+
+def model_values(function: Callable[..., Any], x: FloatArray, p: Any, scalar: bool | None) -> FloatArray:
+    """Values of a model at all points, called from Python; where it is not known whether it takes one x or all, all are tried first."""
+    if not scalar:
+        try:
+            return np.asarray(function(x, *p))
+        except (TypeError, ValueError):
+            if scalar is not None or x.ndim != 1:
+                raise
+    return np.array([function(value, *p) for value in x.tolist()])
+
+
 def _in_python(function: Callable[..., Any], kind: str, n: int, variant: int) -> Callable[..., int]:
     """The C function's meaning when nothing is compiled."""
-    from nlsq.kernels.backend import double_pointer, int_pointer
+    from nlsq.kernels.backend import int_pointer
 
     def call(p: FloatArray, data: int, out: FloatArray) -> int:
         table = int_pointer(data)
@@ -175,7 +211,8 @@ def _in_python(function: Callable[..., Any], kind: str, n: int, variant: int) ->
                 out[:m] = function(p[:n].copy())
             else:
                 x = double_pointer(int(table[PREDICTORS]))
-                out[:m] = function(x if variant else x[:m], *p[:n])
+                values = model_values(function, x if variant else x[:m], p[:n], None)
+                out[:m] = values if values.shape == (m,) else None
         except Exception:  # the caller runs the function again to raise it
             return 1
         return 0

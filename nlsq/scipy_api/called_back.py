@@ -1,13 +1,14 @@
-"""Plain Python functions under the compiled loop: it calls them back, so that nothing but the user's code runs in Python.
+"""Plain Python functions under the compiled loop, which calls them back: nothing but the user's code runs in Python.
 
-One C callback serves all functions of one size. What it holds - the workspace of a solve, the views of it that the function's arguments
-and values go through - costs more to make than a small solve costs to run, so it is kept for the next one of that size.
-A solve borrows it; solves within solves and solves in other threads borrow others.
+A C callback serves all functions of one size. What it holds - the workspace of a solve, and the arrays that show it to
+Python - costs more to make than a small solve costs to run, so it is kept for the next solve of that size. A solve
+borrows it; solves within solves and in other threads borrow others.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,70 +23,78 @@ from nlsq.solvers.termination import Tolerances
 
 FloatArray = NDArray[np.float64]
 
-LARGEST = 2**16  # entries of a Jacobian; beyond, the user's function costs more than anything around it
-MOST_PARAMETERS = 31  # the compiled loop forms larger normal matrices by BLAS, from Python
-MOST_SIZES = 64  # that are kept
+LARGEST_KEPT = 2**14  # entries of a Jacobian; beyond, the user's function costs much more than making all this anew
+MOST_KEPT = 64  # sizes
+MOST_PARAMETERS = 31  # the compiled loop leaves larger normal matrices to BLAS, in Python
 
-_shelves: dict[tuple[int, int], list[CalledBack]] = {}
+Options = tuple[float, float, float, int, float]  # ftol, xtol, gtol, maxfev, factor
+
+_shelves: dict[tuple[int, int, Options], list[CalledBack]] = {}
 _C_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 
 class CalledBack:
-    """A C function that calls a Python function ``x (n,) -> r (m,)``.
+    """A C function that calls a Python function ``x (n,) -> r (m,)``, and the workspace of a solve that calls it.
 
     Parameters
     ----------
     m, n : int
         Numbers of residuals and parameters.
+    options : tuple
+        ``ftol, xtol, gtol, maxfev, factor``.
 
     Attributes
     ----------
-    residual : CompiledResidual
-        What a problem takes for its residual.
+    plan : Plan
+        The workspace.
     """
 
-    __slots__ = ("_error", "_first", "_function", "_plan", "_shape", "_values", "_vectors", "m", "n", "residual")
+    __slots__ = ("_error", "_first", "_function", "plan")
 
-    def __init__(self, m: int, n: int) -> None:
-        self.m, self.n, self._shape = m, n, (m,)
-        self._function: Function | None = None
+    def __init__(self, m: int, n: int, options: Options) -> None:
+        self._function: Any = None
         self._first: Any = None
         self._error: BaseException | None = None
-        self._vectors: dict[int, FloatArray] = {}
-        self._values: dict[int, FloatArray] = {}
-        self._plan: Plan | None = None
-        c_function = _C_FUNCTION(self._call)
+        c_function = _C_FUNCTION(self._python_side(m, n))
         address = ctypes.cast(c_function, ctypes.c_void_p).value
         assert address is not None
         table = np.zeros(TABLE, dtype=np.int64)
         table[POINTS] = m
-        self.residual = CompiledResidual(address, table, self._raise, m, (c_function,))
+        residual = CompiledResidual(address, table, self._raise, m, (c_function,))
+        ftol, xtol, gtol, maxfev, factor = options
+        tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
+        self.plan = Plan(residual, np.ones(n), tolerances, maxfev, factor)
 
-    def plan(self, tolerances: Tolerances, maxfev: int, factor: float) -> Plan:
-        """Return the workspace that is kept, for options that never change."""
-        if self._plan is None:
-            self._plan = Plan(self.residual, np.ones(self.n), tolerances, maxfev, factor)
-        return self._plan
+    def take(self, function: Function | None, first: Any) -> None:
+        """Take on a function with its value at the start, None if that is not known; or let go of one."""
+        self._function, self._first, self._error = function, first, None
 
-    def _call(self, x_address: int, data_address: int, out_address: int) -> int:
-        """Be the C function: 0, or 1 if the Python function raised."""
-        try:
+    def _python_side(self, m: int, n: int) -> Callable[[int, int, int], int]:
+        """Return what the C function calls with addresses of x, data and r: 0, or 1 if the Python function raised."""
+        shape = (m,)
+        points: dict[int, FloatArray] = {}  # the workspace as arrays, by address
+        values: dict[int, FloatArray] = {}
+
+        def call(x_address: int, data_address: int, out_address: int) -> int:
             try:
-                x, out = self._vectors[x_address], self._values[out_address]
-            except KeyError:
-                x = self._vectors[x_address] = _view(x_address, self.n)
-                out = self._values[out_address] = _view(out_address, self.m)
-            value, self._first = self._first, None
-            if value is None:
-                value = self._function(x.copy())  # type: ignore[misc]
-            if type(value) is np.ndarray and value.shape == self._shape and value.dtype.kind == "f":
-                out[:] = value
-            else:
-                out[:] = as_vector(value, self.m)
-        except BaseException as error:  # Python's exceptions cannot pass through C; `_raise` raises it again
-            self._error = error
-            return 1
-        return 0
+                try:
+                    x, out = points[x_address], values[out_address]
+                except KeyError:
+                    x, out = points[x_address], values[out_address] = _view(x_address, n), _view(out_address, m)
+                if self._first is None:
+                    value = self._function(x.copy())
+                else:
+                    value, self._first = self._first, None
+                if type(value) is np.ndarray and value.shape == shape and value.dtype.kind == "f":
+                    out[:] = value
+                else:
+                    out[:] = as_vector(value, m)
+            except BaseException as error:  # exceptions cannot pass through C; `_raise` raises it again
+                self._error = error
+                return 1
+            return 0
+
+        return call
 
     def _raise(self, x: FloatArray) -> None:
         """Raise what the function raised."""
@@ -95,46 +104,52 @@ class CalledBack:
 
 
 def _view(address: int, size: int) -> FloatArray:
-    return np.frombuffer((ctypes.c_double * size).from_address(address))
+    """Return doubles of the workspace as an array."""
+    memory: Any = (ctypes.c_double * size).from_address(address)
+    return np.frombuffer(memory, dtype=np.float64)
 
 
 def can_be_called_back(m: int, n: int, dtype: Any) -> bool:
     """Whether a function of this size and precision is one for the compiled loop."""
-    return m * n <= LARGEST and n <= MOST_PARAMETERS and dtype == np.float64 and not compile_disabled()
+    return n <= MOST_PARAMETERS and dtype == np.float64 and not compile_disabled()
 
 
 class Borrowed:
-    """A `CalledBack` for one solve, to be used in a ``with`` statement.
+    """A plan that runs a Python function, for one solve: to be used in a ``with`` statement.
 
     Parameters
     ----------
     function : callable
-        The Python function.
+        ``x (n,) -> r (m,)``.
     first : object
-        Its value at the start, for the first call; None if it is not known.
+        Its value at the start, for the first call; None if that is not known.
     m, n : int
         Numbers of residuals and parameters.
+    options : tuple
+        ``ftol, xtol, gtol, maxfev, factor``.
     """
 
     __slots__ = ("_called_back", "_shelf")
 
-    def __init__(self, function: Function, first: Any, m: int, n: int) -> None:
-        shelf = _shelves.get((m, n))
+    def __init__(self, function: Function, first: Any, m: int, n: int, options: Options) -> None:
+        key = (m, n, options)
+        shelf = _shelves.get(key)
         if shelf is None:
-            if len(_shelves) >= MOST_SIZES:
-                _shelves.clear()
-            shelf = _shelves[m, n] = []
+            shelf = []
+            if m * n <= LARGEST_KEPT:
+                if len(_shelves) >= MOST_KEPT:
+                    _shelves.clear()
+                _shelves[key] = shelf
         try:
             called_back = shelf.pop()
         except IndexError:
-            called_back = CalledBack(m, n)
-        called_back._function, called_back._first = function, first
+            called_back = CalledBack(m, n, options)
+        called_back.take(function, first)
         self._shelf, self._called_back = shelf, called_back
 
-    def __enter__(self) -> CalledBack:
-        return self._called_back
+    def __enter__(self) -> Plan:
+        return self._called_back.plan
 
     def __exit__(self, *exception: object) -> None:
-        called_back = self._called_back
-        called_back._function = called_back._first = called_back._error = None
-        self._shelf.append(called_back)
+        self._called_back.take(None, None)
+        self._shelf.append(self._called_back)

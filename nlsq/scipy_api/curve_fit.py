@@ -17,11 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.arguments import UNBOUNDED, check_keywords, end_of_bounds, is_bounds
 from nlsq.scipy_api.by_address import fit_by_address
-from nlsq.scipy_api.functions import DOUBLE, Function, NonfiniteError, as_optimize_result
+from nlsq.scipy_api.functions import DOUBLE, Failure, Function, NonfiniteError, failure
 from nlsq.scipy_api.messages import LEASTSQ_SUCCESS
-from nlsq.scipy_api.minpack import MinpackRun, covariance_of, details, minimise
+from nlsq.scipy_api.minpack import details, minimise
 from nlsq.scipy_api.model import Whitening, as_finite, as_float, feasible_start, number_of_parameters, without_nan
-from nlsq.status import SolveResult
 from nlsq.uncertainty.covariance import covariance_from_jacobian
 
 FloatArray = NDArray[np.float64]
@@ -205,14 +204,12 @@ def fit_minpack(
     try:
         run = minimise(residual, start, first, dtype, jacobian, "_memoized_func", col_deriv, options)
     except NonfiniteError as nonfinite:
-        raise not_found(RuntimeError, nonfinite.message, fields_of(nonfinite.result)) from None
+        raise not_found(RuntimeError, nonfinite.message, nonfinite.fields) from None
     if run.info not in LEASTSQ_SUCCESS:
-        raise not_found(RuntimeError, run.message, fields_of_run(run))
-    if full_output:
-        covariance, infodict = details(run, run.residual if np.ndim(first) else run.residual[0])
-    else:
-        covariance, infodict = covariance_of(run), {"fvec": run.residual if np.ndim(first) else run.residual[0]}
-    return Fit(run.x, covariance, 2.0 * run.cost, len(infodict["fvec"]), infodict, run.message, run.info)
+        raise not_found(RuntimeError, run.message, run.best_point() | {"status": run.info})
+    fvec = run.residual if np.ndim(first) else run.residual[0]
+    infodict, message = (details(run, fvec), run.message) if full_output else ({}, "")
+    return Fit(run.x, run.unscaled, 2.0 * run.cost, len(fvec), infodict, message, run.info)
 
 
 def fit_trust_region(
@@ -251,7 +248,7 @@ def fit_trust_region(
             residual, start, jac, bounds, method, model_dtype=lambda: dtype[0], **options
         )
     except NonfiniteError as nonfinite:
-        raise not_found(NonfiniteFit, nonfinite.message, fields_of(nonfinite.result)) from None
+        raise not_found(NonfiniteFit, nonfinite.message, nonfinite.fields) from None
     if not result["success"]:
         raise not_found(RuntimeError, result["message"], result)
     infodict = {"nfev": result["nfev"], "fvec": result["fun"]}
@@ -294,37 +291,6 @@ class NonfiniteFit(RuntimeError, ValueError):
     """Residuals were not finite: a fit that failed, and for "trf" and "dogbox" SciPy's ValueError as well."""
 
 
-def not_found(kind: type[RuntimeError], message: str, fields: dict[str, Any] | None) -> RuntimeError:
+def not_found(kind: type[Failure], message: str, fields: dict[str, Any] | None) -> Failure:
     """Return the exception of a fit that failed, with the best point in ``result``."""
-    error = kind("Optimal parameters not found: " + message)
-    result = None if fields is None else as_optimize_result(fields | {"success": False, "message": message})
-    error.result = result  # type: ignore[attr-defined]
-    return error
-
-
-def fields_of(result: SolveResult | None) -> dict[str, Any] | None:
-    """Return a solver's result in SciPy's words."""
-    if result is None:
-        return None
-    return {
-        "x": result.x,
-        "cost": result.cost,
-        "fun": result.residual,
-        "jac": result.jac,
-        "nfev": result.nfev + result.nfev_jac,
-        "njev": result.njev,
-        "status": -1,
-    }
-
-
-def fields_of_run(run: MinpackRun) -> dict[str, Any]:
-    """Return a run of `leastsq` in the words of `least_squares`."""
-    return {
-        "x": run.x,
-        "cost": run.cost,
-        "fun": run.residual,
-        "jac": run.jac,
-        "nfev": run.nfev,
-        "njev": run.njev,
-        "status": run.info,
-    }
+    return failure(kind, "Optimal parameters not found: " + message, fields)

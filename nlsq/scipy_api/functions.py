@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -25,20 +25,34 @@ class NonfiniteError(ArithmeticError):
     ----------
     message : str
         SciPy's words.
-    result : SolveResult or None
-        The best point, if the solver had started.
+    fields : dict or None
+        The best point, in the words of `least_squares`, if the solver had started.
     """
 
-    def __init__(self, message: str, result: Any = None) -> None:
+    def __init__(self, message: str, fields: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.result = result
+        self.fields = fields
 
     def as_value_error(self) -> ValueError:
-        """Return the exception that users see; its ``result`` is the best point."""
-        error = ValueError(self.message)
-        error.result = self.result  # type: ignore[attr-defined]
-        return error
+        """Return the exception that users of `least_squares` and `leastsq` see."""
+        return failure(ValueError, self.message, self.fields)
+
+
+Failure = TypeVar("Failure", bound=Exception)
+
+
+def failure(kind: type[Failure], message: str, fields: dict[str, Any] | None) -> Failure:
+    """Return an exception with the best point in ``result``, an OptimizeResult or None."""
+    error = kind(message)
+    result = None if fields is None else as_optimize_result(fields | {"success": False, "message": message})
+    error.result = result  # type: ignore[attr-defined]
+    return error
+
+
+def best_point(x: FloatArray, cost: float, fun: FloatArray, jac: Any, nfev: int, njev: int | None) -> dict[str, Any]:
+    """Return what a failed run knows, in the words of `least_squares`."""
+    return {"x": x, "cost": cost, "fun": fun, "jac": jac, "nfev": nfev, "njev": njev, "status": -1}
 
 
 def with_arguments(
@@ -145,6 +159,14 @@ def as_doubles(value: Any, most_dimensions: int = 1, least_dimensions: int = 0) 
     return array
 
 
+def as_vector(value: Any, m: int) -> FloatArray:
+    """Read a function value as a vector of m numbers."""
+    array = as_doubles(value).ravel()
+    if array.size != m:
+        raise ValueError(CHANGED_SIZE)
+    return array
+
+
 def checked_residual(function: Function, m: int) -> Function:
     """Return `function` with its values read as vectors of m floating-point numbers."""
     shape = (m,)
@@ -153,10 +175,7 @@ def checked_residual(function: Function, m: int) -> Function:
         value = function(x)
         if type(value) is np.ndarray and value.shape == shape and value.dtype.kind == "f":
             return value
-        array = as_doubles(value).ravel()
-        if array.size != m:
-            raise ValueError(CHANGED_SIZE)
-        return array
+        return as_vector(value, m)
 
     return residual
 
@@ -186,6 +205,11 @@ class Differences:
         self.function = function
         self.dtype = dtype
         self.scaled = scaled
+
+    def finer(self) -> Differences | None:
+        """Return differences with more digits; None where the steps were chosen by the user."""
+        finer = self.estimator.finer() if hasattr(self.estimator, "finer") else None
+        return None if finer is None else Differences(finer, self.function, self.dtype, self.scaled)
 
     def prepare(
         self, residual: Function, x0: FloatArray, m: int, *, scale: Any = None, **options: Any

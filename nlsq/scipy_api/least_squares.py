@@ -37,6 +37,7 @@ from nlsq.scipy_api.functions import (
     PicklableFunction,
     as_csr,
     as_optimize_result,
+    best_point,
     checked_residual,
     is_sparse,
     starting_with,
@@ -237,10 +238,10 @@ def translate(
     NonfiniteError
         If residuals or Jacobian were not finite.
     """
-    if solved.status is Status.NONFINITE_START:
-        raise NonfiniteError(NONFINITE_START, solved)
-    if solved.status is Status.NONFINITE_JACOBIAN:
-        raise NonfiniteError(NONFINITE_ARRAY, solved)
+    if solved.status in (Status.NONFINITE_START, Status.NONFINITE_JACOBIAN):
+        message = NONFINITE_START if solved.status is Status.NONFINITE_START else NONFINITE_ARRAY
+        point = best_point(solved.x, solved.cost, solved.residual, solved.jac, solved.nfev, solved.njev)
+        raise NonfiniteError(message, point)
     gradient, optimality = solved.gradient, solved.optimality
     njev: int | None = solved.njev
     active_mask: NDArray[Any] = solved.active_mask

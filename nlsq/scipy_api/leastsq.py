@@ -111,12 +111,14 @@ def leastsq(
     start = np.asarray(x0).flatten()
     first = function(start.copy())
     try:
-        run = minimise(function, start, first, None, jacobian, getattr(Dfun, "__name__", None), col_deriv, options)
+        run = minimise(
+            function, start, first, None, jacobian, getattr(Dfun, "__name__", None), col_deriv, options, not full_output
+        )
     except NonfiniteError as nonfinite:
         raise nonfinite.as_value_error() from None
     if full_output:
-        covariance, infodict = details(run, run.residual if np.ndim(first) else run.residual[0])
-        return run.x, covariance, infodict, run.message, run.info
+        infodict = details(run, run.residual if np.ndim(first) else run.residual[0])
+        return run.x, run.unscaled, infodict, run.message, run.info
     if run.info not in LEASTSQ_SUCCESS:
         if run.info == IMPROPER_INPUT:
             raise TypeError(run.message)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nlsq.derivatives import ForwardDifference
+from nlsq.kernels import layout
 from nlsq.problem import LeastSquaresProblem
-from nlsq.scipy_api.factors import minpack_factors, triangle
+from nlsq.scipy_api.called_back import Borrowed, can_be_called_back
+from nlsq.scipy_api.factors import minpack_factors
 from nlsq.scipy_api.functions import (
     DOUBLE,
     Differences,
     Function,
     NonfiniteError,
     as_doubles,
+    best_point,
     checked_residual,
     starting_with,
 )
@@ -38,41 +42,53 @@ from nlsq.uncertainty.covariance import covariance_from_triangle, upper_triangle
 FloatArray = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
+INFO = tuple(MINPACK_INFO.get(status, 5) for status in sorted(Status))  # by status
 
 
 class MinpackOptions(NamedTuple):
     """Options of `leastsq` as numbers.
 
-    ``maxfev`` is the limit that holds, ``given_maxfev`` what the caller wrote; ``rel_step`` is None for the library's
-    own step; ``improper`` says that MINPACK would refuse to start.
+    ``of_plan`` is ``ftol, xtol, gtol, maxfev, factor``, with the limit that holds; ``maxfev`` is what the caller wrote.
+    ``rel_step`` is None for the library's own step. ``improper`` says that MINPACK would refuse to start, ``plain`` that
+    the compiled loop can run with these options.
     """
 
-    ftol: float
-    xtol: float
-    gtol: float
+    of_plan: tuple[float, float, float, int, float]
     maxfev: int
-    given_maxfev: int
     rel_step: float | None
-    factor: float
     scale: FloatArray | str
+    tolerances: Tolerances | None
     improper: bool
-
-    def message(self, info: int) -> str:
-        """Return ``mesg`` for ``ier``."""
-        return leastsq_message(info, self.ftol, self.xtol, self.gtol, self.given_maxfev)
+    plain: bool
 
 
 class MinpackRun(NamedTuple):
-    """What a run came to; ``jac`` is None where none was evaluated, ``njev`` where it was differenced."""
+    """What a run came to.
+
+    ``jac`` is None where none was evaluated, ``njev`` where it was differenced, ``unscaled`` (the covariance for
+    residuals of unit variance) where it does not exist or the run failed. A run that was asked for nothing else, and
+    succeeded, has ``x`` and ``info`` alone.
+    """
 
     x: FloatArray
-    residual: FloatArray
-    cost: float
-    jac: FloatArray | None
     info: int
-    message: str
-    nfev: int
-    njev: int | None
+    settings: MinpackOptions
+    nfev: int = 0
+    njev: int | None = None
+    cost: float = math.nan
+    residual: FloatArray = np.empty(0)
+    jac: FloatArray | None = None
+    unscaled: FloatArray | None = None
+
+    @property
+    def message(self) -> str:
+        """Why it ended."""
+        ftol, xtol, gtol, _, _ = self.settings.of_plan
+        return leastsq_message(self.info, ftol, xtol, gtol, self.settings.maxfev)
+
+    def best_point(self) -> dict[str, Any]:
+        """Return the end of a run that failed, in the words of `least_squares`."""
+        return best_point(self.x, self.cost, self.residual, self.jac, self.nfev, self.njev)
 
 
 def minimise(
@@ -84,6 +100,7 @@ def minimise(
     jacobian_name: str | None,
     col_deriv: bool,
     options: Mapping[str, Any],
+    brief: bool = False,
 ) -> MinpackRun:
     """Check everything in MINPACK's order, and run.
 
@@ -105,6 +122,8 @@ def minimise(
         Whether it returns the transposed Jacobian.
     options : mapping
         Arguments of `read_options`.
+    brief : bool
+        Whether ``x`` and ``info`` are all that is needed of a success.
     """
     shape = first.shape if isinstance(first, np.ndarray) else np.atleast_1d(first).shape
     n, m = start.size, shape[0] if shape else 1
@@ -117,16 +136,17 @@ def minimise(
         first = np.array(first)  # the Jacobian may call the function, and that may return one buffer always
         first_jac = jacobian(start.copy())
         check_jacobian_shape(first_jac, (n, m) if col_deriv else (m, n), jacobian_name)
-    settings = read_options(n, jacobian is not None, **options)
+    settings = settings_of(n, jacobian is not None, options)
     exact_start = start.dtype is DOUBLE
     x0: FloatArray = start if exact_start else start.astype(DOUBLE, casting="safe")
     if settings.improper:
-        residual = as_doubles(first).ravel()
         njev = None if jacobian is None else 0
-        return MinpackRun(x0, residual, math.nan, None, IMPROPER_INPUT, settings.message(IMPROPER_INPUT), 0, njev)
+        return MinpackRun(x0, IMPROPER_INPUT, settings, 0, njev, residual=as_doubles(first).ravel())
+    if dtype is None:
+        dtype = getattr(first, "dtype", DOUBLE)
+    if jacobian is None and settings.plain and can_be_called_back(m, n, dtype):
+        return run_called_back(function, first if exact_start else None, x0, m, settings, brief)
     if jacobian is None:
-        if dtype is None:
-            dtype = getattr(first, "dtype", DOUBLE)
         source: Any = Differences(ForwardDifference(rel_step=settings.rel_step), checked_residual(function, m), dtype)
     else:
         source = dense_jacobian(starting_with(first_jac, jacobian) if exact_start else jacobian, m, n, col_deriv)
@@ -161,6 +181,28 @@ def dense_jacobian(jacobian: Function, m: int, n: int, col_deriv: bool) -> Funct
     return jac
 
 
+def settings_of(n: int, has_jacobian: bool, options: Mapping[str, Any]) -> MinpackOptions:
+    """Return `read_options`, from memory if these options were read before."""
+    if not options:
+        return _defaults(n, has_jacobian)
+    if options.get("diag") is None:
+        try:
+            return _remembered(n, has_jacobian, *options.items())
+        except TypeError:  # what cannot be remembered is no number either, or says so itself
+            pass
+    return read_options(n, has_jacobian, **options)
+
+
+@lru_cache(maxsize=64)
+def _remembered(n: int, has_jacobian: bool, *options: tuple[str, Any]) -> MinpackOptions:
+    return read_options(n, has_jacobian, **dict(options))
+
+
+@lru_cache(maxsize=64)
+def _defaults(n: int, has_jacobian: bool) -> MinpackOptions:
+    return read_options(n, has_jacobian)
+
+
 def read_options(
     n: int,
     has_jacobian: bool,
@@ -186,7 +228,12 @@ def read_options(
         improper = improper or not bool((factors > 0.0).all())
         if not improper:
             scale = 1.0 / factors
-    return MinpackOptions(ftol, xtol, gtol, limit, maxfev, rel_step, factor, scale, improper)
+    tolerances = None
+    if not improper:
+        cost, step, optimality = (None if math.isnan(value) else value for value in (ftol, xtol, gtol))
+        tolerances = Tolerances(cost=cost, step=step, optimality=optimality, rule="minpack")
+    plain = tolerances is not None and rel_step is None and diag is None and not tolerances.tight
+    return MinpackOptions((ftol, xtol, gtol, limit, factor), maxfev, rel_step, scale, tolerances, improper, plain)
 
 
 def real(value: Any) -> float:
@@ -209,7 +256,30 @@ def read_diag(diag: ArrayLike, n: int) -> FloatArray:
     return factors[:n]
 
 
-def run_levenberg_marquardt(residual: Function, x0: FloatArray, jac: Any, options: MinpackOptions) -> MinpackRun:
+def run_called_back(
+    function: Function, first: Any, x0: FloatArray, m: int, settings: MinpackOptions, brief: bool
+) -> MinpackRun:
+    """Run the compiled loop, which calls the user's function back; `first` is its value at `x0`, or None.
+
+    Raises
+    ------
+    NonfiniteError
+        If the residuals at `x0` or a Jacobian are not finite.
+    """
+    with Borrowed(function, first, m, x0.size, settings.of_plan) as plan:
+        x = plan.solve(x0)
+        info = INFO[plan.status]
+        success = info in LEASTSQ_SUCCESS
+        if brief and success:
+            return MinpackRun(x, info, settings)
+        space, status, nfev = plan._space, plan.status, plan.nfev
+        cost, residual, jac = float(space.w[layout.COST]), space.residual.copy(), space.jac_t.T.copy()
+        unscaled = plan.covariance(True) if success else None
+    refuse_nonfinite(status, x, cost, residual, jac, nfev, None)
+    return MinpackRun(x, info, settings, nfev, None, cost, residual, jac, unscaled)
+
+
+def run_levenberg_marquardt(residual: Function, x0: FloatArray, jac: Any, settings: MinpackOptions) -> MinpackRun:
     """Run the library's Levenberg-Marquardt by MINPACK's rules; `jac` is an estimator or a function.
 
     Raises
@@ -218,25 +288,34 @@ def run_levenberg_marquardt(residual: Function, x0: FloatArray, jac: Any, option
         If the residuals at `x0` or a Jacobian are not finite.
     """
     try:
-        problem = LeastSquaresProblem(residual, x0, jac=jac, scale=options.scale)
+        problem = LeastSquaresProblem(residual, x0, jac=jac, scale=settings.scale)
     except ValueError:
         if np.isfinite(x0).all():
             raise
         raise NonfiniteError(NONFINITE_START) from None
-    solver = LevenbergMarquardt(damping=MoreRadius(factor=options.factor))
-    tolerances = Tolerances(cost=options.ftol, step=options.xtol, optimality=options.gtol, rule="minpack")
-    result = drive(problem, solver, tolerances, max_evaluations=options.maxfev)
-    if result.status is Status.NONFINITE_START or result.status is Status.NONFINITE_JACOBIAN:
-        start = result.status is Status.NONFINITE_START
-        raise NonfiniteError(NONFINITE_START if start else NONFINITE_ARRAY, result)
-    info = MINPACK_INFO.get(result.status, 5)
-    njev = None if isinstance(jac, Differences) else result.njev
+    assert settings.tolerances is not None
+    *_, limit, factor = settings.of_plan
+    solver = LevenbergMarquardt(damping=MoreRadius(factor=factor))
+    result = drive(problem, solver, settings.tolerances, max_evaluations=limit)
     nfev = result.nfev + result.nfev_jac
-    return MinpackRun(result.x, result.residual, result.cost, result.jac, info, options.message(info), nfev, njev)
+    njev = None if isinstance(jac, Differences) else result.njev
+    refuse_nonfinite(result.status, result.x, result.cost, result.residual, result.jac, nfev, njev)
+    info = INFO[result.status]
+    unscaled = covariance_from_triangle(upper_triangle(result.jac)) if info in LEASTSQ_SUCCESS else None
+    return MinpackRun(result.x, info, settings, nfev, njev, result.cost, result.residual, result.jac, unscaled)
 
 
-def details(run: MinpackRun, fvec: Any) -> tuple[FloatArray | None, dict[str, Any]]:
-    """Return ``cov_x`` and ``infodict`` with `fvec` in it."""
+def refuse_nonfinite(
+    status: int, x: FloatArray, cost: float, residual: FloatArray, jac: FloatArray, nfev: int, njev: int | None
+) -> None:
+    """Raise NonfiniteError if a run ended because something was not finite."""
+    if status == Status.NONFINITE_START or status == Status.NONFINITE_JACOBIAN:
+        message = NONFINITE_START if status == Status.NONFINITE_START else NONFINITE_ARRAY
+        raise NonfiniteError(message, best_point(x, cost, residual, jac, nfev, njev))
+
+
+def details(run: MinpackRun, fvec: Any) -> dict[str, Any]:
+    """Return ``infodict`` with `fvec` in it."""
     n, m = run.x.size, run.residual.size
     infodict: dict[str, Any] = {"fvec": fvec, "nfev": run.nfev}
     if run.njev is not None:
@@ -245,11 +324,4 @@ def details(run: MinpackRun, fvec: Any) -> tuple[FloatArray | None, dict[str, An
         fjac, ipvt, qtf = np.zeros((n, m)), np.arange(n, dtype=np.int32), np.zeros(n)
     else:
         fjac, ipvt, qtf = minpack_factors(run.jac, run.residual)
-    infodict |= {"fjac": fjac, "ipvt": ipvt, "qtf": qtf}
-    covariance = covariance_from_triangle(triangle(fjac), ipvt) if run.info in LEASTSQ_SUCCESS else None
-    return covariance, infodict
-
-
-def covariance_of(run: MinpackRun) -> FloatArray | None:
-    """Return ``cov_x`` alone."""
-    return None if run.jac is None else covariance_from_triangle(upper_triangle(run.jac))
+    return infodict | {"fjac": fjac, "ipvt": ipvt, "qtf": qtf}

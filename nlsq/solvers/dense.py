@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.kernels import driver as steps_driver
 from nlsq.kernels import layout
 from nlsq.kernels.backend import Kernel
 from nlsq.kernels.watchdog import go_back
@@ -20,7 +21,6 @@ from nlsq.status import Counters, SolveResult, Status, StepReport
 ROUTES = {"auto": layout.ROUTE_AUTO, "cholesky": layout.ROUTE_CHOLESKY, "qr": layout.ROUTE_QR}
 LOSS_CODES = {"linear": 0, "huber": 1, "soft_l1": 2, "cauchy": 3, "arctan": 4}
 PYTHON_LOSS = -1
-CLOSE_ENOUGH = 1e-5  # MINPACK rule: J is not evaluated again after a last step shorter than this, relative to x
 RADIUS_ANEW = 1e-2  # relative to x, at least, when central differences take over
 DAMPING_ANEW = 1e-6  # of the damping, likewise
 REFINED_FROM = frozenset(
@@ -141,8 +141,12 @@ def active_bounds(problem: LeastSquaresProblem, space: Workspace) -> tuple[Any, 
         return active, None
     tolerance = max(float(space.w[layout.STEP_TOLERANCE]), 0.0)
     above, below = space.x - problem.lower, problem.upper - space.x
-    active[(above <= tolerance * np.maximum(1.0, np.abs(problem.lower))) & (above <= below)] = -1
-    active[(below <= tolerance * np.maximum(1.0, np.abs(problem.upper))) & (below < above)] = 1
+    near_lower, near_upper = (
+        np.where(np.isfinite(bound), tolerance * np.maximum(1.0, np.abs(np.nan_to_num(bound))), -1.0)
+        for bound in (problem.lower, problem.upper)
+    )
+    active[(above <= near_lower) & (above <= below)] = -1
+    active[(below <= near_upper) & (below < above)] = 1
     return active, np.where(active != 0, space.vector(layout.GRADIENT), 0.0)
 
 
@@ -179,13 +183,19 @@ def new_state(
         state.by_address = write_estimator(state)
         if state.by_address:
             return state
-    space.residual[:] = residual(x0) if first is None else first
-    counters.nfev = 1
+    evaluate_start(problem, state, first)
+    return state
+
+
+def evaluate_start(problem: LeastSquaresProblem, state: DenseState, first: FloatArray | None = None) -> None:
+    """Evaluate the residual at the start, unless `first` is its value."""
+    space = state.space
+    space.residual[:] = problem.residual(space.x) if first is None else first
+    problem.counters.nfev = 1
     if not np.isfinite(space.residual).all():
         state.status = Status.NONFINITE_START
     elif state.python_loss:
         state.w[layout.COST] = problem.loss.cost(space.residual)
-    return state
 
 
 def write_estimator(state: DenseState) -> bool:
@@ -265,7 +275,7 @@ def _finish_or_relinearise(state: DenseState) -> None:
     """After the last accepted step J is taken once more, so that optimality has the last word, unless the step was tiny."""
     w, iw = state.w, state.iw
     state.pending = int(iw[layout.STATUS])
-    if iw[layout.RULE] == layout.RULE_MINPACK and w[layout.STEP_NORM] <= CLOSE_ENOUGH * w[layout.X_NORM]:
+    if iw[layout.RULE] == layout.RULE_MINPACK and w[layout.STEP_NORM] <= steps_driver.CLOSE_ENOUGH * w[layout.X_NORM]:
         state.status = state.pending
 
 

@@ -16,7 +16,7 @@ from nlsq.kernels.backend import address_of_kernel
 from nlsq.kernels.driver import solve_by_address
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
-from nlsq.solvers.dense import refine, settle, write_estimator
+from nlsq.solvers.dense import evaluate_start, refine, settle, write_estimator
 from nlsq.solvers.termination import Termination, Tolerances
 from nlsq.status import SolveResult, Status, StepReport
 
@@ -139,6 +139,8 @@ def drive(
         settle(problem, state)
         result: SolveResult = state.result()
         return result
+    if state.by_address:
+        evaluate_start(problem, state)
     hooks = Hooks(callback, time_limit, history, progress, own)
     while not state.status:
         judged = problem.counters.nfev

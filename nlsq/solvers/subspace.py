@@ -129,21 +129,25 @@ class ReflectiveSubspace:
             if size > SAME_DIRECTION * float(np.linalg.norm(self._newton)):
                 basis.append(across / size)
                 images.append(state.product(scale * basis[1]))
-        self._diagonalise(np.stack(basis, axis=1), np.stack(images, axis=1), weighted, np.sqrt(extra))
+        self._diagonalise(basis, images, weighted, np.sqrt(extra))
         whole = minimise_in_disc(self._curvatures, self._slopes, np.inf)[0]
         w[layout.FULL_PREDICTED_REDUCTION] = self._reduction(whole)
         state.vector(layout.NEWTON_STEP)[:] = self._basis @ whole
 
-    def _diagonalise(self, basis: FloatArray, images: FloatArray, residual: FloatArray, roots: FloatArray) -> None:
+    def _diagonalise(
+        self, basis: list[FloatArray], images: list[FloatArray], residual: FloatArray, roots: FloatArray
+    ) -> None:
         """Turn the basis so that the model's Hessian is diagonal, by singular values: squares would lose flat directions."""
-        m = residual.size
-        stacked = np.concatenate((images, roots[:, np.newaxis] * basis)) if roots.any() else images
-        left, values, right_t = np.linalg.svd(stacked, full_matrices=False)
+        stacked = images
+        if roots.any():
+            stacked = [np.concatenate((image, roots * one)) for image, one in zip(images, basis, strict=True)]
+        q, triangle = orthonormalise(stacked)
+        left, values, right_t = np.linalg.svd(triangle)
         values[values <= FLAT * values[0]] = 0.0
-        self._basis = basis @ right_t.T
-        self._images = images @ right_t.T
+        self._basis = np.stack(basis, axis=1) @ right_t.T
+        self._images = np.stack(images, axis=1) @ right_t.T
         self._curvatures = values * values
-        self._slopes = values * (left[:m].T @ residual)
+        self._slopes = values * (left.T @ np.array([one[: residual.size] @ residual for one in q]))
 
     def _reduction(self, part: FloatArray) -> float:
         """What the model promises for a step, given in the basis."""
@@ -267,6 +271,35 @@ def _sharpen(method: ReflectiveSubspace | DogboxSubspace) -> bool:
     return changed
 
 
+def orthonormalise(vectors: list[FloatArray]) -> tuple[list[FloatArray], FloatArray]:
+    """QR of a few long vectors by Gram and Schmidt, twice for full accuracy; LAPACK would start its threads for it.
+
+    Parameters
+    ----------
+    vectors : list of ndarray, shape (m,)
+        k of them.
+
+    Returns
+    -------
+    q : list of ndarray, shape (m,)
+        Orthonormal, or 0 where nothing was left.
+    triangle : ndarray, shape (k, k)
+        Upper triangle R with ``vectors[j] = sum_i q[i] R[i, j]``.
+    """
+    triangle = np.zeros((len(vectors), len(vectors)))
+    q: list[FloatArray] = []
+    for j, one in enumerate(vectors):
+        rest = one.copy()
+        for _ in range(2):
+            for i, before in enumerate(q):
+                share = float(before @ rest)
+                triangle[i, j] += share
+                rest -= share * before
+        triangle[j, j] = np.linalg.norm(rest)
+        q.append(rest / triangle[j, j] if triangle[j, j] > 0.0 else rest)
+    return q, triangle
+
+
 def minimise_in_disc(curvatures: FloatArray, slopes: FloatArray, radius: float) -> tuple[FloatArray, float]:
     """Minimise ``sum_i slopes_i a_i + 1/2 curvatures_i a_i^2`` over ``|a| <= radius``.
 
@@ -288,8 +321,10 @@ def minimise_in_disc(curvatures: FloatArray, slopes: FloatArray, radius: float) 
     """
     seen = curvatures > 0.0
     a = np.zeros(slopes.size)
-    a[seen] = -slopes[seen] / curvatures[seen]
-    if np.linalg.norm(a) <= radius:
+    with np.errstate(over="ignore"):
+        a[seen] = -slopes[seen] / curvatures[seen]
+        inside = np.linalg.norm(a) <= radius
+    if inside:
         return a, 0.0
     damping = max(0.0, float(np.max(np.abs(slopes) / radius - curvatures)))  # |a| >= radius here
     length = radius
