@@ -156,7 +156,7 @@ class TestHandover:
         jac, r = self.vandermonde()
         assert solve(Cholesky(), jac, r, np.zeros(12))[1] in (LinearStatus.ILL_CONDITIONED, LinearStatus.NOT_DEFINITE)
         jac[:, 1] = jac[:, 0]
-        step, status = solve(Cholesky(), jac, r, np.zeros(12))
+        _, status = solve(Cholesky(), jac, r, np.zeros(12))
         assert not status.usable or status is LinearStatus.ILL_CONDITIONED
 
     def test_not_definite_leaves_the_step_alone(self):
@@ -183,7 +183,7 @@ class TestKindsOfJacobian:
         from scipy.sparse.linalg import aslinearoperator
 
         rng = np.random.default_rng(5)
-        jac = sparse.random_array((60, 20), density=0.2, rng=rng).tocsr() + sparse.eye_array(60, 20).tocsr()
+        jac = sparse.csr_array(rng.standard_normal((60, 20)) * (rng.random((60, 20)) < 0.2) + np.eye(60, 20))
         r, damping = rng.standard_normal(60), rng.uniform(0.1, 1.0, 20)
         expected = reference(jac.toarray(), r, damping)
         for kind in (jac, jac.tocsc(), aslinearoperator(jac), jac.toarray()):

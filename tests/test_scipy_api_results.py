@@ -58,7 +58,7 @@ def decay_jac(x, a, b, c):
         {"method": "dogbox", "bounds": (0, 5)},
         {"method": "lm"},
         {"method": "lm", "jac": three_jac},
-        {"loss": "huber"},
+        {"loss": "soft_l1"},
         {"max_nfev": 1, "jac": three_jac},
     ],
 )
@@ -228,6 +228,14 @@ def test_leastsq_limit_counts_the_calls_for_differences():
     assert infodict["nfev"] == calls
     _, _, infodict, _, ier = OURS.leastsq(counted, START, full_output=True, maxfev=9)
     assert ier == 5 and 9 <= infodict["nfev"] <= 9 + len(START)
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_least_squares_limit_leaves_out_the_calls_for_differences(method):
+    result = OURS.least_squares(lambda p: decay(T, *p) - DATA, [9.0, 0.1, 5.0], method=method, max_nfev=3)
+    assert (result.status, result.nfev) == (0, 3)
+    result = OURS.least_squares(lambda p: decay(T, *p) - DATA, START, method=method, max_nfev=12)
+    assert result.success and result.nfev + 3 * (result.njev or result.nfev) > 12
 
 
 def test_negative_maxfev_means_the_default():

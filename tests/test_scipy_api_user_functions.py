@@ -1,4 +1,4 @@
-"""Functions as users write them: odd values, buffers, changed arguments, exceptions, callables of all kinds, threads."""
+"""Functions as users write them: odd values, buffers, changed arguments, exceptions, every callable, threads."""
 
 import functools
 import threading
@@ -214,26 +214,41 @@ def test_exceptions_of_a_model_pass_through(method):
         OURS.curve_fit(model, X, Y, method=method)
 
 
-@pytest.mark.parametrize("method", ["lm", "trf", "dogbox"])
-@pytest.mark.parametrize("at", [1, 2, 4, 5, 6])
-def test_nan_on_the_way_is_no_success(method, at):
-    calls = 0
+NONFINITE = ("Residuals are not finite in the initial point.", "array must not contain infs or NaNs")
+
+
+def defined_for(calls, value):
+    """A residual function that returns nothing finite after so many calls."""
+    count = 0
 
     def residual(x):
-        nonlocal calls
-        calls += 1
+        nonlocal count
+        count += 1
         r = rosenbrock(x)
-        return r if calls < at else r * np.nan
+        if count > calls:
+            r[count % 2] = value
+        return r
 
+    return residual
+
+
+@pytest.mark.parametrize("calls", range(9))
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_what_is_not_finite_on_the_way_is_no_success(calls, value):
+    for method in METHODS:
+        try:
+            result = OURS.least_squares(defined_for(calls, value), START, method=method)
+        except ValueError as error:
+            assert str(error) in NONFINITE
+        else:
+            assert not result.success
     try:
-        result = OURS.least_squares(residual, START, method=method)
+        *_, ier = OURS.leastsq(defined_for(calls, value), START, full_output=True)
     except ValueError as error:
-        assert str(error) in (
-            "Residuals are not finite in the initial point.",
-            "array must not contain infs or NaNs",
-        )
+        assert str(error) in NONFINITE
     else:
-        assert not result.success
+        assert ier not in (1, 2, 3, 4)
 
 
 # Callables

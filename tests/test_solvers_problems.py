@@ -84,7 +84,7 @@ def test_bounds_hold_at_every_evaluation(solver, name, jac):
     problem = LeastSquaresProblem(
         residual, one.x0, bounds=(one.lower, one.upper), jac=one.jacobian if jac == "exact" else jac
     )
-    result = solve(problem, SOLVERS[solver], max_evaluations=400)
+    result = solve(problem, SOLVERS[solver], max_evaluations=2000 if solver != "gradient" else 400)
     assert all(one.is_feasible(x) for x in residual.points)
     assert one.is_feasible(result.x)
     if solver != "gradient":
@@ -100,9 +100,11 @@ def test_bounds_hold_at_every_evaluation(solver, name, jac):
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 @pytest.mark.parametrize("name", ROBUST)
 def test_robust_fits(solver, loss, name):
+    """Losses that do not grow (cauchy, arctan) may carry a monotone method away from the data: only what it claims is checked."""
     one = ROBUST[name]
     problem = as_problem(one, loss=loss, loss_scale=one.loss_scale)
-    result = solve(problem, SOLVERS[solver], max_evaluations=2000)
+    with np.errstate(over="ignore"):  # of the model's own exp
+        result = solve(problem, SOLVERS[solver], max_evaluations=2000)
     model = Loss(loss, one.loss_scale)
     assert result.cost == pytest.approx(model.cost(one.residual(result.x)), rel=1e-12)
     weights = model.of_residual(one.residual(result.x))[1]

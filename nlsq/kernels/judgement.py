@@ -70,6 +70,7 @@ STALLED = int(Status.STALLED)
 NOISE = 1e-15  # relative rounding of a cost that is summed from differences of residuals
 AT_BOUND = 1.01  # reflective steps stop at 0.995 of the way
 PROMISE = 1e-8
+REST = 20.0  # what the next steps would still add, in units of the tolerance: 3e-7 of x at 1.5e-8, six digits
 SETTLED = 0.5  # a step that still takes away more of the cost than this is no sign of convergence, however short
 MEASURABLE = 1.5e-8  # sqrt(eps): a first step must promise this share of the cost, or rounding hides what it did
 
@@ -149,13 +150,13 @@ def convergence(w, iw):
         cost_small = abs(actual) <= w[COST_TOLERANCE] * cost and predicted <= w[COST_TOLERANCE] * cost and ratio <= 2.0
         step_limit = w[STEP_TOLERANCE] * w[X_NORM]
     if w[COST_NEW] == math.inf:  # short steps into undefined regions are no convergence
-        return STALLED if w[STEP_NORM] <= step_limit or w[RADIUS] <= EPS * w[X_NORM] else 0
+        return STALLED if w[STEP_NORM] <= max(step_limit, EPS * w[X_NORM]) else 0
     growing = iw[STEP_CUT] != 0 and ratio >= 0.75 and w[FULL_PREDICTED_REDUCTION] > w[COST_TOLERANCE] * cost
     tolerance = max(w[STEP_TOLERANCE], w[COST_TOLERANCE])
     cost_small = cost_small and not growing and reduction_left(w) <= w[COST_TOLERANCE] * cost
-    cost_small = cost_small and step_left(w) <= tolerance * w[X_NORM]
+    cost_small = cost_small and step_left(w) <= REST * tolerance * w[X_NORM]
     step_small = w[EXTENT] * w[STEP_NORM] <= step_limit and w[STEP_TOLERANCE] > 0.0 and actual <= SETTLED * cost and not growing
-    floor = abs(actual) <= EPS * cost and predicted <= EPS * cost and ratio <= 2.0
+    floor = abs(actual) <= EPS * cost and predicted <= EPS * cost and ratio <= 2.0 and w[EXTENT] < math.inf
     if (w[COST_NEW] == 0.0 and ratio > 0.0) or (floor and w[COST_TOLERANCE] >= EPS):
         cost_small = True
     if cost_small and step_small:
@@ -168,8 +169,8 @@ def convergence(w, iw):
         return 0
     if floor:
         return COST_FLOOR
-    if w[RADIUS] <= EPS * w[X_NORM]:
-        return STEP_FLOOR
+    if w[STEP_NORM] <= EPS * w[X_NORM] and w[EXTENT] < math.inf:
+        return STEP_SMALL if w[EXTENT] * w[STEP_NORM] <= step_limit and not growing else STEP_FLOOR
     return 0
 
 

@@ -9,7 +9,7 @@ A scalar is ``w[COST]``; a vector is ``vector(w, iw, STEP)``; ``residual_vector`
 or vector is a new name here and nothing else.
 """
 
-from nlsq.kernels.backend import kernel, shift
+from nlsq.kernels.backend import WorkspacePart
 
 # scalars in w
 (
@@ -159,26 +159,8 @@ def jacobian_offset(m: int, n: int) -> int:
     return matrix_offset(m, n, MATRICES)
 
 
-@kernel("double*(double*, int*, int)")
-def vector(w, iw, index):
-    return shift(w, HEADER + index * iw[N])
-
-
-@kernel("double*(double*, int*, int)")
-def residual_vector(w, iw, index):
-    return shift(w, HEADER + VECTORS * iw[N] + index * iw[M])
-
-
-@kernel("double*(double*, int*, int)")
-def matrix(w, iw, index):
-    return shift(w, HEADER + VECTORS * iw[N] + RESIDUALS * iw[M] + index * iw[N] * iw[N])
-
-
-@kernel("double*(double*, int*)")
-def jacobian(w, iw):
-    return shift(w, HEADER + (VECTORS + MATRICES * iw[N]) * iw[N] + RESIDUALS * iw[M])
-
-
-@kernel("double*(double*, int*)")
-def qr_work(w, iw):
-    return shift(w, HEADER + (VECTORS + MATRICES * iw[N]) * iw[N] + (RESIDUALS + iw[N]) * iw[M])
+vector = WorkspacePart("vector", constant=HEADER, stride="n")  # (w, iw, index) -> an n-vector
+residual_vector = WorkspacePart("residual_vector", constant=HEADER, by_n=VECTORS, stride="m")  # (w, iw, index) -> an m-vector
+matrix = WorkspacePart("matrix", constant=HEADER, by_n=VECTORS, by_m=RESIDUALS, stride="nn")  # (w, iw, index) -> (n, n)
+jacobian = WorkspacePart("jacobian", constant=HEADER, by_n=VECTORS, by_m=RESIDUALS, by_nn=MATRICES)  # (w, iw) -> jac_t
+qr_work = WorkspacePart("qr_work", constant=HEADER, by_n=VECTORS, by_m=RESIDUALS, by_nn=MATRICES, by_nm=1)  # (w, iw)

@@ -2,9 +2,10 @@ r"""Normal equations and Cholesky: the fastest way while the pivots keep their d
 
     A = J'J + diag(d) = L L',      L L' p = -J'r
 
-Squaring J squares its condition number. What is lost shows in the pivots: L_jj^2 / A_jj is the squared sine of the angle between column j of
-[J; diag(d)^(1/2)] and the columns before it, whatever their scales, and rounding leaves about eps / min_j (L_jj^2 / A_jj) of relative error. Below
-`PIVOT_LIMIT` (a scaled condition of about 3e5) `Automatic` solves the same problem by QR, and says so.
+Squaring J squares its condition number. What is lost shows in the pivots: L_jj^2 / A_jj is the squared sine of the
+angle between column j of [J; diag(d)^(1/2)] and the columns before it, whatever their scales, and rounding leaves about
+eps / min_j (L_jj^2 / A_jj) of relative error. Below `PIVOT_LIMIT` (a scaled condition of about 3e5) `Automatic` solves
+the same problem by QR, and says so.
 
 References
 ----------
@@ -30,7 +31,7 @@ BLAS_FROM = 32  # parameters from which BLAS forms J'J faster than a plain loop
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cholesky:
-    """Normal equations and Cholesky, come what may: ``ILL_CONDITIONED`` and ``NOT_DEFINITE`` are the caller's to deal with."""
+    """Normal equations and Cholesky: what to do about ``ILL_CONDITIONED`` and ``NOT_DEFINITE`` is the caller's."""
 
     def prepare(self, shape: tuple[int, int], pattern: Any = None) -> CholeskyFactorization:
         """Allocate for Jacobians of shape (m, n)."""
@@ -130,7 +131,7 @@ class AutomaticFactorization:
         return self._cholesky.factorize(jac)
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
-        """Solve by Cholesky, else by QR (``HANDED_OVER``, or ``RANK_DEFICIENT`` if QR finds that); see `Factorization.solve`."""
+        """Solve by Cholesky, else by QR: ``HANDED_OVER``, or ``RANK_DEFICIENT`` if QR finds that."""
         status = self._cholesky.solve(r, damping_diag, step_out)
         if status is LinearStatus.SOLVED:
             return status

@@ -2,12 +2,13 @@ r"""The seam between damped methods and linear algebra: prepare once, factorise 
 
     minimise  |J p + r|^2 + |diag(d)^(1/2) p|^2        over p in R^n,      d >= 0 the diagonal `damping_diag`
 
-is the linear problem of a Levenberg-Marquardt step, with d = lambda D^2. Damping reaches the linear solver as data, so that
-nobody else builds the augmented matrix [J; diag(d)^(1/2)].
+is the linear problem of a Levenberg-Marquardt step, with d = lambda D^2. Damping reaches the linear solver as data, so
+that nobody else builds the augmented matrix [J; diag(d)^(1/2)].
 
 References
 ----------
-.. [1] S. Agarwal, K. Mierle and others, "Ceres Solver": `LinearSolver::PerSolveOptions::D`, after which this seam is cut.
+.. [1] S. Agarwal, K. Mierle and others, "Ceres Solver": `LinearSolver::PerSolveOptions::D`, after which this seam is
+   cut.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class LinearStatus(enum.Enum):
 
 _MESSAGES = {
     LinearStatus.SOLVED: "The linear problem is solved.",
-    LinearStatus.HANDED_OVER: "The pivots of the normal equations lost too many digits; QR solved the problem in their place.",
-    LinearStatus.ILL_CONDITIONED: "The problem is solved, but so badly conditioned that the step may have few digits; use QR or SVD.",
-    LinearStatus.RANK_DEFICIENT: "The problem has many solutions; one of them was taken. Damp it, or use SVD for the shortest.",
+    LinearStatus.HANDED_OVER: "The normal equations lost too many digits; QR solved the problem in their place.",
+    LinearStatus.ILL_CONDITIONED: "The problem is solved, but the step may have few digits; use QR or SVD.",
+    LinearStatus.RANK_DEFICIENT: "The problem has many solutions; one was taken. Damp it, or use SVD for the shortest.",
     LinearStatus.NOT_CONVERGED: "The iteration limit came before the tolerance; the step is inexact.",
-    LinearStatus.NOT_DEFINITE: "The normal equations are not positive definite in floating point; damp the problem, or use QR.",
+    LinearStatus.NOT_DEFINITE: "The normal equations are not definite in floating point; damp the problem, or use QR.",
     LinearStatus.NONFINITE: "The Jacobian has entries that are not finite.",
 }
 
@@ -107,7 +108,9 @@ def fill_transposed(jac: Any, jac_t_out: FloatArray) -> None:
     if not isinstance(jac, np.ndarray):
         raise TypeError(f"a dense factorisation needs the entries of J, got {type(jac).__name__}; use LSMR.")
     if jac.shape != jac_t_out.shape[::-1]:
-        raise ValueError(f"the Jacobian has shape {jac.shape}, the factorisation was prepared for {jac_t_out.shape[::-1]}.")
+        raise ValueError(
+            f"the Jacobian has shape {jac.shape}, the factorisation was prepared for {jac_t_out.shape[::-1]}."
+        )
     jac_t_out[...] = jac.T
 
 

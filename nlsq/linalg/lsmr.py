@@ -2,18 +2,19 @@ r"""LSMR: only products with J and J', for Jacobians that are sparse, operators,
 
     minimise  |B y - b|,     B = [J; diag(d)^(1/2)] diag(c)^-1,     b = [-r; 0],     p = y / c
 
-LSMR runs Golub and Kahan's bidiagonalisation and makes |B'(B y - b)| fall at every iteration [1]_. The columns of B have unit length where those of
-J are known, c_j = (|J_j|^2 + d_j)^(1/2), so that units do not matter; of an operator only the damping is known, and c = d^(1/2) where all of it is
-positive.
+LSMR runs Golub and Kahan's bidiagonalisation and makes |B'(B y - b)| fall at every iteration [1]_. The columns of B
+have unit length where those of J are known, c_j = (|J_j|^2 + d_j)^(1/2), so that units do not matter; of an operator
+only the damping is known, and c = d^(1/2) where all of it is positive.
 
-LSMR itself stops at ``|B's| <= atol |B| |s|``, s = b - B y. Near a minimum with a residual that is true at once, for y = 0. What matters to a solver is
-the gradient of its linear problem against that at the start, so
+LSMR itself stops at ``|B's| <= atol |B| |s|``, s = b - B y. Near a minimum with a residual that is true at once, for y
+= 0. What matters to a solver is the gradient of its linear problem against that at the start, so
 
     atol = tolerance |B'b| / (|B|_F |b|)      stops no later than       |B's| <= tolerance |B'b|.
 
 References
 ----------
-.. [1] D. Fong, M. Saunders, "LSMR: an iterative algorithm for sparse least-squares problems", SIAM J. Sci. Comput. 33, 2011.
+.. [1] D. Fong, M. Saunders, "LSMR: an iterative algorithm for sparse least-squares problems", SIAM J. Sci. Comput. 33,
+   2011.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class LSMR:
     max_iterations : int, optional
         Default ``4 min(m, n)``, at least 100.
     options : dict
-        Passed to `scipy.sparse.linalg.lsmr`; ``atol``, ``btol``, ``conlim`` and ``maxiter`` replace what follows from the tolerance.
+        Passed to `scipy.sparse.linalg.lsmr`; ``atol``, ``btol``, ``conlim`` and ``maxiter`` replace what follows from
+        the tolerance.
     """
 
     tolerance: float = 1e-10
@@ -132,7 +134,9 @@ class LSMRFactorization:
             options["x0"] = lengths * options["x0"]
         target = self._target[: m + (n if self._roots.any() else 0)]
         target[:m] = -r
-        operator = LinearOperator((target.size, n), matvec=self._apply, rmatvec=self._apply_transposed, dtype=np.float64)
+        operator = LinearOperator(
+            (target.size, n), matvec=self._apply, rmatvec=self._apply_transposed, dtype=np.float64
+        )
         y, stop, iterations = lsmr(operator, target, **options)[:3]
         self.iterations += iterations
         if not np.isfinite(y).all():

@@ -4,8 +4,9 @@ r"""QR with column pivoting: as accurate as J itself, at about twice the cost of
     [R; diag(d)^(1/2) P] -> [S; 0]      plane rotations, again for each damping [2]_
     S P'p = -(Q'r, rotated along)
 
-Without damping the leading ``rank`` rows of R are solved, those with |R_kk| > eps max(m, n) |R_11|, and the other parameters stay where they are (the
-basic solution [1]_). Columns are compared as they are: scale them if their units differ.
+Without damping the leading ``rank`` rows of R are solved, those with |R_kk| > eps max(m, n) |R_11|, and the other
+parameters stay where they are (the basic solution [1]_). Columns are compared as they are: scale them if their units
+differ.
 
 References
 ----------
@@ -102,9 +103,13 @@ class QRFactorization:
         return LinearStatus.SOLVED
 
     def _solve_again(self, step_out: FloatArray) -> LinearStatus:
-        """Pivot the damped triangle anew: J is deficient and some parameters are not damped, so what is lost may lie anywhere."""
+        """Pivot the damped triangle anew: with J deficient and only partly damped, what is lost may lie anywhere."""
         n, rotated = step_out.size, self._rotated
-        columns, triangle, pivot = np.ascontiguousarray(np.triu(self._damped).T), np.empty((n, n)), np.empty(n, dtype=np.int64)
+        columns, triangle, pivot = (
+            np.ascontiguousarray(np.triu(self._damped).T),
+            np.empty((n, n)),
+            np.empty(n, dtype=np.int64),
+        )
         self._decompose(flat(columns), n, n, flat(rotated), flat(pivot), flat(triangle), flat(self._work))
         rank = int(self._count(flat(triangle), n, EPS * max(self._shape)))
         self._backward(flat(triangle), n, rank, flat(rotated))

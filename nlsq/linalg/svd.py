@@ -2,8 +2,8 @@ r"""Singular values: the shortest of all solutions, and what the data determine.
 
     J = U diag(s) V',      p = -V diag(1/s) U'r     over the singular values  s_i > rcond s_1
 
-is the solution of least norm; directions with smaller singular values are left alone [1]_. Equal damping d_j = lambda filters them smoothly,
-s / (s^2 + lambda). Any other damping is decomposed again, without J:
+is the solution of least norm; directions with smaller singular values are left alone [1]_. Equal damping d_j = lambda
+filters them smoothly, s / (s^2 + lambda). Any other damping is decomposed again, without J:
 
     |J p + r|^2 + |diag(d)^(1/2) p|^2 = |[diag(s) V'; diag(d)^(1/2)] p + [U'r; 0]|^2 + const.
 
@@ -34,7 +34,8 @@ class SVD:
     Parameters
     ----------
     rcond : float, optional
-        Singular values below this share of the largest count as zero. Default eps max(m, n), as in `numpy.linalg.lstsq`.
+        Singular values below this share of the largest count as zero. Default eps max(m, n), as in
+        `numpy.linalg.lstsq`.
     """
 
     rcond: float | None = None

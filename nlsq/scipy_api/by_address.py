@@ -6,7 +6,6 @@ that does not end in success, goes the general way, which knows SciPy's checks a
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -40,8 +39,6 @@ def fit_by_address(
     """
     if f.kind != "model" or not plain_doubles(y) or not plain_doubles(x, y.size):
         return None
-    if not math.isfinite(x.dot(x) + y.dot(y)):
-        return None
     start = np.asarray(p0, dtype=np.float64)
     if start.shape != (f.n,) or f.n > y.size:
         return None
@@ -52,13 +49,13 @@ def fit_by_address(
         weights = 1.0 / sigma
     options = (FTOL, XTOL, 0.0, 200 * (f.n + 1), 100.0)
     plan, shelf = borrow_plan(f, y.size, start, lambda: f.bind_data(x, y, weights), options)
-    plan.set_data(_address(x), _address(y), 0 if weights is None else _address(weights))
-    popt = plan.solve(start)
     fitted = None
-    if 1 <= plan.status <= LAST_SUCCESS:
-        pcov = plan.covariance(absolute_sigma)
-        if pcov is not None:
-            fitted = popt, pcov
+    if plan.set_data(x, y, weights):
+        popt = plan.solve(start)
+        if 1 <= plan.status <= LAST_SUCCESS:
+            pcov = plan.covariance(absolute_sigma)
+            if pcov is not None:
+                fitted = popt, pcov
     shelf.append(plan)
     return fitted
 
@@ -82,7 +79,3 @@ def minimise_by_address(func: CompiledFunction, x0: Any) -> tuple[FloatArray, in
 
 _INFO = {1: 4, 2: 1, 3: 2, 4: 3}  # status -> MINPACK's info
 
-
-def _address(array: NDArray[Any]) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address

@@ -1,21 +1,26 @@
 """Plain Python functions under the compiled loop, which calls them back: nothing but the user's code runs in Python.
 
-A C callback serves all functions of one size. What it holds - the workspace of a solve, and the arrays that show it to
-Python - costs more to make than a small solve costs to run, so it is kept for the next solve of that size. A solve
-borrows it; solves within solves and in other threads borrow others.
+A C callback serves all functions of one size. It, the workspace of a solve and the arrays that show that to Python cost
+more to make than a small solve costs to run, so they are kept for the next solve of that size. A solve borrows them;
+solves within solves and in other threads borrow others.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.kernels.backend import compile_disabled
+from nlsq.derivatives import JacobianEstimator, PreparedJacobian
+from nlsq.kernels import layout
+from nlsq.kernels.backend import address_of_kernel, compile_disabled
 from nlsq.kernels.curve import POINTS, TABLE
+from nlsq.kernels.finite_difference import forward_jacobian
+from nlsq.pattern import SparsityPattern
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.scipy_api.functions import Function, as_vector
 from nlsq.solvers.least_overhead import Plan
@@ -24,46 +29,61 @@ from nlsq.solvers.termination import Tolerances
 FloatArray = NDArray[np.float64]
 
 LARGEST_KEPT = 2**14  # entries of a Jacobian; beyond, the user's function costs much more than making all this anew
-MOST_KEPT = 64  # sizes
+MOST_KEPT = 32  # sizes, and plans of one size
+MOST_VIEWS = 500  # of workspaces, most of which are gone
+FORWARD_STEP = float(np.finfo(np.float64).eps) ** 0.5  # as in `nlsq.derivatives.steps`
 MOST_PARAMETERS = 31  # the compiled loop leaves larger normal matrices to BLAS, in Python
 
 Options = tuple[float, float, float, int, float]  # ftol, xtol, gtol, maxfev, factor
 
-_shelves: dict[tuple[int, int, Options], list[CalledBack]] = {}
+_shelves: dict[tuple[int, int], list[CalledBack]] = {}
 _C_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 
+def can_be_called_back(m: int, n: int, dtype: Any) -> bool:
+    """Whether a function of this size and precision is one for the compiled loop."""
+    return n <= MOST_PARAMETERS and dtype == np.float64 and not compile_disabled()
+
+
 class CalledBack:
-    """A C function that calls a Python function ``x (n,) -> r (m,)``, and the workspace of a solve that calls it.
+    """A C function that calls a Python function ``x (n,) -> r (m,)``.
 
     Parameters
     ----------
     m, n : int
         Numbers of residuals and parameters.
-    options : tuple
-        ``ftol, xtol, gtol, maxfev, factor``.
 
     Attributes
     ----------
-    plan : Plan
-        The workspace.
+    residual : CompiledResidual
+        What a problem takes for its residual.
     """
 
-    __slots__ = ("_error", "_first", "_function", "plan")
+    __slots__ = ("_error", "_first", "_function", "_plans", "n", "residual")
 
-    def __init__(self, m: int, n: int, options: Options) -> None:
+    def __init__(self, m: int, n: int) -> None:
+        self.n = n
         self._function: Any = None
         self._first: Any = None
         self._error: BaseException | None = None
+        self._plans: dict[Options, Plan] = {}
         c_function = _C_FUNCTION(self._python_side(m, n))
         address = ctypes.cast(c_function, ctypes.c_void_p).value
         assert address is not None
         table = np.zeros(TABLE, dtype=np.int64)
         table[POINTS] = m
-        residual = CompiledResidual(address, table, self._raise, m, (c_function,))
-        ftol, xtol, gtol, maxfev, factor = options
-        tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
-        self.plan = Plan(residual, np.ones(n), tolerances, maxfev, factor)
+        self.residual = CompiledResidual(address, table, self._raise, m, (c_function,))
+
+    def plan(self, options: Options) -> Plan:
+        """Return the workspace for a solve with these options."""
+        plan = self._plans.get(options)
+        if plan is None:
+            if len(self._plans) >= MOST_KEPT:
+                self._plans.clear()
+            ftol, xtol, gtol, maxfev, factor = options
+            tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
+            plan = self._plans[options] = Plan(self.residual, np.ones(self.n), tolerances, maxfev, factor)
+        return plan
 
     def take(self, function: Function | None, first: Any) -> None:
         """Take on a function with its value at the start, None if that is not known; or let go of one."""
@@ -80,6 +100,9 @@ class CalledBack:
                 try:
                     x, out = points[x_address], values[out_address]
                 except KeyError:
+                    if len(points) > MOST_VIEWS:
+                        points.clear()
+                        values.clear()
                     x, out = points[x_address], values[out_address] = _view(x_address, n), _view(out_address, m)
                 if self._first is None:
                     value = self._function(x.copy())
@@ -109,13 +132,8 @@ def _view(address: int, size: int) -> FloatArray:
     return np.frombuffer(memory, dtype=np.float64)
 
 
-def can_be_called_back(m: int, n: int, dtype: Any) -> bool:
-    """Whether a function of this size and precision is one for the compiled loop."""
-    return n <= MOST_PARAMETERS and dtype == np.float64 and not compile_disabled()
-
-
 class Borrowed:
-    """A plan that runs a Python function, for one solve: to be used in a ``with`` statement.
+    """A `CalledBack` for one solve: to be used in a ``with`` statement.
 
     Parameters
     ----------
@@ -125,31 +143,93 @@ class Borrowed:
         Its value at the start, for the first call; None if that is not known.
     m, n : int
         Numbers of residuals and parameters.
-    options : tuple
-        ``ftol, xtol, gtol, maxfev, factor``.
     """
 
     __slots__ = ("_called_back", "_shelf")
 
-    def __init__(self, function: Function, first: Any, m: int, n: int, options: Options) -> None:
-        key = (m, n, options)
-        shelf = _shelves.get(key)
+    def __init__(self, function: Function, first: Any, m: int, n: int) -> None:
+        shelf = _shelves.get((m, n))
         if shelf is None:
             shelf = []
             if m * n <= LARGEST_KEPT:
                 if len(_shelves) >= MOST_KEPT:
                     _shelves.clear()
-                _shelves[key] = shelf
+                _shelves[m, n] = shelf
         try:
             called_back = shelf.pop()
         except IndexError:
-            called_back = CalledBack(m, n, options)
+            called_back = CalledBack(m, n)
         called_back.take(function, first)
         self._shelf, self._called_back = shelf, called_back
 
-    def __enter__(self) -> Plan:
-        return self._called_back.plan
+    def __enter__(self) -> CalledBack:
+        return self._called_back
 
     def __exit__(self, *exception: object) -> None:
         self._called_back.take(None, None)
         self._shelf.append(self._called_back)
+
+
+@final
+class KernelDifferences:
+    """Forward differences that the compiled loop takes itself; `differences` takes them if Python has to.
+
+    Parameters
+    ----------
+    differences : JacobianEstimator
+        The same in Python.
+    """
+
+    __slots__ = ("differences",)
+
+    def __init__(self, differences: JacobianEstimator) -> None:
+        self.differences = differences
+
+    def prepare(
+        self, residual: Function, x0: FloatArray, m: int, *, lower: Any = None, upper: Any = None, **options: Any
+    ) -> PreparedJacobian:
+        """Prepare for one residual; see `JacobianEstimator.prepare`."""
+        in_python = partial(self.differences.prepare, residual, x0.copy(), m, lower=lower, upper=upper, **options)
+        return PreparedKernelDifferences(in_python, x0.size, lower, upper)
+
+
+@final
+class PreparedKernelDifferences:
+    """Differences of one residual, see `KernelDifferences`.
+
+    Parameters
+    ----------
+    in_python : callable
+        Prepares the same differences in Python.
+    n : int
+        Number of parameters.
+    lower, upper : ndarray or None
+        Bounds.
+    """
+
+    pattern: SparsityPattern | None = None
+
+    def __init__(self, in_python: Callable[[], PreparedJacobian], n: int, lower: Any, upper: Any) -> None:
+        self._in_python = in_python
+        self._prepared: PreparedJacobian | None = None
+        self._lower = -np.inf if lower is None else lower
+        self._upper = np.inf if upper is None else upper
+        self.residual_calls = n
+
+    def write(self, w: FloatArray, iw: NDArray[np.int64]) -> bool:
+        """Tell the compiled loop to take the differences."""
+        n = self.residual_calls
+        for index, bound in ((layout.LOWER, self._lower), (layout.UPPER, self._upper)):
+            start = layout.vector_offset(n, index)
+            w[start : start + n] = bound
+        w[layout.RELATIVE_STEP] = FORWARD_STEP
+        iw[layout.JACOBIAN_STEP] = address_of_kernel(forward_jacobian)
+        return True
+
+    def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray | None) -> Any:
+        """Evaluate in Python; see `PreparedJacobian.evaluate`."""
+        if self._prepared is None:
+            self._prepared = self._in_python()
+        value = self._prepared.evaluate(x, r, jac_out)
+        self.residual_calls = self._prepared.residual_calls
+        return value

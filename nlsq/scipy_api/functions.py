@@ -194,26 +194,53 @@ class Differences:
         Precision in which it computes.
     scaled : bool
         Whether the scale of the problem is the user's, so that steps follow it; else they follow the start.
+    counted : bool
+        Whether the calls count towards a limit.
     """
 
-    __slots__ = ("dtype", "estimator", "function", "scaled")
+    __slots__ = ("counted", "dtype", "estimator", "function", "scaled")
 
     def __init__(
-        self, estimator: JacobianEstimator, function: Function, dtype: DTypeLike | None, scaled: bool = False
+        self,
+        estimator: JacobianEstimator,
+        function: Function,
+        dtype: DTypeLike | None,
+        scaled: bool = False,
+        counted: bool = True,
     ) -> None:
         self.estimator = estimator
         self.function = function
         self.dtype = dtype
         self.scaled = scaled
+        self.counted = counted
 
     def finer(self) -> Differences | None:
         """Return differences with more digits; None where the steps were chosen by the user."""
         finer = self.estimator.finer() if hasattr(self.estimator, "finer") else None
-        return None if finer is None else Differences(finer, self.function, self.dtype, self.scaled)
+        return None if finer is None else Differences(finer, self.function, self.dtype, self.scaled, self.counted)
 
     def prepare(
         self, residual: Function, x0: FloatArray, m: int, *, scale: Any = None, **options: Any
     ) -> PreparedJacobian:
         """Prepare for the function; see `JacobianEstimator.prepare`."""
         scale = scale if self.scaled else None
-        return self.estimator.prepare(self.function, x0, m, **options | {"dtype": self.dtype, "scale": scale})
+        prepared = self.estimator.prepare(self.function, x0, m, **options | {"dtype": self.dtype, "scale": scale})
+        return prepared if self.counted else UncountedJacobian(prepared)
+
+
+@final
+class UncountedJacobian:
+    """A prepared Jacobian whose calls of the residual count for nothing.
+
+    Parameters
+    ----------
+    prepared : PreparedJacobian
+        What evaluates.
+    """
+
+    __slots__ = ("evaluate", "pattern", "residual_calls")
+
+    def __init__(self, prepared: PreparedJacobian) -> None:
+        self.evaluate = prepared.evaluate
+        self.pattern = prepared.pattern
+        self.residual_calls = 0

@@ -30,6 +30,7 @@ from nlsq.scipy_api.arguments import (
     read_x_scale,
     strictly_feasible,
 )
+from nlsq.scipy_api.called_back import Borrowed, KernelDifferences, can_be_called_back
 from nlsq.scipy_api.functions import (
     DOUBLE,
     Differences,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+LEAST_SIZE = 1e-3  # down to it steps are relative to x if its scale is 1, see `nlsq.derivatives.steps`
 LSMR_OPTIONS = ("damp", "atol", "btol", "conlim", "maxiter", "show", "x0")
 
 
@@ -184,6 +186,7 @@ def minimise(
             function if workers is not None or jac == "cs" else checked_residual(function, f0.size),
             dtype,
             scaled=x_scale is not None,
+            counted=method != "lm",  # the rule of MINPACK counts them, but not that of `least_squares`
         )
         source = differenced_source(differences, (f0.size, start.size), method, tr_solver, jac_sparsity)
     if source.is_operator and isinstance(scale, str):
@@ -197,15 +200,24 @@ def minimise(
         return nothing_to_solve(start, f0, method)
     if not 0.0 < loss_scale < math.inf:
         raise ValueError(NONFINITE_ARRAY)
-    residual = checked_residual(starting_with(f0, function), f0.size)
-    problem = LeastSquaresProblem(
-        residual, start, jac=source.source, sparsity=source.sparsity, bounds=ends, loss=loss, loss_scale=loss_scale,
-        scale=scale,
-    )  # fmt: skip
     table = verbose == 2 and method != "lm"
     watch = Watch(told, table, initial_cost) if table or told is not None else None
     limit = 100 * start.size if max_nfev is None else math.ceil(max_nfev)
-    solved = drive(problem, solver, tolerances, max_evaluations=limit, callback=watch)
+
+    problem_options = {
+        "sparsity": source.sparsity, "bounds": ends, "loss": loss, "loss_scale": loss_scale, "scale": scale
+    }  # fmt: skip
+    suits = watch is None and method != "lm" and workers is None and jac == "2-point" and diff_step is None
+    suits = suits and source.linear_solver == "exact" and isinstance(loss, str) and not tolerances.tight
+    if suits and kernel_steps_suit(start, x_scale) and can_be_called_back(f0.size, start.size, source.source.dtype):
+        with Borrowed(function, f0, f0.size, start.size) as called_back:
+            jac = KernelDifferences(source.source)
+            problem = LeastSquaresProblem(called_back.residual, start, jac=jac, **problem_options)
+            solved = drive(problem, solver, tolerances, max_evaluations=limit)
+    else:
+        residual = checked_residual(starting_with(f0, function), f0.size)
+        problem = LeastSquaresProblem(residual, start, jac=source.source, **problem_options)
+        solved = drive(problem, solver, tolerances, max_evaluations=limit, callback=watch)
     if watch is not None:
         watch.finish(solved)
     result = translate(solved, method, ends, xtol, callable(jac))
@@ -298,3 +310,12 @@ def nothing_to_solve(x0: FloatArray, f0: FloatArray, method: str) -> dict[str, A
     return outcome(
         x0, cost, f0, np.zeros((f0.size, n)), np.zeros(n), 0.0, mask, nfev, njev, status, LEAST_SQUARES_MESSAGES[status]
     )
+
+
+def kernel_steps_suit(x0: FloatArray, x_scale: Any) -> bool:
+    """Whether the compiled loop chooses good difference steps.
+
+    It takes the scale of the problem for the size of the parameters. Where the scale is 1 because nobody gave one,
+    that is right for parameters that are not much smaller.
+    """
+    return x_scale is not None or bool((np.abs(x0) >= LEAST_SIZE).all())

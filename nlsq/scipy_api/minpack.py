@@ -49,8 +49,8 @@ class MinpackOptions(NamedTuple):
     """Options of `leastsq` as numbers.
 
     ``of_plan`` is ``ftol, xtol, gtol, maxfev, factor``, with the limit that holds; ``maxfev`` is what the caller wrote.
-    ``rel_step`` is None for the library's own step. ``improper`` says that MINPACK would refuse to start, ``plain`` that
-    the compiled loop can run with these options.
+    ``rel_step`` is None for the library's own step. ``improper`` says that MINPACK would refuse to start, ``plain``
+    that the compiled loop can run with these options.
     """
 
     of_plan: tuple[float, float, float, int, float]
@@ -266,7 +266,8 @@ def run_called_back(
     NonfiniteError
         If the residuals at `x0` or a Jacobian are not finite.
     """
-    with Borrowed(function, first, m, x0.size, settings.of_plan) as plan:
+    with Borrowed(function, first, m, x0.size) as called_back:
+        plan = called_back.plan(settings.of_plan)
         x = plan.solve(x0)
         info = INFO[plan.status]
         success = info in LEASTSQ_SUCCESS

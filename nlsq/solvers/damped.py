@@ -2,7 +2,8 @@ r"""Levenberg-Marquardt through the seam of `nlsq.linalg`, for dense and sparse 
 
     p(lambda) = argmin |J p + r|^2 + lambda |D p|^2
 
-With Nielsen's rule lambda is given, and the linear solver is handed ``damping_diag = lambda D^2`` once a step. With a radius, lambda is the root of
+With Nielsen's rule lambda is given, and the linear solver is handed ``damping_diag = lambda D^2`` once a step. With a
+radius, lambda is the root of
 
     psi(lambda) = 1/|D p(lambda)| - 1/radius
 
@@ -10,7 +11,8 @@ psi is concave and rises with a slope of at least 1 / |D^-1 J'r| [1]_, so that f
 
     0 <= lambda <= (1/radius - 1/|D p(0)|) |D^-1 J'r|
 
-and, being nearly straight, it gives in to the secant rule within this interval: each trial is one solve, no factor is looked into.
+and, being nearly straight, it gives in to the secant rule within this interval: each trial is one solve, no factor is
+looked into.
 
 References
 ----------
@@ -69,7 +71,9 @@ class DampedSteps:
         if not self._factorization.factorize(state.jac).usable:
             return Status.NONFINITE_JACOBIAN
         self._newton_known = False
-        np.multiply(state.vector(layout.COLUMN_SCALE), state.vector(layout.GRADIENT), out=state.vector(layout.SCALED_GRADIENT))
+        np.multiply(
+            state.vector(layout.COLUMN_SCALE), state.vector(layout.GRADIENT), out=state.vector(layout.SCALED_GRADIENT)
+        )
         w[layout.FULL_PREDICTED_REDUCTION] = np.inf
         if state.iw[layout.NJEV] == 1:
             self._start_damping(space.w_handle, space.iw_handle)
@@ -100,13 +104,15 @@ class DampedSteps:
         scale, diagonal = state.vector(layout.COLUMN_SCALE), self._diagonal
         np.divide(damping, scale, out=diagonal)
         np.divide(diagonal, scale, out=diagonal)
-        status: LinearStatus = self._factorization.solve(state.space.residual_vector(layout.WEIGHTED), diagonal, step_out)
+        status: LinearStatus = self._factorization.solve(
+            state.space.residual_vector(layout.WEIGHTED), diagonal, step_out
+        )
         if status in WORTH_TELLING and status.message not in state.fallbacks:
             state.fallbacks.append(status.message)
         return status
 
     def _find_newton(self, state: MatrixFreeState) -> None:
-        """The undamped step, its length, and what it promises."""
+        """Find the undamped step, its length, and what it promises."""
         status = self._solve(state, 0.0, self._newton)
         self._newton_known = True
         self._newton_length = np.inf

@@ -24,7 +24,8 @@ class Dogbox:
     Parameters
     ----------
     linear_solver : {"auto", "cholesky", "qr", "lsmr"}
-        How the Gauss-Newton step is found; ``"lsmr"`` without factorisation, as for any sparse Jacobian or LinearOperator.
+        How the Gauss-Newton step is found; ``"lsmr"`` without factorisation, as for any sparse Jacobian or
+        LinearOperator.
     lsmr_options : dict
         Passed to ``scipy.sparse.linalg.lsmr``.
     """

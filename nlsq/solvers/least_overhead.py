@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.kernels import layout
-from nlsq.kernels.backend import compile_disabled
+from nlsq.kernels.backend import address_of_array, compile_disabled
+from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.covariance import covariance
 from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.kernels.driver import solve_by_address
@@ -26,6 +27,7 @@ from nlsq.solvers.termination import Tolerances
 
 FloatArray = NDArray[np.float64]
 DOUBLE = np.dtype(np.float64)
+COPIED = 4096  # data up to this length are copied into the plan
 
 
 class Plan:
@@ -48,12 +50,10 @@ class Plan:
     ----------
     status : int
         How the last solve ended.
-    nfev : int
-        Evaluations of the last solve, all of them.
     """
 
     __slots__ = (
-        "_call", "_constants", "_covariance", "_header", "_integers", "_iw", "_iw_handle", "_space", "_table", "_w_handle", "_used", "nfev",
+        "_call", "_covariance", "_finite", "_header", "_integers", "_iw", "_iw_handle", "_own", "_space", "_table", "_w_handle", "_used",
         "residual", "status",
     )  # fmt: skip
 
@@ -75,14 +75,27 @@ class Plan:
         self._w_handle, self._iw_handle = space.w_handle, space.iw_handle
         self._call = solve_by_address.entry(release_gil=True)
         self._covariance = covariance.entry()
-        self.status = self.nfev = 0
+        self._finite = all_finite.entry()
+        self._own: tuple[FloatArray, FloatArray] | None = None
+        if residual.m <= COPIED:
+            self._own = np.zeros(residual.m), np.zeros(residual.m)
+            self._table[PREDICTORS], self._table[RESPONSE] = (address_of_array(own) for own in self._own)
+        self.status = 0
 
-    def set_data(self, x_address: int, y_address: int, weights_address: int) -> None:
-        """Point at other data of the same size; the caller keeps them alive."""
+    def set_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None) -> bool:
+        """Take other data of the same size; False when x is not finite (what is not finite in y shows in the residuals).
+
+        Short data are copied, which costs less than asking numpy for an address; the caller keeps long ones alive.
+        """
         table = self._table
-        table[PREDICTORS] = x_address
-        table[RESPONSE] = y_address
-        table[WEIGHTS] = weights_address
+        if self._own is None:
+            table[PREDICTORS], table[RESPONSE] = address_of_array(x), address_of_array(y)
+        else:
+            own_x, own_y = self._own
+            own_x[:] = x
+            own_y[:] = y
+        table[WEIGHTS] = 0 if weights is None else address_of_array(weights)
+        return bool(self._finite(int(table[PREDICTORS]), y.size))
 
     def solve(self, x0: FloatArray) -> FloatArray:
         """Solve from `x0`; return the parameters (a fresh array). Raises what the user's function raised."""
@@ -92,9 +105,13 @@ class Plan:
         space.x[:] = x0
         if self._call(self._w_handle, self._iw_handle):
             self.residual.raise_original(space.x_new)
-        counts = iw[layout.NFEV : layout.NFEV_JAC + 1]
-        self.status, self.nfev = int(iw[layout.STATUS]), int(counts[0] + counts[1])
+        self.status = int(iw[layout.STATUS])
         return space.x.copy()
+
+    @property
+    def nfev(self) -> int:
+        """Evaluations of the last solve, all of them."""
+        return int(self._iw[layout.NFEV] + self._iw[layout.NFEV_JAC])
 
     def covariance(self, absolute: bool) -> FloatArray | None:
         """Covariance at the last solution, scaled by the scatter unless `absolute`; None when there is none."""

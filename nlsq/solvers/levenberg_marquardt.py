@@ -2,7 +2,8 @@
 
     minimise |J p + r|^2  within |D p| <= radius,  or  (J'J + lambda D^2) p = -J'r
 
-The numerics, their mathematics and references are in `nlsq.kernels.levenberg_marquardt` and `nlsq.kernels.quadratic_model`.
+The numerics, their mathematics and references are in `nlsq.kernels.levenberg_marquardt` and
+`nlsq.kernels.quadratic_model`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from nlsq.kernels import layout
 from nlsq.kernels import levenberg_marquardt as steps
 from nlsq.linalg import LSMR
 from nlsq.problem import LeastSquaresProblem
-from nlsq.solvers.damping import MoreRadius, Nielsen
 from nlsq.solvers.damped import DampedSteps
+from nlsq.solvers.damping import MoreRadius, Nielsen
 from nlsq.solvers.dense import advance_dense
 from nlsq.solvers.matrix_free import start_solve
 from nlsq.solvers.termination import Tolerances
@@ -28,9 +28,10 @@ class LevenbergMarquardt:
 
     Parameters
     ----------
-    linear_solver : {"auto", "cholesky", "qr"} or LinearSolver
-        How the damped systems are solved. ``"auto"`` (default): normal equations and Cholesky, and pivoted QR where the pivots say
-        that too many digits are lost. An object with the seam of `nlsq.linalg` is called for each step.
+    linear_solver : {"auto", "cholesky", "qr", "lsmr"} or LinearSolver
+        How the damped systems are solved. ``"auto"`` (default): normal equations and Cholesky, and pivoted QR where the
+        pivots say that too many digits are lost; LSMR if J is sparse or a LinearOperator. An object with the seam of
+        `nlsq.linalg` is called for each step.
     damping : MoreRadius or Nielsen
         Default ``MoreRadius(factor=100)``, as MINPACK.
     """
@@ -45,9 +46,7 @@ class LevenbergMarquardt:
         if problem.bounded:
             raise ValueError("LevenbergMarquardt takes no bounds; use TrustRegionReflective or Dogbox.")
         linear_solver = LSMR() if isinstance(self.linear_solver, str) else self.linear_solver
-        state = start_solve(
-            problem, self, tolerances, max_evaluations, lambda shape: DampedSteps(shape, linear_solver)
-        )
+        state = start_solve(problem, self, tolerances, max_evaluations, lambda shape: DampedSteps(shape, linear_solver))
         self.damping.write(state.w, state.iw)
         return state
 

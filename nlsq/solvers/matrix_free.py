@@ -1,16 +1,17 @@
 """Solves without a matrix: J is sparse, a LinearOperator, or handed to a linear solver of the user's choice.
 
-The iteration is that of the dense solvers (linearise, propose, try, judge), on the same workspace without its matrices. What needs J works
-with the products ``J v`` and ``J'u`` and with column norms: `nlsq.solvers.subspace` for the trust regions, `nlsq.solvers.damped` for
-Levenberg-Marquardt through the seam of `nlsq.linalg`.
+The iteration is that of the dense solvers (linearise, propose, try, judge), on the same workspace without its matrices.
+What needs J works with the products ``J v`` and ``J'u`` and with column norms: `nlsq.solvers.subspace` for the trust
+regions, `nlsq.solvers.damped` for Levenberg-Marquardt through the seam of `nlsq.linalg`.
 
-Optimality is the cosine between the residual and a column of J, as everywhere. A LinearOperator shows no columns. They are then taken to be of equal
-length in scaled variables, as a well chosen scale makes them, namely of the length with which J stretches the scaled gradient:
+Optimality is the cosine between the residual and a column of J, as everywhere. A LinearOperator shows no columns. They
+are then taken to be of equal length in scaled variables, as a well chosen scale makes them, namely of the length with
+which J stretches the scaled gradient:
 
     |J_j| ~ D_j |J D^-1 h| / |h|,     h = D^-1 J'r.
 
-The largest cosine so estimated is at most that between r and the steepest descent's image ``J D^-2 J'r``, whose square is the share of the
-cost that the Cauchy step promises to take away; with one parameter it is the cosine itself.
+The largest cosine so estimated is at most that between r and the steepest descent's image ``J D^-2 J'r``, whose square
+is the share of the cost that the Cauchy step promises to take away; with one parameter it is the cosine itself.
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ class MatrixFreeState:
     """
 
     __slots__ = (
-        "_judge", "_lost_influence", "by_address", "estimate", "fallbacks", "finer", "iw", "jac", "judge", "limit", "method", "pending",
-        "problem", "product", "propose", "python_loss", "space", "stale", "status", "transposed", "w",
+        "_judge", "_lost_influence", "by_address", "estimate", "fallbacks", "finer", "iw", "jac", "judge", "limit",
+        "method", "pending", "problem", "product", "propose", "python_loss", "space", "stale", "status",
+        "transposed", "w",
     )  # fmt: skip
 
     def __init__(
@@ -161,7 +163,7 @@ class MatrixFreeState:
         return bool(cheap or move <= tolerance * (slack + w[layout.X_NORM]))
 
     def _take_jacobian(self) -> tuple[bool, bool]:
-        """Evaluate J, gradient and column norms; says whether they are finite, and whether the solve went back a step."""
+        """Evaluate J, gradient and column norms; tell if they are finite, and if the solve went back a step."""
         space, counters, loss, w = self.space, self.problem.counters, self.problem.loss, self.w
         jac = self.estimate.evaluate(space.x, space.residual, None)
         counters.njev += 1
@@ -179,7 +181,7 @@ class MatrixFreeState:
         return finite, finite and known and bool(self._lost_influence(space.w_handle, space.iw_handle))
 
     def _measure_columns(self, gradient: FloatArray, size: float) -> bool:
-        """Column norms, or what stands for them, and the largest cosine between a column and the residual; True if the norms are known."""
+        """Find column norms, or what stands for them, and the largest cosine; True if the norms are known."""
         norms = column_norms(self.jac)
         known = norms is not None
         if norms is None:
@@ -206,8 +208,8 @@ def start_solve(
 ) -> Any:
     """Evaluate the start and find out which kind of J the problem has: returns a DenseState or a MatrixFreeState.
 
-    A problem is solved without a matrix if the solver's `linear_solver` says so ("lsmr", or an object), or if J is sparse or an
-    operator and the linear solver is left to us ("auto").
+    A problem is solved without a matrix if the solver's `linear_solver` says so ("lsmr", or an object), or if J is
+    sparse or an operator and the linear solver is left to us ("auto").
 
     Raises
     ------
@@ -223,7 +225,7 @@ def start_solve(
     chosen = wanted not in DENSE_SOLVERS
     jac = None
     if finite and (chosen or wanted == "auto") and getattr(estimate, "kind", "known") is None:
-        jac = estimate.evaluate(x0, residual(x0) if first is None else first, None)
+        jac = estimate.evaluate(x0, residual.first(x0) if first is None else first, None)
         estimate = Remembered(estimate, jac)
     sparse = not isinstance(jac, np.ndarray) if jac is not None else getattr(estimate, "pattern", None) is not None
     if not (chosen or (sparse and wanted == "auto")) and (finite or residual.m * x0.size <= MOST_DENSE):
@@ -237,13 +239,15 @@ def start_solve(
     state.estimate = estimate
     space = state.space
     space.x[:] = x0
-    space.residual[:] = residual(x0) if first is None else first
+    space.residual[:] = residual.first(x0) if first is None else first
     np.abs(x0, out=space.vector(layout.TYPICAL))
     if problem.scale is not None:
         state.iw[layout.GIVEN_SCALE] = 1
         space.vector(layout.SCALING)[:] = 1.0 / problem.scale
     elif jac is not None and column_norms(jac) is None:
-        raise ValueError("scale='jac' needs the columns of J, which a LinearOperator does not show; give scale=1.0 or sizes.")
+        raise ValueError(
+            "scale='jac' needs the columns of J, which a LinearOperator does not show; give scale=1.0 or sizes."
+        )
     if not np.isfinite(space.residual).all():
         state.status = Status.NONFINITE_START
     return state

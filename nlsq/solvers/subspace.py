@@ -1,27 +1,29 @@
 r"""Trust regions in a subspace of two directions, for Jacobians that are only multiplied with.
 
-In scaled variables (see `nlsq.kernels.trust_region`: ``x = S y``, model Hessian ``B = J_s'J_s + C``) the step is sought in the span of the gradient and
-of an inexact Gauss-Newton step, which LSMR finds [1]_, [2]_:
+In scaled variables (see `nlsq.kernels.trust_region`: ``x = S y``, model Hessian ``B = J_s'J_s + C``) the step is sought
+in the span of the gradient and of an inexact Gauss-Newton step, which LSMR finds [1]_, [2]_:
 
     minimise  g_s'p + 1/2 p'B p   over  p = Q a,  |p| <= radius,     Q = orthonormal basis of {g_s, p_GN}
     p_GN = argmin |J_s p + r|^2 + |(C + delta I)^(1/2) p|^2
 
-With regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient within the radius): far from
-the minimum that keeps LSMR short on ill-conditioned problems, near it delta vanishes. The problem in Q has two unknowns and is solved exactly, by
-singular values of ``[J_s; C^(1/2)] Q`` and Newton's method on ``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
+With regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient
+within the radius): far from the minimum that keeps LSMR short on ill-conditioned problems, near it delta vanishes. The
+problem in Q has two unknowns and is solved exactly, by singular values of ``[J_s; C^(1/2)] Q`` and Newton's method on
+``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
 
-An inexact or damped step may be short because it is inexact: along directions in which J is small LSMR moves last. So a convergence that such
-steps suggest is checked: J_s p_GN is solved for once more, without delta and to the end, and only if what it promises is below the
-tolerances too the solve is over. Otherwise it goes on with steps as exact as that.
+An inexact or damped step may be short because it is inexact: along directions in which J is small LSMR moves last. So a
+convergence that such steps suggest is checked: J_s p_GN is solved for once more, without delta and to the end, and only
+if what it promises is below the tolerances too the solve is over. Otherwise it goes on with steps as exact as that.
 
-Dogbox takes the undamped LSMR step over the variables that no bound holds, and the kernels follow the dogleg from there.
+Dogbox takes the undamped LSMR step over the variables that no bound holds, and the kernels follow the dogleg from
+there.
 
 References
 ----------
-.. [1] M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale bound-constrained minimization
-   problems", SIAM J. Sci. Comput. 21, 1999.
-.. [2] R. H. Byrd, R. B. Schnabel, G. A. Shultz, "Approximate solution of the trust region problem by minimization over two-dimensional
-   subspaces", Math. Programming 40, 1988.
+.. [1] M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale
+   bound-constrained minimization problems", SIAM J. Sci. Comput. 21, 1999.
+.. [2] R. H. Byrd, R. B. Schnabel, G. A. Shultz, "Approximate solution of the trust region problem by minimization over
+   two-dimensional subspaces", Math. Programming 40, 1988.
 """
 
 from __future__ import annotations
@@ -90,7 +92,9 @@ class ReflectiveSubspace:
         space, w, iw = state.space, state.w, state.iw
         self._update_scaling(space.w_handle, space.iw_handle)
         small = self._scale_variables(space.w_handle, space.iw_handle)
-        np.multiply(state.vector(layout.COLUMN_SCALE), state.vector(layout.GRADIENT), out=state.vector(layout.SCALED_GRADIENT))
+        np.multiply(
+            state.vector(layout.COLUMN_SCALE), state.vector(layout.GRADIENT), out=state.vector(layout.SCALED_GRADIENT)
+        )
         if iw[layout.NJEV] == 1:
             self._start_radius(space.w_handle, space.iw_handle)
         if small and (iw[layout.RULE] != layout.RULE_SCIPY or w[layout.COST] == 0.0):
@@ -137,7 +141,7 @@ class ReflectiveSubspace:
     def _diagonalise(
         self, basis: list[FloatArray], images: list[FloatArray], residual: FloatArray, roots: FloatArray
     ) -> None:
-        """Turn the basis so that the model's Hessian is diagonal, by singular values: squares would lose flat directions."""
+        """Make the model's Hessian diagonal, by singular values: squares would lose flat directions."""
         stacked = images
         if roots.any():
             stacked = [np.concatenate((image, roots * one)) for image, one in zip(images, basis, strict=True)]
@@ -150,7 +154,7 @@ class ReflectiveSubspace:
         self._slopes = values * (left.T @ np.array([one[: residual.size] @ residual for one in q]))
 
     def _reduction(self, part: FloatArray) -> float:
-        """What the model promises for a step, given in the basis."""
+        """Return what the model promises for a step, given in the basis."""
         return -float(np.sum((self._slopes + 0.5 * self._curvatures * part) * part))
 
     def propose(self, state: MatrixFreeState) -> int:

@@ -28,8 +28,8 @@ class TrustRegionReflective:
     Parameters
     ----------
     linear_solver : {"auto", "cholesky", "qr", "lsmr"}
-        How the subproblem is solved; ``"lsmr"`` (and any sparse Jacobian or LinearOperator) works in the subspace of gradient and inexact
-        Gauss-Newton step, without factorisation.
+        How the subproblem is solved; ``"lsmr"`` (and any sparse Jacobian or LinearOperator) works in the subspace of
+        gradient and inexact Gauss-Newton step, without factorisation.
     regularize : bool
         Damp the LSMR step by what the Cauchy step says about the curvature. Default True.
     lsmr_options : dict
@@ -72,5 +72,3 @@ def strictly_inside(x: FloatArray, lower: FloatArray, upper: FloatArray) -> Floa
         low[narrow] = high[narrow] = 0.5 * (lower + upper)[narrow]
     moved = np.where(x <= lower, low, np.where(x >= upper, high, x))
     return np.asarray(np.where(lower == upper, x, moved))
-
-

@@ -4,6 +4,7 @@ from nlsq.kernels.backend.cache import clear_cache
 from nlsq.kernels.backend.kernel import Kernel, compile_disabled, kernel
 from nlsq.kernels.backend.loader import precompile
 from nlsq.kernels.backend.primitives import (
+    WorkspacePart,
     address_of_array,
     address_of_kernel,
     call_function,
@@ -17,6 +18,7 @@ from nlsq.kernels.backend.primitives import (
 
 __all__ = [
     "Kernel",
+    "WorkspacePart",
     "address_of_array",
     "address_of_kernel",
     "call_function",

@@ -8,16 +8,24 @@ through llvmlite without importing numba.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba.core import types
+from numba.core.codegen import CPUCodeLibrary
+from numba.core.compiler import CompilerBase, Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import PassManager
+from numba.core.registry import cpu_target
+from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
+from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
 from nlsq.kernels.backend.kernel import Kernel
-from nlsq.kernels.backend.lowering import LOWERED, numba_signature
+from nlsq.kernels.backend.lowering import lowered, numba_signature
 from nlsq.kernels.backend.primitives import Primitive
 
 FAST = {"reassoc", "nsz", "contract"}  # never nnan or ninf: NaN is a signal here
@@ -32,7 +40,7 @@ def _retarget(function: FunctionType) -> FunctionType:
         if isinstance(value, Kernel):
             scope[name] = types.ExternalFunction(value.symbol, numba_signature(value.signature))
         elif isinstance(value, Primitive):
-            scope[name] = LOWERED[value]
+            scope[name] = lowered(value)
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
     return copy
@@ -78,12 +86,58 @@ def wrap_as_c_function(compiled: Any, symbol: str, *, returns_status: bool) -> A
     return library
 
 
+class KernelPipeline(CompilerBase):  # type: ignore[misc]
+    """Numba's pipeline with what a kernel needs: no closures, context managers, literals, parallel loops or array expressions."""
+
+    def define_pipelines(self) -> list[Any]:
+        """List the passes from bytecode to LLVM."""
+        manager = PassManager("kernel")
+        for one, purpose in (
+            (TranslateByteCode, "analyzing bytecode"),
+            (FixupArgs, "fix up args"),
+            (IRProcessing, "processing IR"),
+            (ReconstructSSA, "ssa"),
+            (NopythonTypeInference, "nopython frontend"),
+            (PreLowerStripPhis, "remove phis nodes"),
+            (IRLegalization, "ensure IR is legal prior to lowering"),
+            (NativeLowering, "native lowering"),
+            (NoPythonBackend, "nopython mode backend"),
+        ):
+            manager.add_pass(one, purpose)
+        manager.finalize()
+        return [manager]
+
+
+@contextmanager
+def _without_optimisation() -> Iterator[None]:
+    """Leave the optimiser out while the body is compiled: it runs once the C function is linked to it, and once is enough."""
+    kept = CPUCodeLibrary._optimize_final_module
+    CPUCodeLibrary._optimize_final_module = lambda library: None
+    try:
+        yield
+    finally:
+        CPUCodeLibrary._optimize_final_module = kept
+
+
+def _compile_body(function: FunctionType, signature: Any, options: dict[str, Any]) -> Any:
+    flags = Flags()
+    cpu_target.options.parse_as_flags(flags, {"nopython": True, "error_model": "numpy", **options})
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
+    contexts = cpu_target.typing_context, cpu_target.target_context
+    return compile_extra(
+        *contexts, function, signature.args, signature.return_type, flags, {}, pipeline_class=KernelPipeline
+    )
+
+
 def object_code(one: Kernel) -> bytes:
     """Compile a kernel to an object file that defines the kernel's symbol."""
     with global_compiler_lock:
         function = _retarget(one.function)
         signature = numba_signature(one.signature)
-        compiled = compile_native(function, signature, fastmath=STRICT if one.strict else FAST, _nrt=False)
+        with _without_optimisation():
+            compiled = _compile_body(function, signature, {"fastmath": STRICT if one.strict else FAST, "_nrt": False})
         library = wrap_as_c_function(compiled, one.symbol, returns_status=False)
         code: bytes = library._get_compiled_object()
     return code

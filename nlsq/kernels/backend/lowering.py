@@ -73,7 +73,48 @@ def _call_step(typing_context: Any, address: Any, w: Any, iw: Any) -> Any:
     return _call_by_address(types.int64(types.int64, DOUBLE_POINTER, INT_POINTER))
 
 
-LOWERED = {
+def _workspace_pointer(part: primitives.WorkspacePart) -> Any:
+    """Generate ``w + polynomial in iw[0], iw[1]``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        w, iw = arguments[:2]
+        integer = ir.IntType(64)
+        m, n = (builder.load(builder.gep(iw, [ir.Constant(integer, k)])) for k in (0, 1))
+        terms = (None, n, m, builder.mul(n, n), builder.mul(n, m))
+        place: Any = ir.Constant(integer, part.coefficients[0])
+        for coefficient, term in zip(part.coefficients[1:], terms[1:], strict=True):
+            if coefficient:
+                place = builder.add(place, builder.mul(ir.Constant(integer, coefficient), term))
+        if part.stride:
+            stride = {"n": n, "m": m, "nn": terms[3]}[part.stride]
+            place = builder.add(place, builder.mul(arguments[2], stride))
+        return builder.gep(w, [place])
+
+    if part.stride:
+
+        @intrinsic
+        def indexed(typing_context: Any, w: Any, iw: Any, index: Any) -> Any:
+            return DOUBLE_POINTER(DOUBLE_POINTER, INT_POINTER, types.int64), generate
+
+        return indexed
+
+    @intrinsic
+    def plain(typing_context: Any, w: Any, iw: Any) -> Any:
+        return DOUBLE_POINTER(DOUBLE_POINTER, INT_POINTER), generate
+
+    return plain
+
+
+def lowered(primitive: primitives.Primitive) -> Any:
+    """Give numba's form of a primitive."""
+    found = LOWERED.get(primitive)
+    if found is None:
+        assert isinstance(primitive, primitives.WorkspacePart)
+        found = LOWERED[primitive] = _workspace_pointer(primitive)
+    return found
+
+
+LOWERED: dict[primitives.Primitive, Any] = {
     primitives.shift: _shift,
     primitives.double_pointer: _double_pointer,
     primitives.int_pointer: _int_pointer,

@@ -36,6 +36,36 @@ class Primitive:
         return self.in_python(*arguments)
 
 
+class WorkspacePart(Primitive):
+    """A pointer into a workspace ``(w, iw)`` at a place that is a polynomial in m = iw[0] and n = iw[1].
+
+    Parameters
+    ----------
+    name : str
+        What it points at.
+    constant, by_n, by_m, by_nn, by_nm : int
+        Coefficients of 1, n, m, n^2 and n m.
+    stride : {"", "n", "m", "nn"}
+        What a third argument, the index of one of several parts of equal length, is multiplied by; empty: there is none.
+    """
+
+    __slots__ = ("coefficients", "stride")
+
+    def __init__(
+        self, name: str, *, constant: int, by_n: int = 0, by_m: int = 0, by_nn: int = 0, by_nm: int = 0, stride: str = ""
+    ) -> None:
+        self.coefficients = (constant, by_n, by_m, by_nn, by_nm)
+        self.stride = stride
+        super().__init__(self._point)
+        self.name = name
+
+    def _point(self, w: NDArray[np.float64], iw: NDArray[np.int64], index: int = 0) -> NDArray[np.float64]:
+        m, n = int(iw[0]), int(iw[1])
+        terms = (1, n, m, n * n, n * m)
+        start = sum(c * t for c, t in zip(self.coefficients, terms, strict=True))
+        return w[start + index * {"": 0, "n": n, "m": m, "nn": n * n}[self.stride] :]
+
+
 @Primitive
 def shift(pointer: NDArray[Any], offset: int) -> NDArray[Any]:
     """Give the pointer `offset` elements further on."""

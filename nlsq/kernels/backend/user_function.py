@@ -75,9 +75,11 @@ def _returns(function: Any, arguments: tuple[Any, ...]) -> Any:
         return None
 
 
-def in_vector_math(function: Any) -> Any:
+def in_vector_math(function: Any, *, arrays: bool) -> Any:
     """Compile the same Python code anew, with exponentials that vectorise and NumPy's error model (1 / 0 is inf)."""
-    return numba.njit(error_model="numpy", fastmath={"contract", "nsz"})(with_vector_math(function.py_func))
+    return numba.njit(error_model="numpy", fastmath={"contract", "nsz"})(
+        with_vector_math(function.py_func, arrays=arrays)
+    )
 
 
 def form_of_model(function: Any, n: int, rows: int) -> str:
@@ -107,8 +109,7 @@ def compile_user_function(function: Any, form: str, n: int) -> tuple[int, Any]:
     """Compile a call of `function` and return its address with what must be kept alive."""
     parameters = ", ".join(f"p[{j}]" for j in range(n))
     names = "".join(f"p{j}, " for j in range(n))
-    if form == "scalar":
-        function = in_vector_math(function)
+    function = in_vector_math(function, arrays=form != "scalar")
     source = {"scalar": _SCALAR_MODEL, "array": _ARRAY_MODEL, "rows": _ROWS_MODEL, "residual": _RESIDUAL}[form]
     scope: dict[str, Any] = {
         "function": function,

@@ -68,30 +68,50 @@ def vector_exp(value: Any) -> Any:
     return scaled if x == x else x
 
 
+@numba.vectorize
+def array_exp(x: Any) -> Any:
+    """The same for arrays, fused into array expressions."""
+    return vector_exp(x)
+
+
 class _Module(ModuleType):
     """A module with some functions replaced."""
 
-    def __init__(self, original: ModuleType) -> None:
+    def __init__(self, original: ModuleType, replaced: dict[str, Any]) -> None:
         super().__init__(original.__name__)
         self.__dict__["_original"] = original
-        self.__dict__["exp"] = vector_exp
+        self.__dict__.update(replaced)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_original"], name)
 
 
-_MODULES = {id(math): _Module(math), id(np): _Module(np)}
-_FUNCTIONS = {id(math.exp): vector_exp, id(np.exp): vector_exp}
+def _replacements(exp: Any) -> dict[int, Any]:
+    """Map from the identity of modules and functions to what stands for them."""
+    modules = {id(module): _Module(module, {"exp": exp}) for module in (math, np)}
+    return {**modules, id(math.exp): vector_exp, id(np.exp): exp}
 
 
-def with_vector_math(function: FunctionType) -> FunctionType:
-    """Copy `function` with math's and numpy's exp replaced wherever its global names reach them."""
+_FOR_NUMBERS = _replacements(vector_exp)
+_FOR_ARRAYS = {**_replacements(array_exp), id(math): _Module(math, {"exp": vector_exp})}
+
+
+def with_vector_math(function: FunctionType, *, arrays: bool) -> FunctionType:
+    """Copy `function` with math's and numpy's exp replaced wherever its global names reach them.
+
+    Parameters
+    ----------
+    function : function
+        A model or residual.
+    arrays : bool
+        Whether its arguments are arrays, or numbers.
+    """
+    replaced = _FOR_ARRAYS if arrays else _FOR_NUMBERS
     scope = dict(function.__globals__)
     for name in function.__code__.co_names:
-        value = scope.get(name)
-        replaced = _MODULES.get(id(value)) or _FUNCTIONS.get(id(value))
-        if replaced is not None:
-            scope[name] = replaced
+        stands_for = replaced.get(id(scope.get(name)))
+        if stands_for is not None:
+            scope[name] = stands_for
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     copy.__module__, copy.__qualname__, copy.__kwdefaults__ = function.__module__, function.__qualname__, function.__kwdefaults__
     return copy
