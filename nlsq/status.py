@@ -45,18 +45,18 @@ class Status(IntEnum):
 _MESSAGES = {
     Status.RUNNING: "The solver has not stopped.",
     Status.OPTIMALITY: "Converged: the first-order optimality is below the optimality tolerance.",
-    Status.COST_CHANGE: "Converged: no step that the model predicts well changes the cost by more than the cost tolerance.",
+    Status.COST_CHANGE: "Converged: the cost changes, and can still change, by less than the cost tolerance.",
     Status.STEP: "Converged: the full step is shorter than the step tolerance.",
     Status.COST_AND_STEP: "Converged: both the cost change and the full step are below their tolerances.",
     Status.MAX_EVALUATIONS: "Stopped at the limit of evaluations; raise max_evaluations or start closer.",
     Status.TIME_LIMIT: "Stopped at the time limit; raise time_limit to go on from this point.",
     Status.CALLBACK: "Stopped by the callback.",
     Status.NONFINITE_START: "The residuals are not finite at the start; move x0 to where the model is defined.",
-    Status.NONFINITE_JACOBIAN: "The Jacobian is not finite at the best point; check jac, or bound the parameters there.",
+    Status.NONFINITE_JACOBIAN: "The Jacobian is not finite at the best point; check jac, or bound the parameters.",
     Status.COST_FLOOR: "The cost tolerance is below rounding: no further reduction of the cost is possible.",
     Status.STEP_FLOOR: "The step tolerance is below rounding: no further improvement of x is possible.",
-    Status.OPTIMALITY_FLOOR: "The optimality tolerance is below rounding: the residual is orthogonal to the Jacobian's columns.",
-    Status.STALLED: "No step reduces the cost although the point is not stationary; check jac and the smoothness of the residual.",
+    Status.OPTIMALITY_FLOOR: "The optimality tolerance is below rounding: residual and Jacobian are orthogonal.",
+    Status.STALLED: "No step reduces the cost at a point that is not stationary; check jac.",
     Status.DIVERGED: "The cost left the finite numbers; use a line search or a damped method.",
 }
 
@@ -87,7 +87,8 @@ class Counters:
 class StepReport:
     """What one accepted or rejected step did; the input of stopping tests, callbacks and the history.
 
-    ``dual_infeasibility``, ``constr_violation``, ``complementarity`` and ``barrier`` are zero for solvers without constraints.
+    ``dual_infeasibility``, ``constr_violation``, ``complementarity`` and ``barrier`` are zero for solvers without
+    constraints.
     """
 
     nit: int

@@ -36,6 +36,7 @@ def keep_inside(x, lower, upper, strictly, n):
 
 @kernel("int(double*, int)")
 def all_finite(values, n):
+    """Return 1 if no value is NaN or infinite."""
     total = 0.0
     for i in range(n):
         total += values[i] * 0.0

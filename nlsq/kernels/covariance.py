@@ -1,6 +1,6 @@
 """Covariance of the parameters from the Jacobian that a solve left behind.
 
-    V = s^2 (J'J)^-1 = s^2 P R^-1 R^-T P',      J P = Q R,      s^2 = |r|^2 / (m - n)  or 1
+V = s^2 (J'J)^-1 = s^2 P R^-1 R^-T P',      J P = Q R,      s^2 = |r|^2 / (m - n)  or 1
 """
 
 from nlsq.kernels.backend import kernel, shift

@@ -1,13 +1,15 @@
 """Dense linear algebra on flat memory.
 
-A Jacobian is stored by columns, ``jac_t[j*m + i] = dr_i/dx_j``, so that all inner loops run over contiguous memory. Square
-matrices are row by row; only their lower triangles are read.
+A Jacobian is stored by columns, ``jac_t[j*m + i] = dr_i/dx_j``, so that all inner loops run over contiguous memory.
+Square matrices are row by row; only their lower triangles are read.
 
 References
 ----------
-.. [1] G. Golub, C. Van Loan, "Matrix Computations", 4th ed., 2013: sections 4.2 (Cholesky), 5.2.1 (Householder QR), 5.4.2
+.. [1] G. Golub, C. Van Loan, "Matrix Computations", 4th ed., 2013: sections 4.2 (Cholesky), 5.2.1 (Householder QR),
+   5.4.2
    (column pivoting).
-.. [2] J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978: section 3 (damped solve by rotations).
+.. [2] J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978: section 3 (damped solve by
+   rotations).
 """
 
 import math
@@ -19,6 +21,7 @@ BLOCK = 1024  # residuals per pass: two columns of a block stay in the first-lev
 
 @kernel("double(double*, double*, int)")
 def dot(a, b, n):
+    """Inner product."""
     total = 0.0
     for i in range(n):
         total += a[i] * b[i]
@@ -47,6 +50,7 @@ def norm(a, n):
 
 @kernel("void(double*, double*, int)")
 def copy(source, out, n):
+    """Copy n numbers."""
     for i in range(n):
         out[i] = source[i]
 
@@ -70,7 +74,10 @@ def normal_matrix(jac_t, m, n, normal_out):
 
 @kernel("double(double*, double, int, double*)")
 def cholesky_factorize(matrix, damping, n, factor_out):
-    """L L' = A + damping I. Returns min_j L_jj^2 / A_jj, the measure of how many digits the pivots kept; 0 if not definite."""
+    """L L' = A + damping I. Returns min_j L_jj^2 / A_jj, the measure of how many digits the pivots kept.
+
+    0 if not definite.
+    """
     worst = 1.0
     for i in range(n):
         row = shift(factor_out, i * n)

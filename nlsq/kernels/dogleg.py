@@ -1,12 +1,13 @@
 """Dogleg in a box for bounds: the steps of one iteration.
 
-The trust region is a box, so that its intersection with the bounds is one too. Variables at a bound whose gradient points outwards are held;
-over the others the step follows the dogleg path, from x along the steepest descent to the model's minimum on it and on to the
-Gauss-Newton point, up to where it leaves the box [1]_.
+The trust region is a box, so that its intersection with the bounds is one too. Variables at a bound whose gradient
+points outwards are held; over the others the step follows the dogleg path, from x along the steepest descent to the
+model's minimum on it and on to the Gauss-Newton point, up to where it leaves the box [1]_.
 
 References
 ----------
-.. [1] C. Voglis, I. E. Lagaris, "A rectangular trust region dogleg approach for unconstrained and bound constrained nonlinear optimization",
+.. [1] C. Voglis, I. E. Lagaris, "A rectangular trust region dogleg approach for unconstrained and bound constrained
+   nonlinear optimization",
    WSEAS Int. Conf. on Applied Mathematics, 2004.
 """
 
@@ -126,7 +127,10 @@ def propose(w, iw):
 
 @kernel("void(double*, int*, double)")
 def follow_path(w, iw, curvature):
-    """Step and candidate, given the model's curvature along the steepest descent (CHOICE_1) and the Gauss-Newton step."""
+    """Step and candidate.
+
+    Given the model's curvature along the steepest descent (CHOICE_1) and the Gauss-Newton step.
+    """
     n = iw[N]
     x, step, newton = vector(w, iw, X), vector(w, iw, STEP), vector(w, iw, NEWTON_STEP)
     low, high = vector(w, iw, WORK_1), vector(w, iw, WORK_2)
@@ -170,8 +174,12 @@ def judge(w, iw):
     """Compare the candidate with the model, adapt the box, accept a reduction, test for the end."""
     n = iw[N]
     evaluate_candidate(w, iw)
-    step = vector(w, iw, STEP)
-    measure_step(w, iw, step_to_bound(vector(w, iw, X), step, vector(w, iw, LOWER), vector(w, iw, UPPER), n))
+    step, moved = vector(w, iw, STEP), vector(w, iw, WORK_3)
+    for j in range(n):
+        moved[j] = (
+            vector(w, iw, X_NEW)[j] - vector(w, iw, X)[j]
+        )  # rounding may take x to a bound that the step just missed
+    measure_step(w, iw, step_to_bound(vector(w, iw, X), moved, vector(w, iw, LOWER), vector(w, iw, UPPER), n))
     largest = 0.0
     for j in range(n):
         largest = max(largest, abs(step[j]) * vector(w, iw, SCALING)[j])

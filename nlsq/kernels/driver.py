@@ -1,6 +1,7 @@
-"""The driver loop for residuals that are called by address; the same steps as `nlsq.solvers.driver`, without Python between them."""
+"""The driver loop for residuals that are called by address.
 
-import math
+The same steps as `nlsq.solvers.driver`, without Python between them.
+"""
 
 from nlsq.kernels.backend import call_function, call_step, kernel
 from nlsq.kernels.bounds import all_finite
@@ -22,13 +23,9 @@ from nlsq.kernels.layout import (
     RESIDUAL_NEW,
     RULE,
     RULE_MINPACK,
-    RULE,
-    RULE_MINPACK,
     STATUS,
     STEP_NORM,
-    STEP_NORM,
     X_NEW,
-    X_NORM,
     X_NORM,
     M,
     N,
@@ -53,10 +50,16 @@ def is_final(w, iw):
 
 @kernel("int(double*, int*)")
 def solve_by_address(w, iw):
-    """Run to the end; returns 0, or the error code of the user's function when it failed (the point it failed at is the candidate; x keeps the best)."""
+    """Run to the end.
+
+    Returns 0, or the error code of the user's function when it failed (the point it failed at is the candidate; x keeps
+    the best).
+    """
     if iw[NJEV] == 0:
         sizes_from_start(w, iw)
-        failed = call_function(iw[RESIDUAL_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], residual_vector(w, iw, RESIDUAL))
+        failed = call_function(
+            iw[RESIDUAL_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], residual_vector(w, iw, RESIDUAL)
+        )
         if failed != 0:
             copy(vector(w, iw, X), vector(w, iw, X_NEW), iw[N])
             return failed

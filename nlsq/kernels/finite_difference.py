@@ -4,8 +4,9 @@
     central     J_j = (r(x + h_j e_j) - r(x - h_j e_j)) / 2 h_j
     at a bound  J_j = (-3 r(x) + 4 r(x + h_j e_j) - r(x + 2 h_j e_j)) / 2 h_j
 
-The steps are those of `nlsq.derivatives.steps`, which says why they are what they are: relative to the size of the parameter, exactly representable,
-inside the bounds, and longer where rounding swallowed the difference. The Python twin is `nlsq.derivatives.finite_difference`; a test holds both equal.
+The steps are those of `nlsq.derivatives.steps`, which says why they are what they are: relative to the size of the
+parameter, exactly representable, inside the bounds, and longer where rounding swallowed the difference. The Python twin
+is `nlsq.derivatives.finite_difference`; a test holds both equal.
 
 References
 ----------
@@ -60,7 +61,7 @@ def relative_step(x, relative, small, at_zero):
 
 @kernel("double(double, double, double, double)", strict=True)
 def place_forward(x, h, lower, upper):
-    """x + h, on the other side where a bound is in the way, or at the farther bound where both are."""
+    """X + h, on the other side where a bound is in the way, or at the farther bound where both are."""
     moved = x + h
     if moved < lower or moved > upper:
         below, above = x - lower, upper - x
@@ -187,7 +188,10 @@ def difference_jacobian(w, iw, central):
 
 @kernel("void(double*, int*)")
 def sizes_from_start(w, iw):
-    """Sizes of the parameters from what is known of them: the scale that was given, else the start, else the width of the bounds."""
+    """Sizes of the parameters from what is known of them: the scale that was given, else the start.
+
+    Else the width of the bounds.
+    """
     x = vector(w, iw, X)
     small, at_zero, large = vector(w, iw, SIZE_SMALL), vector(w, iw, SIZE_AT_ZERO), vector(w, iw, SIZE_LARGE)
     for j in range(iw[N]):

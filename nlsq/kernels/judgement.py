@@ -1,10 +1,10 @@
 """What a tried step says: gain ratio, how far the minimum along the step lies, and the tests that end a solve.
 
-Let ``a`` be the actual reduction of the cost by a step p, ``l = -g'p`` what the slope alone promises and ``s = a / l``. A parabola through both
-has its minimum at ``t = 1 / (2 (1 - s))`` steps from the start: 1 for a full Newton step (s = 1/2), without end for a cost that falls
-as steeply as at the start (s >= 1). This *extent* tells a step that is short because the minimum is near from
-one that the radius cut short; a step that ends at a bound has no extent
-of its own. A cost change counts as convergence only if the reduction left along the whole extent,
+Let ``a`` be the actual reduction of the cost by a step p, ``l = -g'p`` what the slope alone promises and ``s = a / l``.
+A parabola through both has its minimum at ``t = 1 / (2 (1 - s))`` steps from the start: 1 for a full Newton step (s =
+1/2), without end for a cost that falls as steeply as at the start (s >= 1). This *extent* tells a step that is short
+because the minimum is near from one that the radius cut short; a step that ends at a bound has no extent of its own. A
+cost change counts as convergence only if the reduction left along the whole extent,
 
     a_full = l (t - (1 - s) t^2),
 
@@ -15,7 +15,7 @@ import math
 
 from nlsq.kernels.backend import kernel
 from nlsq.kernels.bounds import all_finite
-from nlsq.kernels.dense import copy
+from nlsq.kernels.dense import copy, norm
 from nlsq.kernels.layout import (
     ACCEPTED,
     ACTUAL_REDUCTION,
@@ -32,11 +32,9 @@ from nlsq.kernels.layout import (
     LOSS_SCALE,
     NIT,
     PREDICTED_REDUCTION,
-    RADIUS,
     RESIDUAL,
     RESIDUAL_NEW,
     RULE,
-    RULE_MINPACK,
     RULE_SCIPY,
     SAFE_COST,
     SAFE_RESIDUAL,
@@ -56,7 +54,6 @@ from nlsq.kernels.layout import (
     residual_vector,
     vector,
 )
-from nlsq.kernels.dense import norm
 from nlsq.kernels.robust import ARCTAN, LINEAR, robust_cost
 from nlsq.status import Status
 
@@ -77,7 +74,10 @@ MEASURABLE = 1.5e-8  # sqrt(eps): a first step must promise this share of the co
 
 @kernel("void(double*, int*)")
 def evaluate_candidate(w, iw):
-    """Cost of the candidate and the actual reduction; differences of residuals keep digits that a difference of costs loses."""
+    """Cost of the candidate and the actual reduction.
+
+    Differences of residuals keep digits that a difference of costs loses.
+    """
     m = iw[M]
     old = residual_vector(w, iw, RESIDUAL)
     new = residual_vector(w, iw, RESIDUAL_NEW)
@@ -97,7 +97,10 @@ def evaluate_candidate(w, iw):
 
 @kernel("void(double*, int*, double)")
 def measure_step(w, iw, to_bound):
-    """Gain ratio (-1 where it cannot be told) and extent of the step; a step that ends at a bound (`to_bound` near 1) has no end."""
+    """Gain ratio (-1 where it cannot be told) and extent of the step.
+
+    A step that ends at a bound (`to_bound` near 1) has no end.
+    """
     actual, predicted, slope = w[ACTUAL_REDUCTION], w[PREDICTED_REDUCTION], w[DIRECTIONAL_SLOPE]
     w[GAIN_RATIO] = -1.0
     if predicted > 0.0 and actual > -math.inf:
@@ -129,7 +132,10 @@ def reduction_left(w):
 
 @kernel("double(double*)")
 def step_left(w):
-    """Distance that is left after this step if the following ones shrink as this one did: q / (1 - q) times its length."""
+    """Distance that is left after this step if the following ones shrink as this one did.
+
+    Q / (1 - q) times its length.
+    """
     q = w[STEP_NORM] / w[LAST_STEP_NORM]
     if not q < math.inf:
         q = 0.5
@@ -140,7 +146,7 @@ def step_left(w):
 
 @kernel("int(double*, int*)")
 def convergence(w, iw):
-    """Stopping tests on cost and step; returns a status, 0 to go on."""
+    """Test cost and step; returns a status, 0 to go on."""
     cost, actual, predicted = w[COST], w[ACTUAL_REDUCTION], w[PREDICTED_REDUCTION]
     ratio = w[GAIN_RATIO]
     if iw[RULE] == RULE_SCIPY:
@@ -155,7 +161,9 @@ def convergence(w, iw):
     tolerance = max(w[STEP_TOLERANCE], w[COST_TOLERANCE])
     cost_small = cost_small and not growing and reduction_left(w) <= w[COST_TOLERANCE] * cost
     cost_small = cost_small and step_left(w) <= REST * tolerance * w[X_NORM]
-    step_small = w[EXTENT] * w[STEP_NORM] <= step_limit and w[STEP_TOLERANCE] > 0.0 and actual <= SETTLED * cost and not growing
+    step_small = (
+        w[EXTENT] * w[STEP_NORM] <= step_limit and w[STEP_TOLERANCE] > 0.0 and actual <= SETTLED * cost and not growing
+    )
     floor = abs(actual) <= EPS * cost and predicted <= EPS * cost and ratio <= 2.0 and w[EXTENT] < math.inf
     if (w[COST_NEW] == 0.0 and ratio > 0.0) or (floor and w[COST_TOLERANCE] >= EPS):
         cost_small = True
@@ -176,7 +184,10 @@ def convergence(w, iw):
 
 @kernel("int(double*, int*, double)")
 def conclude(w, iw, least_ratio):
-    """Move to the candidate if the gain ratio is large enough, then test. Returns 1 for an accepted step, plus 2 for a stop."""
+    """Move to the candidate if the gain ratio is large enough, then test.
+
+    Returns 1 for an accepted step, plus 2 for a stop.
+    """
     status = convergence(w, iw)
     accepted = w[GAIN_RATIO] >= least_ratio and w[COST_NEW] < math.inf
     if accepted:
@@ -198,7 +209,7 @@ def conclude(w, iw, least_ratio):
 
 @kernel("double(double*, int*, double)")
 def first_radius(w, iw, proposed):
-    """The proposed first radius, but no smaller than what changes the cost measurably."""
+    """Take the proposed first radius, but no smaller than what changes the cost measurably."""
     slope = norm(vector(w, iw, SCALED_GRADIENT), iw[N])
     least = MEASURABLE * w[COST] / slope if slope > 0.0 else 0.0
     return max(proposed, least) if least < math.inf else proposed
@@ -208,8 +219,8 @@ def first_radius(w, iw, proposed):
 def still_promising(w, iw):
     """Say whether a gradient that is small in SciPy's absolute measure hides a way down.
 
-    The undamped step promises more than `PROMISE` of the cost, and the last step (if there was one) shows that its promises can be trusted. So
-    residuals in small units do not end a solve where it began.
+    The undamped step promises more than `PROMISE` of the cost, and the last step (if there was one) shows that its
+    promises can be trusted. So residuals in small units do not end a solve where it began.
     """
     if iw[RULE] != RULE_SCIPY or w[COST] == 0.0:
         return 0

@@ -2,11 +2,11 @@
 
 The workspace is two arrays, ``w`` of doubles and ``iw`` of integers, so that a step costs one call with two pointers.
 
-    w  = [ scalars (HEADER) | n-vectors (VECTORS) | m-vectors (RESIDUALS) | (n, n) matrices | jac_t (n, m) | qr_work (n + 1, m + n) ]
-    iw = [ scalars (INT_HEADER) | pivot (n,) | on_bound (n,) ]
+    w  = [ scalars (HEADER) | n-vectors (VECTORS) | m-vectors (RESIDUALS) | (n, n) matrices | jac_t (n, m) | qr_work (n
+    + 1, m + n) ] iw = [ scalars (INT_HEADER) | pivot (n,) | on_bound (n,) ]
 
-A scalar is ``w[COST]``; a vector is ``vector(w, iw, STEP)``; ``residual_vector``, ``matrix``, ``jacobian`` and ``qr_work`` give the others. A new scalar
-or vector is a new name here and nothing else.
+A scalar is ``w[COST]``; a vector is ``vector(w, iw, STEP)``; ``residual_vector``, ``matrix``, ``jacobian`` and
+``qr_work`` give the others. A new scalar or vector is a new name here and nothing else.
 """
 
 from nlsq.kernels.backend import WorkspacePart
@@ -27,7 +27,9 @@ from nlsq.kernels.backend import WorkspacePart
     STEP_NORM,  # scaled
     X_NORM,  # scaled
     OPTIMALITY,
-    COSINE,  # largest |cos| between the residual and a column of J; its square is the share of the cost that one parameter promises to take
+    # largest |cos| between the residual and a column of J; its square is the share of the cost that one parameter
+    # promises to take
+    COSINE,
     CONTRACTION,  # ratio of successive step norms
     LAST_STEP_NORM,
     COST_TOLERANCE,
@@ -160,7 +162,9 @@ def jacobian_offset(m: int, n: int) -> int:
 
 
 vector = WorkspacePart("vector", constant=HEADER, stride="n")  # (w, iw, index) -> an n-vector
-residual_vector = WorkspacePart("residual_vector", constant=HEADER, by_n=VECTORS, stride="m")  # (w, iw, index) -> an m-vector
+residual_vector = WorkspacePart(
+    "residual_vector", constant=HEADER, by_n=VECTORS, stride="m"
+)  # (w, iw, index) -> an m-vector
 matrix = WorkspacePart("matrix", constant=HEADER, by_n=VECTORS, by_m=RESIDUALS, stride="nn")  # (w, iw, index) -> (n, n)
 jacobian = WorkspacePart("jacobian", constant=HEADER, by_n=VECTORS, by_m=RESIDUALS, by_nn=MATRICES)  # (w, iw) -> jac_t
 qr_work = WorkspacePart("qr_work", constant=HEADER, by_n=VECTORS, by_m=RESIDUALS, by_nn=MATRICES, by_nm=1)  # (w, iw)

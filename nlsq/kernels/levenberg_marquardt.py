@@ -1,8 +1,8 @@
 """Levenberg-Marquardt for dense problems: the steps of one iteration.
 
-At x with residual f and Jacobian J the step minimises ``|J p + f|^2`` either within the ellipsoid ``|D p| <= radius`` (More [1]_) or damped,
-``(J'J + lambda D^2) p = -J'f`` (Nielsen [2]_). D holds the largest column norms seen so far, or the user's scale. The candidate is accepted
-when the gain ratio exceeds 1e-4.
+At x with residual f and Jacobian J the step minimises ``|J p + f|^2`` either within the ellipsoid ``|D p| <= radius``
+(More [1]_) or damped, ``(J'J + lambda D^2) p = -J'f`` (Nielsen [2]_). D holds the largest column norms seen so far, or
+the user's scale. The candidate is accepted when the gain ratio exceeds 1e-4.
 
 References
 ----------
@@ -16,9 +16,11 @@ from nlsq.kernels.backend import kernel
 from nlsq.kernels.dense import dot, norm
 from nlsq.kernels.judgement import conclude, evaluate_candidate, first_radius, measure_step
 from nlsq.kernels.layout import (
+    ACTUAL_REDUCTION,
     COLUMN_NORM,
     COLUMN_SCALE,
     COSINE,
+    COST,
     DAMPING,
     DAMPING_GROWTH,
     DAMPING_NIELSEN,
@@ -30,6 +32,7 @@ from nlsq.kernels.layout import (
     GIVEN_SCALE,
     GRADIENT,
     NIT,
+    NJEV,
     OPTIMALITY,
     OPTIMALITY_TOLERANCE,
     PREDICTED_REDUCTION,
@@ -38,23 +41,28 @@ from nlsq.kernels.layout import (
     SCALING,
     STEP,
     STEP_NORM,
-    WORK_1,
     TRIALS_LEFT,
     TYPICAL,
+    WORK_1,
     X_NEW,
     X_NORM,
-    ACTUAL_REDUCTION,
-    COST,
     N,
     X,
-    NJEV,
     vector,
 )
-from nlsq.kernels.quadratic_model import damped_step, factorize_model, linearise_cost, model_reduction, step_within_radius
+from nlsq.kernels.quadratic_model import (
+    damped_step,
+    factorize_model,
+    linearise_cost,
+    model_reduction,
+    step_within_radius,
+)
 from nlsq.kernels.watchdog import AGAIN, go_back, judge_trial, lost_influence, note_cut, propose_trial
 from nlsq.status import Status
 
-LEAST_INFLUENCE = 1e-12  # of a parameter on the residual in the scaling: a column next to zero must not free its parameter
+LEAST_INFLUENCE = (
+    1e-12  # of a parameter on the residual in the scaling: a column next to zero must not free its parameter
+)
 LEAST_RATIO = 1e-4  # More 1978, algorithm 7.1
 RADIUS_PRECISION = 0.1  # More 1978, section 5
 FIRST_DAMPING = 1e-3  # Nielsen 1999, tau, relative to the largest diagonal entry

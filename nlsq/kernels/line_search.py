@@ -3,13 +3,14 @@
     Gauss-Newton   (J'J) d = -J'f           (basic solution where J loses rank)
     gradient       d = -D^-2 J'f            (projected: x + alpha d is cut to the box)
 
-The step length alpha is 1 or fixed, or the first that gives Armijo's reduction ``a >= 1e-4 * (-g'(x_new - x))``; a refused one is replaced by the
-minimum of the parabola through what is known, within [0.1, 0.5] of it [1]_.
+The step length alpha is 1 or fixed, or the first that gives Armijo's reduction ``a >= 1e-4 * (-g'(x_new - x))``; a
+refused one is replaced by the minimum of the parabola through what is known, within [0.1, 0.5] of it [1]_.
 
 References
 ----------
 .. [1] J. Nocedal, S. Wright, "Numerical Optimization", 2nd ed., 2006, algorithm 3.1 and section 3.5.
-.. [2] D. P. Bertsekas, "On the Goldstein-Levitin-Polyak gradient projection method", IEEE Trans. Autom. Control 21, 1976.
+.. [2] D. P. Bertsekas, "On the Goldstein-Levitin-Polyak gradient projection method", IEEE Trans. Autom. Control 21,
+   1976.
 """
 
 import math
@@ -30,7 +31,6 @@ from nlsq.kernels.layout import (
     EXTRA_DIAGONAL,
     FIXED_LENGTH,
     FULL_PREDICTED_REDUCTION,
-    GIVEN_SCALE,
     GRADIENT,
     HAS_BOUNDS,
     LOWER,
@@ -45,7 +45,6 @@ from nlsq.kernels.layout import (
     SCALING,
     SEARCH_ARMIJO,
     SEARCH_FIXED,
-    SEARCH_NONE,
     SEARCH_RULE,
     STATUS,
     STEP,

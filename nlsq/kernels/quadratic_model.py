@@ -4,12 +4,12 @@ In scaled variables ``x = S y`` (S = diag(column_scale)) the model is
 
     q(p) = g_s' p + 1/2 p' (J_s' J_s + C) p,      J_s = J S,  g_s = S J'f,  C = diag(extra_diagonal) >= 0.
 
-Levenberg-Marquardt uses S = 1/D, C = 0; the reflective trust region uses the Coleman-Li scaling with its C; dogleg switches columns off by
-S_j = 0, C_j = 1. The matrix is factorised by Cholesky from the normal equations. When the smallest pivot has lost more than `PIVOT_LIMIT` of
-its column, QR with column pivoting of [J S; C^(1/2)] takes over.
+Levenberg-Marquardt uses S = 1/D, C = 0; the reflective trust region uses the Coleman-Li scaling with its C; dogleg
+switches columns off by S_j = 0, C_j = 1. The matrix is factorised by Cholesky from the normal equations. When the
+smallest pivot has lost more than `PIVOT_LIMIT` of its column, QR with column pivoting of [J S; C^(1/2)] takes over.
 
-Within a sphere of radius R the minimiser is ``p = -(B + lambda I)^-1 g_s`` with lambda = 0 or |p| = R; lambda follows from Newton's method
-on ``1/|p|``, safeguarded in an interval [1]_, [2]_.
+Within a sphere of radius R the minimiser is ``p = -(B + lambda I)^-1 g_s`` with lambda = 0 or |p| = R; lambda follows
+from Newton's method on ``1/|p|``, safeguarded in an interval [1]_, [2]_.
 
 References
 ----------
@@ -80,14 +80,19 @@ from nlsq.kernels.layout import (
 )
 from nlsq.kernels.robust import apply_loss, robust_cost
 
-PIVOT_LIMIT = 1e-11  # min L_jj^2 / B_jj: scaled condition about 3e5, measured to be where normal equations still give full steps
+PIVOT_LIMIT = (
+    1e-11  # min L_jj^2 / B_jj: scaled condition about 3e5, measured to be where normal equations still give full steps
+)
 MAX_ROOT_STEPS = 10  # More 1978: two or three are the rule
 EPS = 2.220446049250313e-16
 
 
 @kernel("int(double*, int*)")
 def linearise_cost(w, iw):
-    """Apply the loss to r and J; gradient, normal matrix and the largest cosine. Returns 0, or 1 when something is not finite."""
+    """Apply the loss to r and J; gradient, normal matrix and the largest cosine.
+
+    Returns 0, or 1 when something is not finite.
+    """
     m, n = iw[M], iw[N]
     jac_t = jacobian(w, iw)
     residual = residual_vector(w, iw, RESIDUAL)
@@ -187,8 +192,11 @@ def _triangularise(w, iw):
 
 @kernel("double(double*, int*, double)")
 def damped_step(w, iw, damping):
-    """Scaled step p = -(B + damping I)^-1 g_s; returns |p|, or -1 when the matrix is not definite. Leaves the factor behind."""
-    m, n = iw[M], iw[N]
+    """Scaled step p = -(B + damping I)^-1 g_s; returns |p|, or -1 when the matrix is not definite.
+
+    Leaves the factor behind.
+    """
+    n = iw[N]
     step = vector(w, iw, SCALED_STEP)
     gradient = vector(w, iw, SCALED_GRADIENT)
     if iw[FACTOR_ROUTE] == ROUTE_CHOLESKY:
@@ -233,7 +241,10 @@ def _root_slope(w, iw, length):
 
 @kernel("void(double*, int*, double)")
 def step_within_radius(w, iw, precision):
-    """Minimise the model within |p| <= radius, to | |p| - radius | <= precision * radius; sets step, damping and predicted reduction."""
+    """Minimise the model within |p| <= radius, to | |p| - radius | <= precision * radius.
+
+    Sets step, damping and predicted reduction.
+    """
     n = iw[N]
     step = vector(w, iw, SCALED_STEP)
     newton = vector(w, iw, NEWTON_STEP)
@@ -295,7 +306,7 @@ def model_reduction(w, iw, damping):
 
 @kernel("double(double*, int*, double*, double*)")
 def model_curvature(w, iw, a, b):
-    """a' B b in scaled variables."""
+    """Evaluate a' B b in scaled variables."""
     n = iw[N]
     scaled = matrix(w, iw, SCALED_NORMAL)
     total = 0.0

@@ -1,8 +1,9 @@
 """Robust losses on residuals: cost, and the weights that turn them into a linear least-squares model.
 
-The cost is ``C = 1/2 sum_i s^2 rho(z_i)`` with ``z_i = (r_i / s)^2`` and loss scale s. With ``rho1 = rho'(z)``, ``rho2 = rho''(z)``
-the gradient is ``J' (rho1 r)`` and the Gauss-Newton matrix ``J' diag(rho1 + 2 rho2 z) J``; rows of J are multiplied by the root of that factor
-(kept above the rounding unit, as it may be negative) and r so that the gradient is kept [1]_.
+The cost is ``C = 1/2 sum_i s^2 rho(z_i)`` with ``z_i = (r_i / s)^2`` and loss scale s. With ``rho1 = rho'(z)``, ``rho2
+= rho''(z)`` the gradient is ``J' (rho1 r)`` and the Gauss-Newton matrix ``J' diag(rho1 + 2 rho2 z) J``; rows of J are
+multiplied by the root of that factor (kept above the rounding unit, as it may be negative) and r so that the gradient
+is kept [1]_.
 
 References
 ----------
@@ -19,11 +20,14 @@ EPS = 2.220446049250313e-16
 
 @kernel("double(int, double)")
 def rho(loss, z):
+    """Evaluate rho(z)."""
     if loss == HUBER:
         return z if z <= 1.0 else 2.0 * math.sqrt(z) - 1.0
     if loss == SOFT_L1:
         root = math.sqrt(1.0 + z)
-        return 2.0 * z / (1.0 + root) if z < 1.0 else 2.0 * (root - 1.0)  # the first without cancellation, the second without inf / inf
+        return (
+            2.0 * z / (1.0 + root) if z < 1.0 else 2.0 * (root - 1.0)
+        )  # the first without cancellation, the second without inf / inf
     if loss == CAUCHY:
         return math.log1p(z)
     if loss == ARCTAN:
@@ -33,6 +37,7 @@ def rho(loss, z):
 
 @kernel("double(int, double)")
 def rho_first(loss, z):
+    """Evaluate rho'(z)."""
     if loss == HUBER:
         return 1.0 if z <= 1.0 else 1.0 / math.sqrt(z)
     if loss == SOFT_L1:
@@ -46,6 +51,7 @@ def rho_first(loss, z):
 
 @kernel("double(int, double)")
 def rho_second(loss, z):
+    """Evaluate rho''(z)."""
     if loss == HUBER:
         return 0.0 if z <= 1.0 else -0.5 / (z * math.sqrt(z))
     if loss == SOFT_L1:

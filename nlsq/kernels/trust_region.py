@@ -1,15 +1,16 @@
 """Trust-region reflective method for bounds: the steps of one iteration.
 
-The bounds enter through the scaling of Coleman and Li: v_j is the distance to the bound that the negative gradient points at, 1 where that
-bound is infinite. In the variables ``x = S y``, ``S = scale * v^(1/2)``, first-order optimality is ``S J'f = 0`` and the model's Hessian gains
-the diagonal ``C = scale * |g| * |dv/dx|``. The step is the best of three by the model: the trust-region step cut at the first bound, the
-same reflected there, and the steepest descent [1]_.
+The bounds enter through the scaling of Coleman and Li: v_j is the distance to the bound that the negative gradient
+points at, 1 where that bound is infinite. In the variables ``x = S y``, ``S = scale * v^(1/2)``, first-order optimality
+is ``S J'f = 0`` and the model's Hessian gains the diagonal ``C = scale * |g| * |dv/dx|``. The step is the best of three
+by the model: the trust-region step cut at the first bound, the same reflected there, and the steepest descent [1]_.
 
 Without finite bounds v = 1, C = 0, and this is a plain trust-region method in a sphere of scaled variables.
 
 References
 ----------
-.. [1] M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale bound-constrained minimization
+.. [1] M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale
+   bound-constrained minimization
    problems", SIAM J. Sci. Comput. 21, 1999.
 .. [2] J. Nocedal, S. Wright, "Numerical Optimization", 2nd ed., 2006, chapter 4.
 """
@@ -18,10 +19,9 @@ import math
 
 from nlsq.kernels.backend import kernel
 from nlsq.kernels.bounds import keep_inside, step_to_bound
-from nlsq.kernels.dense import copy, dot, norm
+from nlsq.kernels.dense import dot, norm
 from nlsq.kernels.judgement import conclude, evaluate_candidate, first_radius, measure_step, still_promising
 from nlsq.kernels.layout import (
-    ACTUAL_REDUCTION,
     CHOICE_1,
     CHOICE_2,
     CHOICE_3,
@@ -55,7 +55,6 @@ from nlsq.kernels.layout import (
     UPPER,
     WORK_1,
     WORK_2,
-    WORK_3,
     X_NEW,
     X_NORM,
     N,
@@ -176,10 +175,9 @@ def propose(w, iw):
     if iw[HAS_BOUNDS] != 0:
         step, other = vector(w, iw, CHOICE_1), vector(w, iw, CHOICE_2)
         descent = vector(w, iw, CHOICE_3)
-        choose_step(
-            w, iw, model_curvature(w, iw, step, step), model_curvature(w, iw, step, other), model_curvature(w, iw, other, other),
-            model_curvature(w, iw, descent, descent),
-        )  # fmt: skip
+        along, across = model_curvature(w, iw, step, step), model_curvature(w, iw, step, other)
+        back, down = model_curvature(w, iw, other, other), model_curvature(w, iw, descent, descent)
+        choose_step(w, iw, along, across, back, down)
     take_step(w, iw)
     return 0
 
@@ -199,7 +197,10 @@ def end_on_sphere(w, iw):
 
 @kernel("void(double*, int*)")
 def directions(w, iw):
-    """Scaled directions to choose from: CHOICE_1 the step up to the first bound, CHOICE_2 its reflection there, CHOICE_3 steepest descent."""
+    """Scaled directions to choose from: CHOICE_1 the step up to the first bound, CHOICE_2 its reflection there.
+
+    CHOICE_3 steepest descent.
+    """
     n = iw[N]
     step = vector(w, iw, SCALED_STEP)
     scale = vector(w, iw, COLUMN_SCALE)
@@ -246,7 +247,10 @@ def minimise_parabola(curvature, slope, low, high):
 
 @kernel("void(double*, int*, double, double, double, double)")
 def choose_step(w, iw, first_first, first_other, other_other, descent_descent):
-    """Best of the three by the model, given the curvatures a'Ba between the directions; SCALED_STEP and the prediction are replaced."""
+    """Best of the three by the model, given the curvatures a'Ba between the directions.
+
+    SCALED_STEP and the prediction are replaced.
+    """
     n = iw[N]
     x, lower, upper = vector(w, iw, X), vector(w, iw, LOWER), vector(w, iw, UPPER)
     scale, step = vector(w, iw, COLUMN_SCALE), vector(w, iw, SCALED_STEP)

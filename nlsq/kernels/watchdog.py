@@ -1,13 +1,15 @@
 """The watchdog: a few undamped steps on trial where the radius keeps every step short.
 
-In a curved valley a monotone method creeps: each step is cut by the radius, and the radius never grows. Undamped Gauss-Newton steps often cross
-such a valley by way of points that cost more. After a run of cut steps the watchdog saves the point and takes up to `TRIALS` undamped steps,
-whatever they cost; the first that costs clearly less than the saved point is kept, otherwise the solve returns to the saved point as if
-nothing had happened, and waits twice as long before it tries again [1]_.
+In a curved valley a monotone method creeps: each step is cut by the radius, and the radius never grows. Undamped
+Gauss-Newton steps often cross such a valley by way of points that cost more. After a run of cut steps the watchdog
+saves the point and takes up to `TRIALS` undamped steps, whatever they cost; the first that costs clearly less than the
+saved point is kept, otherwise the solve returns to the saved point as if nothing had happened, and waits twice as long
+before it tries again [1]_.
 
 References
 ----------
-.. [1] R. Chamberlain, M. Powell, C. Lemarechal, H. Pedersen, "The watchdog technique for forcing convergence in algorithms for constrained
+.. [1] R. Chamberlain, M. Powell, C. Lemarechal, H. Pedersen, "The watchdog technique for forcing convergence in
+   algorithms for constrained
    optimization", Math. Programming Study 16, 1982.
 """
 
@@ -16,7 +18,7 @@ import math
 from nlsq.kernels.backend import kernel
 from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.dense import copy, norm
-from nlsq.kernels.judgement import evaluate_candidate, measure_step
+from nlsq.kernels.judgement import evaluate_candidate
 from nlsq.kernels.layout import (
     ACCEPTED,
     ACTUAL_REDUCTION,
@@ -30,9 +32,7 @@ from nlsq.kernels.layout import (
     GAIN_RATIO,
     INFLUENCE,
     LAST_STEP_NORM,
-    MAX_EVALUATIONS,
     NEWTON_STEP,
-    NFEV,
     NIT,
     RADIUS,
     RESIDUAL,
@@ -67,11 +67,13 @@ AGAIN = -1  # what linearise returns when J has to be evaluated at a saved point
 FIRST_RUN = 10  # cut steps in a row before the first trial
 TRIALS = 3
 SLOW = 0.1  # a run in which the cost falls below this share of its start is no creeping
-FARTHEST = 100.0  # times the scaled length of the saved point: what lies beyond is an escape, not a crossing (More's first radius)
+# times the scaled length of the saved point: what lies beyond is an escape, not a crossing (More's first radius)
+FARTHEST = 100.0
 WORTH_AFAR = 1e-6  # what a point beyond that must reach
 BLIND = 1e-6  # influence below which a parameter counts as lost
 SEEN = 1e-5  # influence that it must have had before
-FAR = 0.5  # relative growth of a parameter that makes it a suspect; a column also vanishes where a residual has its least value
+# relative growth of a parameter that makes it a suspect; a column also vanishes where a residual has its least value
+FAR = 0.5
 RETREAT = 0.1  # of the step that lost it
 MOST_RETREATS = 8  # in a row; then the loss is taken for what the data say
 WORTH = 0.9  # of the saved cost: what a trial must reach to be kept
@@ -159,8 +161,9 @@ def judge_trial(w, iw):
 def lost_influence(w, iw):
     """Say whether the last accepted step made the residual blind to a parameter that it depended on; goes back if so.
 
-    The influence of parameter j is ``|J_j| max(|x_j|, t_j) / |f|``, t_j its typical size. Where it is gone the gradient is gone too, and no later step
-    can bring the parameter back, provided that others are still seen and this one has moved far out: an exponential that has decayed before the first point, a peak that has left the data.
+    The influence of parameter j is ``|J_j| max(|x_j|, t_j) / |f|``, t_j its typical size. Where it is gone the gradient
+    is gone too, and no later step can bring the parameter back, provided that others are still seen and this one has
+    moved far out: an exponential that has decayed before the first point, a peak that has left the data.
     """
     n = iw[N]
     influence = vector(w, iw, INFLUENCE)

@@ -1,6 +1,7 @@
 """Functions that kernels call by address: compiled by numba, or brought along as an address.
 
-A model ``f(x, a, b, ...)`` becomes a residual when it is bound to data; a residual ``f(p)`` when it is bound to its start.
+A model ``f(x, a, b, ...)`` becomes a residual when it is bound to data; a residual ``f(p)`` when it is bound to its
+start.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class CompiledFunction:
         return CompiledFunction, (self.function, self.kind)
 
     def address(self, variant: int = 0) -> int:
-        """Address of the C function; `variant` is the number of predictor rows of a model (0: x is 1-D) or a residual's n."""
+        """Address of the C function.
+
+        `variant` is the number of predictor rows of a model (0: x is 1-D) or a residual's n.
+        """
         found = self._addresses.get(variant)
         if found is None:
             found = self._addresses[variant] = self._compile(variant)
@@ -89,7 +93,10 @@ class CompiledFunction:
         return address
 
     def bind_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None = None) -> CompiledResidual:
-        """Residual ``w (f(x, p) - y)`` of a model; x is (m,) or (k, m), C-contiguous float64, and so are y and weights (m,)."""
+        """Residual ``w (f(x, p) - y)`` of a model.
+
+        X is (m,) or (k, m), C-contiguous float64, and so are y and weights (m,).
+        """
         table = np.zeros(TABLE, dtype=np.int64)
         rows = x.shape[0] if x.ndim == 2 else 0
         table[POINTS], table[ROWS] = y.size, rows
@@ -127,7 +134,12 @@ class CompiledResidual:
     __slots__ = ("_alive", "_entry", "_in_python", "_kernel", "_raw_address", "m", "table")
 
     def __init__(
-        self, function: Kernel | int, table: NDArray[np.int64], in_python: Callable[..., Any], m: int, alive: tuple[Any, ...]
+        self,
+        function: Kernel | int,
+        table: NDArray[np.int64],
+        in_python: Callable[..., Any],
+        m: int,
+        alive: tuple[Any, ...],
     ) -> None:
         self._kernel = function if isinstance(function, Kernel) else None
         self._raw_address = 0 if isinstance(function, Kernel) else function
@@ -183,13 +195,18 @@ def _positional(function: Callable[..., Any]) -> list[str]:
 def array_at(address: int, shape: tuple[int, ...]) -> FloatArray:
     """View the doubles at an address that `address_of_array` gave."""
     if compile_disabled():
-        return double_pointer(address)
+        array: FloatArray = double_pointer(address)
+        return array
     pointer = ctypes.cast(address, ctypes.POINTER(ctypes.c_double))
-    return np.ctypeslib.as_array(pointer, shape)
+    view: FloatArray = np.ctypeslib.as_array(pointer, shape)
+    return view
 
 
 def model_values(function: Callable[..., Any], x: FloatArray, p: Any, scalar: bool | None) -> FloatArray:
-    """Values of a model at all points, called from Python; where it is not known whether it takes one x or all, all are tried first."""
+    """Values of a model at all points, called from Python.
+
+    Where it is not known whether it takes one x or all, all are tried first.
+    """
     if not scalar:
         try:
             return np.asarray(function(x, *p))
@@ -200,7 +217,7 @@ def model_values(function: Callable[..., Any], x: FloatArray, p: Any, scalar: bo
 
 
 def _in_python(function: Callable[..., Any], kind: str, n: int, variant: int) -> Callable[..., int]:
-    """The C function's meaning when nothing is compiled."""
+    """Do in Python what the C function does."""
     from nlsq.kernels.backend import int_pointer
 
     def call(p: FloatArray, data: int, out: FloatArray) -> int:
@@ -226,7 +243,8 @@ def compile(function: Callable[..., Any], *, kind: Literal["model", "residual"] 
     Parameters
     ----------
     function : numba.njit function
-        A model ``f(x, a, b, ...)`` for ``curve_fit``, written for one x or for an array of them, or a residual ``f(p) -> r``.
+        A model ``f(x, a, b, ...)`` for ``curve_fit``, written for one x or for an array of them, or a residual ``f(p)
+        -> r``.
     kind : {"model", "residual"}
         Which of the two it is.
 

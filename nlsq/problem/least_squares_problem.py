@@ -34,8 +34,8 @@ class LeastSquaresProblem:
     x0 : array_like, shape (n,)
         Start; also the typical size of the parameters for difference steps.
     jac : callable, estimator or {"2-point", "3-point", "cs"}, optional
-        Jacobian ``x -> J (m, n)`` with ``J[i, j] = dr_i/dx_j`` (array, sparse matrix or LinearOperator), or how to estimate it.
-        Default: forward differences.
+        Jacobian ``x -> J (m, n)`` with ``J[i, j] = dr_i/dx_j`` (array, sparse matrix or LinearOperator), or how to
+        estimate it. Default: forward differences.
     sparsity : SparsityPattern or sparse matrix, optional
         Pattern of J; differences are then compressed by colouring.
     bounds : (lower, upper), optional
@@ -99,7 +99,12 @@ class LeastSquaresProblem:
 
     def prepare_jacobian(self, x: FloatArray, m: int, estimator: Any = None) -> Any:
         """Prepare the problem's estimator, or another one, at `x` for `m` residuals."""
-        options: dict[str, Any] = {"lower": self.lower, "upper": self.upper, "scale": self.scale, "pattern": self.pattern}
+        options: dict[str, Any] = {
+            "lower": self.lower,
+            "upper": self.upper,
+            "scale": self.scale,
+            "pattern": self.pattern,
+        }
         function: Any = self.residual
         if isinstance(self.residual, PlainResidual):
             function = self.residual.function  # estimators make their own copies and checks

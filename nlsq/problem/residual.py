@@ -1,4 +1,7 @@
-"""The residual function as the solvers see it: a float64 vector of fixed length, whatever the user's function returns."""
+"""The residual function as the solvers see it: a float64 vector of fixed length.
+
+Whatever the user's function returns.
+"""
 
 from __future__ import annotations
 

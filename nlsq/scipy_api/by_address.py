@@ -78,4 +78,3 @@ def minimise_by_address(func: CompiledFunction, x0: Any) -> tuple[FloatArray, in
 
 
 _INFO = {1: 4, 2: 1, 3: 2, 4: 3}  # status -> MINPACK's info
-

@@ -107,6 +107,27 @@ def curve_fit(
     scipy.optimize.OptimizeWarning
         If the covariance cannot be estimated.
     """
+    return fit_curve(
+        f, xdata, ydata, p0, sigma, absolute_sigma, check_finite, bounds, method, jac, full_output, nan_policy, kwargs
+    )
+
+
+def fit_curve(
+    f: Callable[..., Any],
+    xdata: Any,
+    ydata: ArrayLike,
+    p0: ArrayLike | None,
+    sigma: ArrayLike | None,
+    absolute_sigma: bool,
+    check_finite: bool | None,
+    bounds: Any,
+    method: str | None,
+    jac: Callable[..., Any] | str | None,
+    full_output: bool,
+    nan_policy: str | None,
+    kwargs: dict[str, Any],
+) -> tuple[Any, ...]:
+    """Do the work of `curve_fit`."""
     if type(f) is CompiledFunction and p0 is not None and bounds is UNBOUNDED and jac is None and not kwargs:
         plain = method in (None, "lm") and nan_policy is None and not full_output
         fitted = fit_by_address(f, xdata, ydata, p0, sigma, absolute_sigma) if plain else None
@@ -244,9 +265,7 @@ def fit_trust_region(
 
     residual = whitened_residual(observed, xdata, y, whitening)
     try:
-        result = minimise_with_bounds(
-            residual, start, jac, bounds, method, model_dtype=lambda: dtype[0], **options
-        )
+        result = minimise_with_bounds(residual, start, jac, bounds, method, model_dtype=lambda: dtype[0], **options)
     except NonfiniteError as nonfinite:
         raise not_found(NonfiniteFit, nonfinite.message, nonfinite.fields) from None
     if not result["success"]:
@@ -283,7 +302,7 @@ def scaled_covariance(fit: Fit, n: int, absolute_sigma: bool) -> FloatArray:
             return covariance
     from scipy.optimize import OptimizeWarning
 
-    warnings.warn("Covariance of the parameters could not be estimated", OptimizeWarning, stacklevel=3)
+    warnings.warn("Covariance of the parameters could not be estimated", OptimizeWarning, stacklevel=4)
     return np.full((n, n), np.inf)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,7 @@ from nlsq.scipy_api.called_back import Borrowed, KernelDifferences, can_be_calle
 from nlsq.scipy_api.functions import (
     DOUBLE,
     Differences,
+    Function,
     NonfiniteError,
     PicklableFunction,
     as_csr,
@@ -44,10 +45,16 @@ from nlsq.scipy_api.functions import (
     starting_with,
     with_arguments,
 )
-from nlsq.scipy_api.jacobians import analytic_source, difference_estimator, differenced_source, first_residual
+from nlsq.scipy_api.jacobians import (
+    JacobianSource,
+    analytic_source,
+    difference_estimator,
+    differenced_source,
+    first_residual,
+)
 from nlsq.scipy_api.messages import LEAST_SQUARES_MESSAGES, LEAST_SQUARES_STATUS, NONFINITE_ARRAY, NONFINITE_START
 from nlsq.scipy_api.report import Watch, read_callback, summary
-from nlsq.solvers import Dogbox, LevenbergMarquardt, TrustRegionReflective, drive
+from nlsq.solvers import Dogbox, LevenbergMarquardt, Tolerances, TrustRegionReflective, drive
 from nlsq.status import SolveResult, Status
 
 if TYPE_CHECKING:
@@ -82,9 +89,7 @@ def least_squares(
     callback: Callable[..., Any] | None = None,
     workers: Any = None,
 ) -> OptimizeResult[Any]:
-    """Solve a nonlinear least-squares problem with bounds, as ``scipy.optimize.least_squares``.
-
-    Minimises ``F(x) = 1/2 sum_i rho(f_i(x)**2)`` subject to ``lb <= x <= ub``.
+    """Minimise ``1/2 sum_i rho(f_i(x)**2)`` subject to ``lb <= x <= ub``, as ``scipy.optimize.least_squares``.
 
     Parameters
     ----------
@@ -204,26 +209,61 @@ def minimise(
     watch = Watch(told, table, initial_cost) if table or told is not None else None
     limit = 100 * start.size if max_nfev is None else math.ceil(max_nfev)
 
-    problem_options = {
-        "sparsity": source.sparsity, "bounds": ends, "loss": loss, "loss_scale": loss_scale, "scale": scale
-    }  # fmt: skip
+    task = Task(function, f0, start, source, ends, (loss, loss_scale), scale, solver, tolerances, limit)
     suits = watch is None and method != "lm" and workers is None and jac == "2-point" and diff_step is None
-    suits = suits and source.linear_solver == "exact" and isinstance(loss, str) and not tolerances.tight
-    if suits and kernel_steps_suit(start, x_scale) and can_be_called_back(f0.size, start.size, source.source.dtype):
-        with Borrowed(function, f0, f0.size, start.size) as called_back:
-            jac = KernelDifferences(source.source)
-            problem = LeastSquaresProblem(called_back.residual, start, jac=jac, **problem_options)
-            solved = drive(problem, solver, tolerances, max_evaluations=limit)
+    if suits and kernel_steps_suit(start, x_scale) and task.is_compiled_loops():
+        solved = task.run_called_back()
     else:
-        residual = checked_residual(starting_with(f0, function), f0.size)
-        problem = LeastSquaresProblem(residual, start, jac=source.source, **problem_options)
-        solved = drive(problem, solver, tolerances, max_evaluations=limit, callback=watch)
+        solved = task.run(watch)
     if watch is not None:
         watch.finish(solved)
     result = translate(solved, method, ends, xtol, callable(jac))
     if verbose:
         print(summary(result["message"], result["nfev"], initial_cost, result["cost"], result["optimality"]))
     return result
+
+
+class Task(NamedTuple):
+    """What is to be solved and how, checked and translated.
+
+    ``loss`` is the function and its scale; ``limit`` the number of evaluations, those for differences left out.
+    """
+
+    function: Function
+    f0: FloatArray
+    start: FloatArray
+    source: JacobianSource
+    bounds: Bounds | None
+    loss: tuple[Any, float]
+    scale: FloatArray | str
+    solver: Any
+    tolerances: Tolerances
+    limit: int
+
+    def problem(self, residual: Any, jac: Any) -> LeastSquaresProblem:
+        """Return the problem for this form of residual and Jacobian."""
+        loss, loss_scale = self.loss
+        return LeastSquaresProblem(
+            residual, self.start, jac=jac, sparsity=self.source.sparsity, bounds=self.bounds, loss=loss,
+            loss_scale=loss_scale, scale=self.scale,
+        )  # fmt: skip
+
+    def run(self, watch: Watch | None) -> SolveResult:
+        """Solve."""
+        residual = checked_residual(starting_with(self.f0, self.function), self.f0.size)
+        problem = self.problem(residual, self.source.source)
+        return drive(problem, self.solver, self.tolerances, max_evaluations=self.limit, callback=watch)
+
+    def is_compiled_loops(self) -> bool:
+        """Whether the compiled loop can solve it by calling the function back."""
+        plain = self.source.linear_solver == "exact" and isinstance(self.loss[0], str) and not self.tolerances.tight
+        return plain and can_be_called_back(self.f0.size, self.start.size, self.source.source.dtype)
+
+    def run_called_back(self) -> SolveResult:
+        """Solve in the compiled loop."""
+        with Borrowed(self.function, self.f0, self.f0.size, self.start.size) as called_back:
+            problem = self.problem(called_back.residual, KernelDifferences(self.source.source))
+            return drive(problem, self.solver, self.tolerances, max_evaluations=self.limit)
 
 
 def choose_solver(method: str, linear_solver: str, tr_options: Any) -> Any:

@@ -100,7 +100,20 @@ def leastsq(
     options = {
         "ftol": ftol, "xtol": xtol, "gtol": gtol, "maxfev": maxfev, "epsfcn": epsfcn, "factor": factor, "diag": diag
     }  # fmt: skip
-    if type(func) is CompiledFunction and args == () and Dfun is None and not full_output and diag is None:
+    return solve(func, x0, args, Dfun, full_output, col_deriv, options)
+
+
+def solve(
+    func: Callable[..., Any],
+    x0: ArrayLike,
+    args: Any,
+    Dfun: Callable[..., Any] | None,
+    full_output: bool,
+    col_deriv: bool,
+    options: dict[str, Any],
+) -> tuple[Any, ...]:
+    """Do the work of `leastsq`; `options` are those of `read_options`."""
+    if type(func) is CompiledFunction and args == () and Dfun is None and not full_output and options["diag"] is None:
         minimum = minimise_by_address(func, x0) if options == DEFAULTS else None
         if minimum is not None:
             return minimum
@@ -122,5 +135,5 @@ def leastsq(
     if run.info not in LEASTSQ_SUCCESS:
         if run.info == IMPROPER_INPUT:
             raise TypeError(run.message)
-        warnings.warn(run.message, RuntimeWarning, stacklevel=2)
+        warnings.warn(run.message, RuntimeWarning, stacklevel=3)
     return run.x, run.info

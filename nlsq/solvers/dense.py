@@ -48,8 +48,23 @@ class DenseState:
     """
 
     __slots__ = (
-        "by_address", "kernels", "estimate", "fallbacks", "finer", "iw", "judge", "limit", "linearise", "pending", "problem", "propose", "python_loss", "space",
-        "stale", "status", "w",
+        "by_address",
+        "estimate",
+        "fallbacks",
+        "finer",
+        "iw",
+        "judge",
+        "kernels",
+        "limit",
+        "linearise",
+        "pending",
+        "problem",
+        "propose",
+        "python_loss",
+        "space",
+        "stale",
+        "status",
+        "w",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +87,7 @@ class DenseState:
         tolerances.write(self.w, self.iw)
         loss = problem.loss
         self.python_loss = callable(loss.function) or (space.n >= BLAS_FROM and not loss.is_linear)
-        self.iw[layout.LOSS] = PYTHON_LOSS if self.python_loss else LOSS_CODES[loss.function]
+        self.iw[layout.LOSS] = PYTHON_LOSS if self.python_loss else LOSS_CODES[str(loss.function)]
         self.w[layout.LOSS_SCALE] = loss.scale
 
     def linearise_here(self) -> bool:
@@ -160,7 +175,7 @@ def new_state(
     estimate: Any = None,
 ) -> DenseState:
     """Evaluate the residual at the start, unless `first` is its value, and lay out the workspace for it."""
-    counters = problem.counters = Counters()
+    problem.counters = Counters()
     residual, x0 = problem.residual, problem.x0 if start is None else start
     compiled = isinstance(residual, CompiledResidual)
     if first is None and not compiled:
@@ -190,7 +205,7 @@ def new_state(
 def evaluate_start(problem: LeastSquaresProblem, state: DenseState, first: FloatArray | None = None) -> None:
     """Evaluate the residual at the start, unless `first` is its value."""
     space = state.space
-    space.residual[:] = problem.residual(space.x) if first is None else first
+    space.residual[:] = problem.residual.first(space.x) if first is None else first
     problem.counters.nfev = 1
     if not np.isfinite(space.residual).all():
         state.status = Status.NONFINITE_START
@@ -272,7 +287,10 @@ def _advance(problem: LeastSquaresProblem, state: DenseState) -> None:
 
 
 def _finish_or_relinearise(state: DenseState) -> None:
-    """After the last accepted step J is taken once more, so that optimality has the last word, unless the step was tiny."""
+    """After the last accepted step J is taken once more, so that optimality has the last word.
+
+    Unless the step was tiny.
+    """
     w, iw = state.w, state.iw
     state.pending = int(iw[layout.STATUS])
     if iw[layout.RULE] == layout.RULE_MINPACK and w[layout.STEP_NORM] <= steps_driver.CLOSE_ENOUGH * w[layout.X_NORM]:
@@ -299,4 +317,3 @@ def _linearise(problem: LeastSquaresProblem, state: DenseState) -> bool:
     state.status = status or state.pending
     state.stale = False
     return state.status != 0
-

@@ -2,7 +2,8 @@
 
     while running:  advance (linearise, propose, try, judge);  tell the hooks
 
-Residuals called by address go through the same steps in a jitted loop (`nlsq.kernels.driver`) unless someone watches the iterations.
+Residuals called by address go through the same steps in a jitted loop (`nlsq.kernels.driver`) unless someone watches
+the iterations.
 """
 
 from __future__ import annotations
@@ -80,9 +81,10 @@ class Hooks:
         if self.history is not None:
             self.history.append(report)
         if self.progress:
+            outcome = "" if report.accepted else "  rejected"
             print(
-                f"{report.nit:6d}  cost {report.cost:.8e}  step {report.step_norm:.2e}  optimality {report.optimality:.2e}"
-                f"  gain {report.gain_ratio:+.3f}{'' if report.accepted else '  rejected'}",
+                f"{report.nit:6d}  cost {report.cost:.8e}  step {report.step_norm:.2e}"
+                f"  optimality {report.optimality:.2e}  gain {report.gain_ratio:+.3f}{outcome}",
                 flush=True,
             )
         if self.termination is not None and not state.status:
@@ -130,7 +132,8 @@ def drive(
     """
     own = None if isinstance(tolerances, Tolerances) else tolerances
     watched = own is not None or callback is not None or time_limit is not None or history or progress
-    state = solver.start(problem, _WATCHED_OFF if own is not None else tolerances, max_evaluations)  # type: ignore[arg-type]
+    built_in = tolerances if isinstance(tolerances, Tolerances) else _WATCHED_OFF
+    state = solver.start(problem, built_in, max_evaluations)
     if not watched:
         if state.by_address:
             run_by_address(problem, state)
@@ -158,7 +161,9 @@ def give_addresses(problem: LeastSquaresProblem, state: Any) -> None:
     residual, iw = problem.residual, state.iw
     assert isinstance(residual, CompiledResidual)
     iw[layout.RESIDUAL_FUNCTION], iw[layout.RESIDUAL_DATA] = residual.address, residual.data_address
-    iw[layout.LINEARISE_STEP], iw[layout.PROPOSE_STEP], iw[layout.JUDGE_STEP] = (address_of_kernel(k) for k in state.kernels)
+    iw[layout.LINEARISE_STEP], iw[layout.PROPOSE_STEP], iw[layout.JUDGE_STEP] = (
+        address_of_kernel(k) for k in state.kernels
+    )
     iw[layout.MAX_EVALUATIONS] = state.limit
 
 
@@ -172,6 +177,8 @@ def run_by_address(problem: LeastSquaresProblem, state: Any) -> None:
         if solve_loop(space.w_handle, space.iw_handle):
             residual.raise_original(space.x_new)
         state.status = int(iw[layout.STATUS])
-        counters.nfev, counters.nfev_jac, counters.njev = (int(iw[k]) for k in (layout.NFEV, layout.NFEV_JAC, layout.NJEV))
+        counters.nfev, counters.nfev_jac, counters.njev = (
+            int(iw[k]) for k in (layout.NFEV, layout.NFEV_JAC, layout.NJEV)
+        )
         if not refine(problem, state) or not write_estimator(state):
             return

@@ -26,8 +26,8 @@ class GaussNewton:
     linear_solver : {"auto", "cholesky", "qr"}
         How d is found.
     line_search : LineSearch, FixedLength or None
-        None (default): undamped, alpha = 1. Then the contraction near a minimum is ``|sum r_i r_i''| / J'J`` for one parameter; the history's
-        ``contraction`` shows it.
+        None (default): undamped, alpha = 1. Then the contraction near a minimum is ``|sum r_i r_i''| / J'J`` for one
+        parameter; the history's ``contraction`` shows it.
     """
 
     linear_solver: str = "auto"

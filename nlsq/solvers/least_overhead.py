@@ -1,8 +1,8 @@
 """Levenberg-Marquardt for compiled functions with nothing around it: arrays in, arrays and a status out.
 
-A `Plan` is a workspace that was set up once for a compiled function and a size, with everything in it that does not depend on the data. Solving
-copies the template over the used workspace, writes the addresses of the data and the start, and makes one call. Plans are kept on the compiled
-function and handed to one thread at a time.
+A `Plan` is a workspace that was set up once for a compiled function and a size, with everything in it that does not
+depend on the data. Solving copies the template over the used workspace, writes the addresses of the data and the start,
+and makes one call. Plans are kept on the compiled function and handed to one thread at a time.
 """
 
 from __future__ import annotations
@@ -53,8 +53,20 @@ class Plan:
     """
 
     __slots__ = (
-        "_call", "_covariance", "_finite", "_header", "_integers", "_iw", "_iw_handle", "_own", "_space", "_table", "_w_handle", "_used",
-        "residual", "status",
+        "_call",
+        "_covariance",
+        "_finite",
+        "_header",
+        "_integers",
+        "_iw",
+        "_iw_handle",
+        "_own",
+        "_space",
+        "_table",
+        "_used",
+        "_w_handle",
+        "residual",
+        "status",
     )  # fmt: skip
 
     def __init__(
@@ -83,9 +95,10 @@ class Plan:
         self.status = 0
 
     def set_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None) -> bool:
-        """Take other data of the same size; False when x is not finite (what is not finite in y shows in the residuals).
+        """Take other data of the same size; False when x is not finite.
 
-        Short data are copied, which costs less than asking numpy for an address; the caller keeps long ones alive.
+        What is not finite in y shows in the residuals. Short data are copied, which costs less than asking numpy for an
+        address; the caller keeps long ones alive.
         """
         table = self._table
         if self._own is None:
@@ -106,7 +119,8 @@ class Plan:
         if self._call(self._w_handle, self._iw_handle):
             self.residual.raise_original(space.x_new)
         self.status = int(iw[layout.STATUS])
-        return space.x.copy()
+        solution: FloatArray = space.x.copy()
+        return solution
 
     @property
     def nfev(self) -> int:

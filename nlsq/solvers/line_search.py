@@ -11,7 +11,10 @@ from nlsq.kernels import layout
 @final
 @dataclass(frozen=True, kw_only=True)
 class LineSearch:
-    """Backtracking to Armijo's reduction, with a parabola for the next length (Nocedal and Wright 2006, sections 3.1 and 3.5)."""
+    """Backtracking to Armijo's reduction, with a parabola for the next length (Nocedal and Wright 2006.
+
+    Sections 3.1 and 3.5).
+    """
 
     def write(self, w: Any, iw: Any) -> None:
         """Put the choice into a workspace."""

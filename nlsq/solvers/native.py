@@ -30,12 +30,13 @@ def solve(
     problem : LeastSquaresProblem
         What to minimise.
     method : str or Solver, optional
-        ``"lm"`` (default without bounds), ``"trf"`` (default with bounds), ``"dogbox"``, ``"gauss-newton"``, ``"gradient"``, or a solver such as
-        ``LevenbergMarquardt(damping=Nielsen())``.
+        ``"lm"`` (default without bounds), ``"trf"`` (default with bounds), ``"dogbox"``, ``"gauss-newton"``,
+        ``"gradient"``, or a solver such as ``LevenbergMarquardt(damping=Nielsen())``.
     tolerances : Tolerances, optional
         Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
     max_evaluations : int, optional
-        Limit of residual evaluations that the solver asks for (those inside difference Jacobians do not count). Default 100 (n + 1).
+        Limit of residual evaluations that the solver asks for (those inside difference Jacobians do not count). Default
+        100 (n + 1).
     time_limit : float, optional
         Seconds of wall-clock time.
     callback : callable, optional

@@ -73,7 +73,9 @@ class Tolerances:
     @property
     def tight(self) -> bool:
         """Whether any tolerance asks for more digits than forward differences have."""
-        return any(value is not None and 0.0 < value < FORWARD_DIGITS for value in (self.cost, self.step, self.optimality))
+        return any(
+            value is not None and 0.0 < value < FORWARD_DIGITS for value in (self.cost, self.step, self.optimality)
+        )
 
     def write(self, w: Any, iw: Any) -> None:
         """Put the tolerances into a solver's workspace; a test that is off can never be met."""

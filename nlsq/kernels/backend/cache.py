@@ -1,10 +1,10 @@
 """The disk cache of machine code.
 
-One file per kernel in a folder named by everything the code depends on: the sources of the kernels, the versions of numba,
-llvmlite and Python, and the processor with its features. Files are written beside their place and moved into it, so that
-processes may share the folder; each carries a checksum, and a damaged file counts as absent. The folder is the first that can
-be written of ``NLSQ_CACHE_DIR``, the user's cache folder and a folder of the user's own in the temporary directory; when none can be,
-nothing is kept and every process compiles what it uses.
+One file per kernel in a folder named by everything the code depends on: the sources of the kernels, the versions of
+numba, llvmlite and Python, and the processor with its features. Files are written beside their place and moved into it,
+so that processes may share the folder; each carries a checksum, and a damaged file counts as absent. The folder is the
+first that can be written of ``NLSQ_CACHE_DIR``, the user's cache folder and a folder of the user's own in the temporary
+directory; when none can be, nothing is kept and every process compiles what it uses.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def read(target: Path | None, symbol: str) -> bytes | None:
     except OSError:
         return None
     start = len(_MAGIC) + 32
-    intact = content[: len(_MAGIC)] == _MAGIC and hashlib.sha256(content[start:]).digest() == content[len(_MAGIC) : start]
+    intact = (
+        content[: len(_MAGIC)] == _MAGIC and hashlib.sha256(content[start:]).digest() == content[len(_MAGIC) : start]
+    )
     return content[start:] if intact else None
 
 

@@ -1,9 +1,9 @@
 """From a kernel's source to position-independent machine code. Imports numba.
 
-A kernel is compiled with ``error_model="numpy"``, without CPython wrapper, without the reference-counting runtime, and with
-every callee left as an external symbol. A C-callable function with the kernel's symbol wraps numba's own calling convention.
-The result is one small object file that needs nothing but libm and the symbols of other kernels: a later process links it
-through llvmlite without importing numba.
+A kernel is compiled with ``error_model="numpy"``, without CPython wrapper, without the reference-counting runtime, and
+with every callee left as an external symbol. A C-callable function with the kernel's symbol wraps numba's own calling
+convention. The result is one small object file that needs nothing but libm and the symbols of other kernels: a later
+process links it through llvmlite without importing numba.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from numba.core.compiler import CompilerBase, Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
 from numba.core.registry import cpu_target
-from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
+from numba.core.typed_passes import (
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
 from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
 from nlsq.kernels.backend.kernel import Kernel
@@ -55,7 +61,8 @@ def compile_native(function: Any, signature: Any, **options: Any) -> Any:
 def wrap_as_c_function(compiled: Any, symbol: str, *, returns_status: bool) -> Any:
     """Build a library in which `symbol` is a C function that calls the compiled function.
 
-    With `returns_status` the C function returns numba's status code (nonzero: an exception was raised) instead of the value.
+    With `returns_status` the C function returns numba's status code (nonzero: an exception was raised) instead of the
+    value.
     """
     library = compiled.library.codegen.create_library(f"nlsq.{symbol}")
     library.enable_object_caching()
@@ -86,8 +93,11 @@ def wrap_as_c_function(compiled: Any, symbol: str, *, returns_status: bool) -> A
     return library
 
 
-class KernelPipeline(CompilerBase):  # type: ignore[misc]
-    """Numba's pipeline with what a kernel needs: no closures, context managers, literals, parallel loops or array expressions."""
+class KernelPipeline(CompilerBase):
+    """Numba's pipeline with what a kernel needs: no closures, context managers, literals.
+
+    Parallel loops or array expressions.
+    """
 
     def define_pipelines(self) -> list[Any]:
         """List the passes from bytecode to LLVM."""
@@ -110,7 +120,10 @@ class KernelPipeline(CompilerBase):  # type: ignore[misc]
 
 @contextmanager
 def _without_optimisation() -> Iterator[None]:
-    """Leave the optimiser out while the body is compiled: it runs once the C function is linked to it, and once is enough."""
+    """Leave the optimiser out while the body is compiled: it runs once the C function is linked to it.
+
+    And once is enough.
+    """
     kept = CPUCodeLibrary._optimize_final_module
     CPUCodeLibrary._optimize_final_module = lambda library: None
     try:

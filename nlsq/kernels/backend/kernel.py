@@ -1,12 +1,12 @@
 """The ``kernel`` decorator and the life of a kernel: source, machine code, callable.
 
 A kernel is a function of pointers and scalars written in the subset of Python that numba compiles. Decorating it costs
-nothing: numba is not imported. At the first use the kernel and all kernels it calls are loaded as plain machine code from
-the disk cache, or compiled by numba and put there. Kernels call each other through external symbols, so that no kernel's
-code is linked into another and compiled again.
+nothing: numba is not imported. At the first use the kernel and all kernels it calls are loaded as plain machine code
+from the disk cache, or compiled by numba and put there. Kernels call each other through external symbols, so that no
+kernel's code is linked into another and compiled again.
 
-With ``NLSQ_DISABLE_COMPILE`` set, the very same source runs as plain Python on numpy arrays: a pointer is an array, moving a
-pointer is a slice.
+With ``NLSQ_DISABLE_COMPILE`` set, the very same source runs as plain Python on numpy arrays: a pointer is an array,
+moving a pointer is a slice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _disabled = os.environ.get("NLSQ_DISABLE_COMPILE", "") not in ("", "0")
 
 
 def compile_disabled() -> bool:
-    """Say whether kernels run as plain Python: the environment variable ``NLSQ_DISABLE_COMPILE``, read when nlsq starts."""
+    """Say whether kernels run as plain Python: the environment variable ``NLSQ_DISABLE_COMPILE``.
+
+    Read when nlsq starts.
+    """
     return _disabled
 
 

@@ -1,7 +1,7 @@
 """Linking kernels into the process, from the disk cache or from the compiler.
 
-Loading goes through llvmlite alone and costs a fraction of a millisecond a kernel; numba is imported only when something is
-missing from the cache.
+Loading goes through llvmlite alone and costs a fraction of a millisecond a kernel; numba is imported only when
+something is missing from the cache.
 """
 
 from __future__ import annotations

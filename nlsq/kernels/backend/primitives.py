@@ -1,8 +1,8 @@
 """What a kernel may do beyond arithmetic: move a pointer, reinterpret an address, call by address.
 
-Each primitive is defined here with its meaning in plain Python; `lowering` gives the same primitive to numba. In plain Python
-a pointer is a numpy array (possibly a slice of a longer one) and the address of a function or an array is a ticket in a
-table.
+Each primitive is defined here with its meaning in plain Python; `lowering` gives the same primitive to numba. In plain
+Python a pointer is a numpy array (possibly a slice of a longer one) and the address of a function or an array is a
+ticket in a table.
 """
 
 from __future__ import annotations
@@ -46,13 +46,22 @@ class WorkspacePart(Primitive):
     constant, by_n, by_m, by_nn, by_nm : int
         Coefficients of 1, n, m, n^2 and n m.
     stride : {"", "n", "m", "nn"}
-        What a third argument, the index of one of several parts of equal length, is multiplied by; empty: there is none.
+        What a third argument, the index of one of several parts of equal length, is multiplied by; empty: there is
+        none.
     """
 
     __slots__ = ("coefficients", "stride")
 
     def __init__(
-        self, name: str, *, constant: int, by_n: int = 0, by_m: int = 0, by_nn: int = 0, by_nm: int = 0, stride: str = ""
+        self,
+        name: str,
+        *,
+        constant: int,
+        by_n: int = 0,
+        by_m: int = 0,
+        by_nn: int = 0,
+        by_nm: int = 0,
+        stride: str = "",
     ) -> None:
         self.coefficients = (constant, by_n, by_m, by_nn, by_nm)
         self.stride = stride

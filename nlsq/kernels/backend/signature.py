@@ -7,10 +7,12 @@ A kernel's signature is text such as ``"int(double*, int*, int)"``. Only six typ
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 _TYPES = ("double*", "int*", "double", "int", "address", "void")
-_CTYPES = {
+_CTYPES: dict[str, Any] = {
     "double*": ctypes.c_ssize_t,
     "int*": ctypes.c_ssize_t,
     "double": ctypes.c_double,
@@ -37,7 +39,9 @@ class Signature:
                 raise ValueError(f"kernel signature {text!r} names the type {name!r}; known are {', '.join(_TYPES)}")
         return cls(returns.strip(), arguments)
 
-    def prototype(self, *, release_gil: bool = False) -> type[ctypes._CFuncPtr]:
+    def prototype(self, *, release_gil: bool = False) -> Callable[[int], Callable[..., Any]]:
         """Make the ctypes function type; pointers are passed as plain integers."""
         make = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
-        return make(_CTYPES[self.returns], *(_CTYPES[a] for a in self.arguments))
+        kinds = [_CTYPES[a] for a in self.arguments]
+        prototype: Callable[[int], Callable[..., Any]] = make(_CTYPES[self.returns], *kinds)
+        return prototype

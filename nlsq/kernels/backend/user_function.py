@@ -1,7 +1,7 @@
 """A user's njit function as a C function that kernels call by address. Imports numba.
 
-The C function is ``int f(const double* p, const int64* data, double* out)``. It returns 0, or numba's status when the user's code raised:
-kernels never see the exception, the caller runs the function again in Python to raise the original.
+The C function is ``int f(const double* p, const int64* data, double* out)``. It returns 0, or numba's status when the
+user's code raised: kernels never see the exception, the caller runs the function again in Python to raise the original.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numba.core.runtime import rtsys
 
 from nlsq.kernels.backend.compiler import compile_native, wrap_as_c_function
 from nlsq.kernels.backend.lowering import DOUBLE_POINTER, LOWERED
-from nlsq.kernels.backend.vector_math import with_vector_math
 from nlsq.kernels.backend.primitives import double_pointer, int_pointer
+from nlsq.kernels.backend.vector_math import with_vector_math
 
 _serial = count()
 _SIGNATURE = types.void(DOUBLE_POINTER, types.int64, DOUBLE_POINTER)
@@ -118,7 +118,7 @@ def compile_user_function(function: Any, form: str, n: int) -> tuple[int, Any]:
         "double_pointer": LOWERED[double_pointer],
         "np": np,
     }
-    exec(source.format(parameters=parameters, values=parameters + ",", names=names, n=n), scope)  # noqa: S102
+    exec(source.format(parameters=parameters, values=parameters + ",", names=names, n=n), scope)
     wrapper: Callable[..., Any] = scope["wrapper"]
     with global_compiler_lock:
         rtsys.initialize(cpu_target.target_context)

@@ -1,8 +1,9 @@
 """Elementary functions that LLVM vectorises, for users' models. Imports numba.
 
-libm's functions are calls that keep a loop scalar. Here exp is straight-line code: ``x = k log 2 + r`` with |r| <= log(2) / 2 by two fused
-multiply-adds (Cody and Waite), a polynomial of degree 13 in r, and a scaling by 2^k in two factors, so that gradual underflow and overflow come out
-right. Its error is below 1.5 units in the last place; NaN and infinities are kept.
+libm's functions are calls that keep a loop scalar. Here exp is straight-line code: ``x = k log 2 + r`` with |r| <=
+log(2) / 2 by two fused multiply-adds (Cody and Waite), a polynomial of degree 13 in r, and a scaling by 2^k in two
+factors, so that gradual underflow and overflow come out right. Its error is below 1.5 units in the last place; NaN and
+infinities are kept.
 
 References
 ----------
@@ -48,7 +49,7 @@ def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 @numba.njit(inline="never", forceinline=True, error_model="numpy", fastmath={"contract"})
 def vector_exp(value: Any) -> Any:
-    """exp of one number, without branches."""
+    """Exp of one number, without branches."""
     x = float(value)
     inside = min(max(x, -746.0), 710.0)
     shifted = _fma(inside, LOG2_E, MAGIC)
@@ -70,7 +71,7 @@ def vector_exp(value: Any) -> Any:
 
 @numba.vectorize
 def array_exp(x: Any) -> Any:
-    """The same for arrays, fused into array expressions."""
+    """Apply it to arrays, fused into array expressions."""
     return vector_exp(x)
 
 
@@ -113,5 +114,9 @@ def with_vector_math(function: FunctionType, *, arrays: bool) -> FunctionType:
         if stands_for is not None:
             scope[name] = stands_for
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
-    copy.__module__, copy.__qualname__, copy.__kwdefaults__ = function.__module__, function.__qualname__, function.__kwdefaults__
+    copy.__module__, copy.__qualname__, copy.__kwdefaults__ = (
+        function.__module__,
+        function.__qualname__,
+        function.__kwdefaults__,
+    )
     return copy
