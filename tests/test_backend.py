@@ -37,7 +37,12 @@ def start(code, folder=ROOT, **settings):
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("NLSQ_", "XDG_", "PYTHON", "COV"))}
     environment = keep | {"PYTHONDONTWRITEBYTECODE": "1"} | {k: str(v) for k, v in settings.items()}
     return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -212,7 +217,13 @@ def test_clear_cache_removes_our_code_and_nothing_else(places):
     shared = named / "abcdef0123456789abcdef01"
     shared.mkdir()
     (shared / "nlsq_dense_dot.o").write_bytes(b"code")
-    foreign = [shared / "thesis.tex", named / "notes.txt", named / "data" / "x.o", home / "other" / "y", temporary / "z"]
+    foreign = [
+        shared / "thesis.tex",
+        named / "notes.txt",
+        named / "data" / "x.o",
+        home / "other" / "y",
+        temporary / "z",
+    ]
     for path in foreign:
         path.parent.mkdir(exist_ok=True)
         path.write_text("precious")

@@ -212,11 +212,8 @@ def test_accuracy(name, order, tolerance):
     x = np.array([0.7, -1.3])
     found, _, _, _ = by_kernel(name, SMOOTH, x, np.full(2, -np.inf), np.full(2, np.inf))
     h = 1e-20
-    complex_smooth = lambda p: np.array(  # noqa: E731
-        [
-            sum(np.sin(0.3 * (i + 1) * p[j]) + 0.1 * p[j] * p[(j + i) % 2] for j in range(2)) - i
-            for i in range(5)
-        ]
+    complex_smooth = lambda p: np.array(
+        [sum(np.sin(0.3 * (i + 1) * p[j]) + 0.1 * p[j] * p[(j + i) % 2] for j in range(2)) - i for i in range(5)]
     )
     exact = np.stack([complex_smooth(x + 1j * h * np.eye(2)[j]).imag / h for j in range(2)], axis=1)
     np.testing.assert_allclose(found, exact, atol=tolerance)

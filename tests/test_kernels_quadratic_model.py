@@ -119,7 +119,8 @@ def test_damped_step_in_scaled_variables(mode, route, problem, seed, damping):
     assert reduction == pytest.approx(-twin.value(hessian, gradient, step), rel=1e-6, abs=1e-12)
     other = rng.standard_normal(n)
     curvature = run(mode, space, steps.model_curvature, other, step.copy())
-    assert curvature == pytest.approx(other @ hessian @ step, rel=1e-9, abs=1e-9 * np.linalg.norm(step) * scale.max() ** 2)
+    size = np.linalg.norm(step) * scale.max() ** 2
+    assert curvature == pytest.approx(other @ hessian @ step, rel=1e-9, abs=1e-9 * size)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -139,10 +139,14 @@ def test_tests_that_are_off_never_end_a_solve():
 
 def test_gradient_descent_of_fixed_length_converges_or_says_diverged():
     slow = solve(
-        LeastSquaresProblem(lambda p: p - 3, [1.0]), GradientDescent(line_search=FixedLength(length=0.5)), max_evaluations=500
+        LeastSquaresProblem(lambda p: p - 3, [1.0]),
+        GradientDescent(line_search=FixedLength(length=0.5)),
+        max_evaluations=500,
     )
     assert slow.x[0] == pytest.approx(3.0, abs=1e-6)
     wild = solve(
-        LeastSquaresProblem(lambda p: p - 3, [1.0]), GradientDescent(line_search=FixedLength(length=3.0)), max_evaluations=3000
+        LeastSquaresProblem(lambda p: p - 3, [1.0]),
+        GradientDescent(line_search=FixedLength(length=3.0)),
+        max_evaluations=3000,
     )
     assert not wild.converged

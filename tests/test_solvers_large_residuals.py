@@ -9,7 +9,13 @@ import pytest
 from nlsq import GaussNewton, LeastSquaresProblem, LevenbergMarquardt, LineSearch, Nielsen, Tolerances, solve
 
 INDEX = np.array([1.0, 2.0, 3.0])
-CASES = {8.0: (np.log(2.0), 0.0), 3.0: (None, 0.0596), -1.0: (None, 0.473), -4.0: (-0.371929, 2.20), -8.0: (-0.791486, 6.55)}
+CASES = {
+    8.0: (np.log(2.0), 0.0),
+    3.0: (None, 0.0596),
+    -1.0: (None, 0.473),
+    -4.0: (-0.371929, 2.20),
+    -8.0: (-0.791486, 6.55),
+}
 STAYS = [3.0, -1.0]
 LEAVES = [-4.0, -8.0]
 
@@ -83,7 +89,13 @@ def test_undamped_gauss_newton_leaves_the_minimum_at_the_rate_of_the_theory(y3):
 @pytest.mark.parametrize("y3", CASES)
 @pytest.mark.parametrize(
     "solver",
-    [GaussNewton(line_search=LineSearch()), LevenbergMarquardt(), LevenbergMarquardt(damping=Nielsen()), "trf", "dogbox"],
+    [
+        GaussNewton(line_search=LineSearch()),
+        LevenbergMarquardt(),
+        LevenbergMarquardt(damping=Nielsen()),
+        "trf",
+        "dogbox",
+    ],
     ids=["search", "lm", "nielsen", "trf", "dogbox"],
 )
 @pytest.mark.parametrize("away", [1e-3, 0.3])

@@ -221,7 +221,7 @@ def upper_transposed_solve(r, n, b):
             b[j] -= r[i * n + j] * value
 
 
-@kernel("void(double*, double*, double, int, double*, double*, double*)")
+@kernel("void(double*, double*, double, int, double*, double*, double*)", cold=True)
 def damp_triangle(r, qtb, root_damping, n, s_out, qtb_out, row_work):
     """Rotate [R; root_damping I] into a triangle S and [Q'b; 0] with it [2]_."""
     for i in range(n):

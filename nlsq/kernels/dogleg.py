@@ -56,6 +56,7 @@ from nlsq.kernels.quadratic_model import factorize_model, linearise_cost, model_
 from nlsq.kernels.trust_region import minimise_parabola, update_scaling
 from nlsq.status import Status
 
+ROUNDING = 1e-15  # a path that ends this close to a bound, relative to the step, ends at it
 NONFINITE_JACOBIAN = int(Status.NONFINITE_JACOBIAN)
 OPTIMALITY_REACHED = int(Status.OPTIMALITY)
 
@@ -154,6 +155,12 @@ def follow_path(w, iw, curvature):
         for j in range(n):
             step[j] = t * descent[j]
             rest[j] = (newton[j] - step[j]) * (1.0 if vector(w, iw, COLUMN_SCALE)[j] > 0.0 else 0.0)
+            if t == to_box and descent[j] != 0.0:
+                end = high[j] if descent[j] > 0.0 else low[j]
+                bound = vector(w, iw, UPPER)[j] if descent[j] > 0.0 else vector(w, iw, LOWER)[j]
+                if end == bound - x[j] and end / descent[j] <= to_box:  # stays at the bound that the descent ends at
+                    step[j] = end
+                    rest[j] = 0.0
         further = min(step_to_bound(step, rest, low, high, n), 1.0)
         for j in range(n):
             step[j] += further * rest[j]
@@ -161,9 +168,10 @@ def follow_path(w, iw, curvature):
         if abs(step[j]) >= (1.0 - 1e-10) * w[RADIUS] / scaling[j]:
             iw[STEP_CUT] = 1
         vector(w, iw, X_NEW)[j] = x[j] + step[j]
-        if step[j] != 0.0 and step[j] == vector(w, iw, LOWER)[j] - x[j]:
+        near = ROUNDING * max(abs(x[j]), abs(step[j]))
+        if step[j] < 0.0 and vector(w, iw, X_NEW)[j] - vector(w, iw, LOWER)[j] <= near:
             vector(w, iw, X_NEW)[j] = vector(w, iw, LOWER)[j]
-        if step[j] != 0.0 and step[j] == vector(w, iw, UPPER)[j] - x[j]:
+        if step[j] > 0.0 and vector(w, iw, UPPER)[j] - vector(w, iw, X_NEW)[j] <= near:
             vector(w, iw, X_NEW)[j] = vector(w, iw, UPPER)[j]
     keep_inside(vector(w, iw, X_NEW), vector(w, iw, LOWER), vector(w, iw, UPPER), 0, n)
     w[STEP_NORM] = norm(step, n)
@@ -174,12 +182,13 @@ def judge(w, iw):
     """Compare the candidate with the model, adapt the box, accept a reduction, test for the end."""
     n = iw[N]
     evaluate_candidate(w, iw)
-    step, moved = vector(w, iw, STEP), vector(w, iw, WORK_3)
-    for j in range(n):
-        moved[j] = (
-            vector(w, iw, X_NEW)[j] - vector(w, iw, X)[j]
-        )  # rounding may take x to a bound that the step just missed
-    measure_step(w, iw, step_to_bound(vector(w, iw, X), moved, vector(w, iw, LOWER), vector(w, iw, UPPER), n))
+    step, x = vector(w, iw, STEP), vector(w, iw, X)
+    lower, upper = vector(w, iw, LOWER), vector(w, iw, UPPER)
+    to_bound = step_to_bound(x, step, lower, upper, n)
+    for j in range(n):  # a path to a Gauss-Newton point outside ends at a bound, also where the step zigzags next to it
+        if iw[STEP_CUT] == 0 and not lower[j] <= x[j] + vector(w, iw, NEWTON_STEP)[j] <= upper[j]:
+            to_bound = 1.0
+    measure_step(w, iw, to_bound)
     largest = 0.0
     for j in range(n):
         largest = max(largest, abs(step[j]) * vector(w, iw, SCALING)[j])

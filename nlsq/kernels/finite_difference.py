@@ -124,7 +124,7 @@ def forward_column(w, iw, j, h):
     return moved - kept
 
 
-@kernel("double(double*, int*, int, double)", strict=True)
+@kernel("double(double*, int*, int, double)", strict=True, cold=True)
 def central_column(w, iw, j, h):
     """Two-sided difference into column j, one-sided at a bound; returns the width, nan when the residual failed."""
     m = iw[M]

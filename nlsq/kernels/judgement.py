@@ -15,7 +15,7 @@ import math
 
 from nlsq.kernels.backend import kernel
 from nlsq.kernels.bounds import all_finite
-from nlsq.kernels.dense import copy, norm
+from nlsq.kernels.dense import copy, dot, norm
 from nlsq.kernels.layout import (
     ACCEPTED,
     ACTUAL_REDUCTION,
@@ -81,7 +81,9 @@ def evaluate_candidate(w, iw):
     m = iw[M]
     old = residual_vector(w, iw, RESIDUAL)
     new = residual_vector(w, iw, RESIDUAL_NEW)
-    if iw[LOSS] >= 0:
+    if iw[LOSS] == LINEAR:
+        w[COST_NEW] = 0.5 * dot(new, new, m)
+    elif iw[LOSS] > 0:
         w[COST_NEW] = robust_cost(new, m, iw[LOSS], w[LOSS_SCALE])
     w[ACTUAL_REDUCTION] = w[COST] - w[COST_NEW]
     if iw[LOSS] == LINEAR and w[COST_NEW] < 1e290:

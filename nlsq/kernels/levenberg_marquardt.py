@@ -203,7 +203,7 @@ def _adapt_radius(w):
         w[DAMPING] *= 0.5
 
 
-@kernel("void(double*)")
+@kernel("void(double*)", cold=True)
 def _adapt_damping(w):
     ratio = w[GAIN_RATIO]
     if ratio > 0.0:

@@ -78,7 +78,7 @@ from nlsq.kernels.layout import (
     residual_vector,
     vector,
 )
-from nlsq.kernels.robust import apply_loss, robust_cost
+from nlsq.kernels.robust import LINEAR, apply_loss, robust_cost
 
 PIVOT_LIMIT = (
     1e-11  # min L_jj^2 / B_jj: scaled condition about 3e5, measured to be where normal equations still give full steps
@@ -100,8 +100,12 @@ def linearise_cost(w, iw):
     gradient = vector(w, iw, GRADIENT)
     normal = matrix(w, iw, NORMAL)
     if iw[LOSS] >= 0:  # a loss given as a Python function is applied by the caller
-        w[COST] = robust_cost(residual, m, iw[LOSS], w[LOSS_SCALE])
-        apply_loss(residual, m, n, iw[LOSS], w[LOSS_SCALE], jac_t, weighted)
+        if iw[LOSS] == LINEAR:
+            copy(residual, weighted, m)
+            w[COST] = 0.5 * dot(residual, residual, m)
+        else:
+            w[COST] = robust_cost(residual, m, iw[LOSS], w[LOSS_SCALE])
+            apply_loss(residual, m, n, iw[LOSS], w[LOSS_SCALE], jac_t, weighted)
     if iw[NORMAL_READY] == 0:
         normal_matrix(jac_t, m, n, normal)
     size = math.sqrt(2.0 * w[COST])  # of the residual under the loss: weights at their floor inflate the weighted one
@@ -148,7 +152,7 @@ def factorize_model(w, iw):
         _triangularise(w, iw)
 
 
-@kernel("void(double*, int*)")
+@kernel("void(double*, int*)", cold=True)
 def _triangularise(w, iw):
     """QR of [J S; C^(1/2)]: triangle, Q'f, rank and the undamped step."""
     m, n = iw[M], iw[N]

@@ -74,7 +74,7 @@ def row_factor(loss, z):
     return math.sqrt(max(curvature, EPS))
 
 
-@kernel("double(double*, int, int, double)")
+@kernel("double(double*, int, int, double)", cold=True)
 def robust_cost(residual, m, loss, scale):
     """1/2 sum s^2 rho((r/s)^2)."""
     total = 0.0
@@ -88,7 +88,7 @@ def robust_cost(residual, m, loss, scale):
     return 0.5 * scale * scale * total
 
 
-@kernel("void(double*, int, int, int, double, double*, double*)")
+@kernel("void(double*, int, int, int, double, double*, double*)", cold=True)
 def apply_loss(residual, m, n, loss, scale, jac_t_io, weighted_out):
     """Write the weighted residual and scale the rows of J in place."""
     for i in range(m):

@@ -19,7 +19,7 @@ from nlsq.derivatives import JacobianEstimator, PreparedJacobian
 from nlsq.kernels import layout
 from nlsq.kernels.backend import address_of_kernel, compile_disabled
 from nlsq.kernels.curve import POINTS, TABLE
-from nlsq.kernels.finite_difference import forward_jacobian
+from nlsq.kernels.finite_difference import analytic_jacobian, forward_jacobian
 from nlsq.pattern import SparsityPattern
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.scipy_api.functions import Function, as_vector
@@ -46,7 +46,7 @@ def can_be_called_back(m: int, n: int, dtype: Any) -> bool:
 
 
 class CalledBack:
-    """A C function that calls a Python function ``x (n,) -> r (m,)``.
+    """C functions that call a Python function ``x (n,) -> r (m,)`` and, if there is one, its Jacobian.
 
     Parameters
     ----------
@@ -59,38 +59,45 @@ class CalledBack:
         What a problem takes for its residual.
     """
 
-    __slots__ = ("_error", "_first", "_function", "_plans", "n", "residual")
+    __slots__ = ("_c_functions", "_error", "_first", "_function", "_jacobian", "_plans", "_shape", "residual")
 
     def __init__(self, m: int, n: int) -> None:
-        self.n = n
+        self._shape = m, n
         self._function: Any = None
         self._first: Any = None
+        self._jacobian: Any = None
         self._error: BaseException | None = None
-        self._plans: dict[Options, Plan] = {}
-        c_function = _C_FUNCTION(self._python_side(m, n))
-        address = ctypes.cast(c_function, ctypes.c_void_p).value
-        assert address is not None
+        self._plans: dict[tuple[Options, bool], Plan] = {}
+        self._c_functions = [_C_FUNCTION(self._residual_side())]
         table = np.zeros(TABLE, dtype=np.int64)
         table[POINTS] = m
-        self.residual = CompiledResidual(address, table, self._raise, m, (c_function,))
+        self.residual = CompiledResidual(_address(self._c_functions[0]), table, self._raise, m, (self,))
 
     def plan(self, options: Options) -> Plan:
-        """Return the workspace for a solve with these options."""
-        plan = self._plans.get(options)
+        """Return the workspace for a solve with these options, with or without a Jacobian."""
+        analytic = self._jacobian is not None
+        plan = self._plans.get((options, analytic))
         if plan is None:
             if len(self._plans) >= MOST_KEPT:
                 self._plans.clear()
             ftol, xtol, gtol, maxfev, factor = options
             tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
-            plan = self._plans[options] = Plan(self.residual, np.ones(self.n), tolerances, maxfev, factor)
+            plan = Plan(self.residual, np.ones(self._shape[1]), tolerances, maxfev, factor)
+            if analytic:
+                if len(self._c_functions) == 1:
+                    self._c_functions.append(_C_FUNCTION(self._jacobian_side()))
+                plan._integers[layout.JACOBIAN_STEP] = address_of_kernel(analytic_jacobian)
+                plan._integers[layout.JACOBIAN_FUNCTION] = _address(self._c_functions[1])
+            self._plans[options, analytic] = plan
         return plan
 
-    def take(self, function: Function | None, first: Any) -> None:
+    def take(self, function: Function | None, first: Any, jacobian: Function | None) -> None:
         """Take on a function with its value at the start, None if that is not known; or let go of one."""
-        self._function, self._first, self._error = function, first, None
+        self._function, self._first, self._jacobian, self._error = function, first, jacobian, None
 
-    def _python_side(self, m: int, n: int) -> Callable[[int, int, int], int]:
-        """Return what the C function calls with addresses of x, data and r: 0, or 1 if the Python function raised."""
+    def _residual_side(self) -> Callable[[int, int, int], int]:
+        """Return what C calls with the addresses of x, data and r: 0, or 1 if the Python function raised."""
+        m, n = self._shape
         shape = (m,)
         points: dict[int, FloatArray] = {}  # the workspace as arrays, by address
         values: dict[int, FloatArray] = {}
@@ -119,11 +126,31 @@ class CalledBack:
 
         return call
 
+    def _jacobian_side(self) -> Callable[[int, int, int], int]:
+        """Return what C calls with the addresses of x, data and the transposed Jacobian, (n, m)."""
+        m, n = self._shape
+
+        def call(x_address: int, data_address: int, out_address: int) -> int:
+            try:
+                _view(out_address, n * m).reshape(n, m)[:] = self._jacobian(_view(x_address, n).copy()).T
+            except BaseException as error:
+                self._error = error
+                return 1
+            return 0
+
+        return call
+
     def _raise(self, x: FloatArray) -> None:
         """Raise what the function raised."""
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _address(c_function: Any) -> int:
+    address = ctypes.cast(c_function, ctypes.c_void_p).value
+    assert address is not None
+    return address
 
 
 def _view(address: int, size: int) -> FloatArray:
@@ -143,11 +170,13 @@ class Borrowed:
         Its value at the start, for the first call; None if that is not known.
     m, n : int
         Numbers of residuals and parameters.
+    jacobian : callable or None
+        ``x (n,) -> J (m, n)``, for a plan.
     """
 
     __slots__ = ("_called_back", "_shelf")
 
-    def __init__(self, function: Function, first: Any, m: int, n: int) -> None:
+    def __init__(self, function: Function, first: Any, m: int, n: int, jacobian: Function | None = None) -> None:
         shelf = _shelves.get((m, n))
         if shelf is None:
             shelf = []
@@ -159,14 +188,14 @@ class Borrowed:
             called_back = shelf.pop()
         except IndexError:
             called_back = CalledBack(m, n)
-        called_back.take(function, first)
+        called_back.take(function, first, jacobian)
         self._shelf, self._called_back = shelf, called_back
 
     def __enter__(self) -> CalledBack:
         return self._called_back
 
     def __exit__(self, *exception: object) -> None:
-        self._called_back.take(None, None)
+        self._called_back.take(None, None, None)
         self._shelf.append(self._called_back)
 
 

@@ -144,12 +144,13 @@ def minimise(
         return MinpackRun(x0, IMPROPER_INPUT, settings, 0, njev, residual=as_doubles(first).ravel())
     if dtype is None:
         dtype = getattr(first, "dtype", DOUBLE)
-    if jacobian is None and settings.plain and can_be_called_back(m, n, dtype):
-        return run_called_back(function, first if exact_start else None, x0, m, settings, brief)
+    if jacobian is not None:
+        jacobian = dense_jacobian(starting_with(first_jac, jacobian) if exact_start else jacobian, m, n, col_deriv)
+    if settings.plain and can_be_called_back(m, n, dtype if jacobian is None else DOUBLE):
+        return run_called_back(function, first if exact_start else None, x0, m, jacobian, settings, brief)
+    source: Any = jacobian
     if jacobian is None:
-        source: Any = Differences(ForwardDifference(rel_step=settings.rel_step), checked_residual(function, m), dtype)
-    else:
-        source = dense_jacobian(starting_with(first_jac, jacobian) if exact_start else jacobian, m, n, col_deriv)
+        source = Differences(ForwardDifference(rel_step=settings.rel_step), checked_residual(function, m), dtype)
     if exact_start:
         function = starting_with(first, function)
     return run_levenberg_marquardt(checked_residual(function, m), x0, source, settings)
@@ -232,7 +233,7 @@ def read_options(
     if not improper:
         cost, step, optimality = (None if math.isnan(value) else value for value in (ftol, xtol, gtol))
         tolerances = Tolerances(cost=cost, step=step, optimality=optimality, rule="minpack")
-    plain = tolerances is not None and rel_step is None and diag is None and not tolerances.tight
+    plain = tolerances is not None and rel_step is None and diag is None and (has_jacobian or not tolerances.tight)
     return MinpackOptions((ftol, xtol, gtol, limit, factor), maxfev, rel_step, scale, tolerances, improper, plain)
 
 
@@ -257,16 +258,22 @@ def read_diag(diag: ArrayLike, n: int) -> FloatArray:
 
 
 def run_called_back(
-    function: Function, first: Any, x0: FloatArray, m: int, settings: MinpackOptions, brief: bool
+    function: Function,
+    first: Any,
+    x0: FloatArray,
+    m: int,
+    jacobian: Function | None,
+    settings: MinpackOptions,
+    brief: bool,
 ) -> MinpackRun:
-    """Run the compiled loop, which calls the user's function back; `first` is its value at `x0`, or None.
+    """Run the compiled loop, which calls the user's functions back; `first` is the residual at `x0`, or None.
 
     Raises
     ------
     NonfiniteError
         If the residuals at `x0` or a Jacobian are not finite.
     """
-    with Borrowed(function, first, m, x0.size) as called_back:
+    with Borrowed(function, first, m, x0.size, jacobian) as called_back:
         plan = called_back.plan(settings.of_plan)
         x = plan.solve(x0)
         info = INFO[plan.status]
@@ -274,10 +281,11 @@ def run_called_back(
         if brief and success:
             return MinpackRun(x, info, settings)
         space, status, nfev = plan._space, plan.status, plan.nfev
+        njev = None if jacobian is None else int(space.iw[layout.NJEV])
         cost, residual, jac = float(space.w[layout.COST]), space.residual.copy(), space.jac_t.T.copy()
         unscaled = plan.covariance(True) if success else None
-    refuse_nonfinite(status, x, cost, residual, jac, nfev, None)
-    return MinpackRun(x, info, settings, nfev, None, cost, residual, jac, unscaled)
+    refuse_nonfinite(status, x, cost, residual, jac, nfev, njev)
+    return MinpackRun(x, info, settings, nfev, njev, cost, residual, jac, unscaled)
 
 
 def run_levenberg_marquardt(residual: Function, x0: FloatArray, jac: Any, settings: MinpackOptions) -> MinpackRun:

@@ -52,7 +52,8 @@ def kept_by_pivots(matrix, damping=0.0):
     found = pivots(matrix, damping)
     if found[-1] <= 0:
         return 0.0
-    return min(1.0, *(float(p / (Fraction(float(matrix[j][j])) + Fraction(float(damping)))) for j, p in enumerate(found)))
+    diagonal = [Fraction(float(row[j])) + Fraction(float(damping)) for j, row in enumerate(matrix)]
+    return min(1.0, *(float(pivot / entry) for pivot, entry in zip(found, diagonal, strict=True)))
 
 
 def damped_step(jac, rhs, roots):

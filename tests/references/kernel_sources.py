@@ -6,7 +6,7 @@ import textwrap
 
 from nlsq.kernels.backend import primitives
 from nlsq.kernels.backend.kernel import Kernel
-from nlsq.kernels.backend.primitives import Primitive
+from nlsq.kernels.backend.primitives import Primitive, WorkspacePart
 
 BUILTINS = {"abs": None, "min": None, "max": None, "range": None, "bool": None, "int": "int", "float": "double"}
 POINTED = {"double*": "double", "int*": "int"}
@@ -163,6 +163,9 @@ class Reader:
         if isinstance(callee, Kernel):
             self.check(node, kinds, [_plain(t) for t in callee.signature.arguments])
             return _plain(callee.signature.returns)
+        if isinstance(callee, WorkspacePart):
+            self.check(node, kinds, ["double*", "int*", "int"] if callee.stride else ["double*", "int*"])
+            return "double*"
         if isinstance(callee, Primitive):
             returns, expected = PRIMITIVES[callee]
             self.check(node, kinds, expected)

@@ -1,9 +1,9 @@
 """Every solver and a short list of problems, shared by the solver tests."""
 
 import numpy as np
+
 from benchmarks.problems import bounded, curves, robust
 from benchmarks.problems import more_garbow_hillstrom as mgh
-
 from nlsq import (
     Dogbox,
     GaussNewton,

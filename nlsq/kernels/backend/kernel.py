@@ -45,14 +45,17 @@ class Kernel:
         Types of the result and the arguments.
     strict : bool
         No reassociation of floating-point operations (needed where ``(x + h) - x`` must survive).
+    cold : bool
+        Seldom called: a kernel that calls it is linked without it when it would have to be compiled first.
     """
 
-    __slots__ = ("_callables", "address", "function", "signature", "strict", "symbol")
+    __slots__ = ("_callables", "address", "cold", "function", "signature", "strict", "symbol")
 
-    def __init__(self, function: FunctionType, signature: Signature, strict: bool) -> None:
+    def __init__(self, function: FunctionType, signature: Signature, strict: bool, cold: bool) -> None:
         self.function = function
         self.signature = signature
         self.strict = strict
+        self.cold = cold
         self.symbol = f"nlsq_{function.__module__.rpartition('.')[2]}_{function.__name__}"
         self.address = 0
         self._callables: dict[bool, Callable[..., Any]] = {}
@@ -90,25 +93,29 @@ class Kernel:
         return self.address
 
 
-def kernel(signature: str, *, strict: bool = False) -> Callable[[Callable[..., Any]], Kernel]:
+def kernel(signature: str, *, strict: bool = False, cold: bool = False) -> Callable[[Callable[..., Any]], Kernel]:
     """Declare a jitted kernel; `signature` is C-like text, see `Signature`."""
     parsed = Signature.parse(signature)
 
     def declare(function: Callable[..., Any]) -> Kernel:
         assert isinstance(function, FunctionType)
-        return Kernel(function, parsed, strict)
+        return Kernel(function, parsed, strict, cold)
 
     return declare
 
 
-def with_callees(kernels: list[Kernel]) -> list[Kernel]:
-    """List `kernels` and everything they call, each once, callees before callers."""
+def with_callees(kernels: list[Kernel], wanted: Callable[[Kernel], bool] = lambda one: True) -> list[Kernel]:
+    """List `kernels` and everything they call, each once, callees before callers.
+
+    Callees that are not `wanted` are left out.
+    """
     ordered: dict[str, Kernel] = {}
 
     def visit(one: Kernel) -> None:
         if one.symbol not in ordered:
             for callee in one.callees():
-                visit(callee)
+                if wanted(callee):
+                    visit(callee)
             ordered[one.symbol] = one
 
     for one in kernels:

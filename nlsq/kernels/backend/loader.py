@@ -16,6 +16,7 @@ from nlsq.kernels.backend.kernel import Kernel, registry, with_callees
 _log = logging.getLogger("nlsq")
 _ANNOUNCE_FROM = 3  # kernels; a single one compiles in a moment
 _said: list[str] = []
+_stubs: dict[str, Any] = {}
 
 
 @cache
@@ -37,15 +38,29 @@ def _announce(count: int, folder: object) -> None:
 
 
 def load_kernels(kernels: list[Kernel]) -> None:
-    """Give every kernel in `kernels`, and all they call, an address."""
+    """Give every kernel in `kernels`, and all they call, an address.
+
+    A cold callee that is not in the cache is not compiled now: a stub stands for it that compiles it at its first call.
+    """
     import llvmlite.binding as llvm
 
     folder = disk.folder()
+    codes: dict[str, bytes | None] = {}
+
+    def is_wanted(one: Kernel) -> bool:
+        if one.address:
+            return False
+        if one.symbol not in codes:
+            codes[one.symbol] = disk.read(folder, one.symbol)
+        deferred = one.cold and codes[one.symbol] is None and one not in kernels
+        if deferred:
+            _stand_in(one)
+        return not deferred
+
     linker = _engine()
     waiting: list[Kernel] = []
-    wanted = [k for k in with_callees(kernels) if not k.address]
-    codes = {k.symbol: disk.read(folder, k.symbol) for k in wanted}
-    missing = sum(code is None for code in codes.values())
+    wanted = with_callees([k for k in kernels if is_wanted(k)], is_wanted)
+    missing = sum(codes[k.symbol] is None for k in wanted)
     if missing:
         _announce(missing, folder)
     for one in wanted:
@@ -59,6 +74,22 @@ def load_kernels(kernels: list[Kernel]) -> None:
         linker.add_object_file(llvm.ObjectFileRef.from_data(code))
         waiting.append(one)
     _link(linker, waiting)
+
+
+def _stand_in(one: Kernel) -> None:
+    """Let the kernel's symbol lead to a function that loads the kernel when it is called, and passes the call on."""
+    import ctypes
+
+    import llvmlite.binding as llvm
+
+    if one.symbol in _stubs:
+        return
+
+    def load_and_call(*arguments: Any) -> Any:
+        return one.entry()(*arguments)
+
+    stub = _stubs[one.symbol] = one.signature.callback(load_and_call)
+    llvm.add_symbol(one.symbol, ctypes.cast(stub, ctypes.c_void_p).value)
 
 
 def _link(linker: Any, waiting: list[Kernel]) -> None:

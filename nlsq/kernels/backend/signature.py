@@ -39,6 +39,11 @@ class Signature:
                 raise ValueError(f"kernel signature {text!r} names the type {name!r}; known are {', '.join(_TYPES)}")
         return cls(returns.strip(), arguments)
 
+    def callback(self, function: Callable[..., Any]) -> Any:
+        """Make a C function of this signature that calls a Python function."""
+        kinds = [_CTYPES[a] for a in self.arguments]
+        return ctypes.CFUNCTYPE(_CTYPES[self.returns], *kinds)(function)
+
     def prototype(self, *, release_gil: bool = False) -> Callable[[int], Callable[..., Any]]:
         """Make the ctypes function type; pointers are passed as plain integers."""
         make = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
