@@ -51,7 +51,7 @@ class Kernel:
 
     __slots__ = ("_callables", "address", "cold", "function", "signature", "strict", "symbol")
 
-    def __init__(self, function: FunctionType, signature: Signature, strict: bool, cold: bool) -> None:
+    def __init__(self, function: FunctionType, signature: Signature, strict: bool = False, cold: bool = False) -> None:
         self.function = function
         self.signature = signature
         self.strict = strict
