@@ -220,3 +220,17 @@ def test_references_know_the_hilbert_matrix():
     hilbert = np.array([[1.0 / (i + j + 1) for j in range(4)] for i in range(4)])
     assert math.prod(map(float, twin.pivots(hilbert))) == pytest.approx(1 / 6048000, rel=1e-9)
     assert twin.norm([3e300, 4e300]) == pytest.approx(5e300, rel=1e-15)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pivoting_of_a_graded_matrix(mode):
+    """Norms that cancel on the way must be measured anew, or the order of the columns goes wrong."""
+    rng = np.random.default_rng(7)
+    left, right = (np.linalg.qr(rng.standard_normal((12, 12)))[0] for _ in range(2))
+    jac = (left * 10.0 ** -np.arange(0.0, 12.0)) @ right
+    q, _, pivot, r = factorise(mode, jac, np.zeros(12))
+    diagonal = np.abs(r.diagonal())
+    assert np.all(diagonal[1:] <= diagonal[:-1] * (1.0 + 1e-6))
+    for k in range(12):  # each pivot has the longest rest of all columns left
+        rest = np.linalg.norm((twin.reflectors(q[: k or 1], 12, k).T @ jac[:, pivot])[k:, k:], axis=0)
+        assert rest[0] >= rest.max() * (1.0 - 1e-3)

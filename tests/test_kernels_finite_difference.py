@@ -131,7 +131,7 @@ def boxed_points(draw):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("name", ESTIMATORS)
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(box=boxed_points())
 @example(box=(np.array([1e-9]), np.array([-math.inf]), np.array([math.inf])))
 @example(box=(np.array([2.0, 2.0]), np.array([2.0 - 1e-9, 2.0]), np.array([2.0 + 1e-9, 2.0])))
@@ -143,7 +143,7 @@ def test_compiled_kernel_equals_the_twin(name, function, box):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("name", ESTIMATORS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(box=boxed_points())
 def test_source_evaluates_at_the_points_of_the_twin_and_inside_the_bounds(name, function, box):
     x, lower, upper = box

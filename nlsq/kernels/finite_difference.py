@@ -18,7 +18,6 @@ import math
 from nlsq.kernels.backend import call_function, kernel, shift
 from nlsq.kernels.dense import copy
 from nlsq.kernels.layout import (
-    GIVEN_SCALE,
     JACOBIAN_FUNCTION,
     LOWER,
     NFEV_JAC,
@@ -31,6 +30,7 @@ from nlsq.kernels.layout import (
     SIZE_AT_ZERO,
     SIZE_LARGE,
     SIZE_SMALL,
+    SIZES_GIVEN,
     TYPICAL,
     UPPER,
     X_NEW,
@@ -196,7 +196,7 @@ def sizes_from_start(w, iw):
     small, at_zero, large = vector(w, iw, SIZE_SMALL), vector(w, iw, SIZE_AT_ZERO), vector(w, iw, SIZE_LARGE)
     for j in range(iw[N]):
         width = vector(w, iw, UPPER)[j] - vector(w, iw, LOWER)[j]
-        size = 1.0 / vector(w, iw, SCALING)[j] if iw[GIVEN_SCALE] != 0 else abs(x[j])
+        size = 1.0 / vector(w, iw, SCALING)[j] if iw[SIZES_GIVEN] != 0 else abs(x[j])
         if size == 0.0 and 0.0 < width < math.inf:
             size = width
         known = size > 0.0

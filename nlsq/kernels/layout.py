@@ -122,11 +122,12 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     CUT_RUN,  # steps in a row that the radius cut
     CUT_LIMIT,  # run at which the watchdog tries undamped steps
     RETREATS,  # in a row, from steps that lost a parameter
+    SIZES_GIVEN,  # the user's scale says how large the parameters are, for difference steps; else the start does
     TRIALS_ALLOWED,  # the watchdog may try undamped steps: someone evaluates J where they lead
     TRIALS_LEFT,  # undamped steps left in the watchdog's trial; 0: none under way
     QR_FALLBACKS,  # how often the pivot test handed over to QR
     INT_HEADER,
-) = range(38)
+) = range(39)
 
 RULE_NATIVE, RULE_SCIPY, RULE_MINPACK = range(3)
 ROUTE_AUTO, ROUTE_CHOLESKY, ROUTE_QR = range(3)

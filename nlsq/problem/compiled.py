@@ -127,11 +127,13 @@ class CompiledResidual:
     ----------
     m : int
         Number of residuals.
+    calls_python : bool
+        Whether the C function needs the interpreter.
     address, data_address : int
         For kernels: the C function and its data.
     """
 
-    __slots__ = ("_alive", "_entry", "_in_python", "_kernel", "_raw_address", "m", "table")
+    __slots__ = ("_alive", "_entry", "_in_python", "_kernel", "_raw_address", "calls_python", "m", "table")
 
     def __init__(
         self,
@@ -140,7 +142,9 @@ class CompiledResidual:
         in_python: Callable[..., Any],
         m: int,
         alive: tuple[Any, ...],
+        calls_python: bool = False,
     ) -> None:
+        self.calls_python = calls_python
         self._kernel = function if isinstance(function, Kernel) else None
         self._raw_address = 0 if isinstance(function, Kernel) else function
         self.table, self._in_python, self.m, self._alive = table, in_python, m, alive

@@ -71,7 +71,9 @@ class CalledBack:
         self._c_functions = [_C_FUNCTION(self._residual_side())]
         table = np.zeros(TABLE, dtype=np.int64)
         table[POINTS] = m
-        self.residual = CompiledResidual(_address(self._c_functions[0]), table, self._raise, m, (self,))
+        self.residual = CompiledResidual(
+            _address(self._c_functions[0]), table, self._raise, m, (self,), calls_python=True
+        )
 
     def plan(self, options: Options) -> Plan:
         """Return the workspace for a solve with these options, with or without a Jacobian."""
@@ -86,8 +88,8 @@ class CalledBack:
             if analytic:
                 if len(self._c_functions) == 1:
                     self._c_functions.append(_C_FUNCTION(self._jacobian_side()))
-                plan._integers[layout.JACOBIAN_STEP] = address_of_kernel(analytic_jacobian)
-                plan._integers[layout.JACOBIAN_FUNCTION] = _address(self._c_functions[1])
+                plan.integers[layout.JACOBIAN_STEP] = address_of_kernel(analytic_jacobian)
+                plan.integers[layout.JACOBIAN_FUNCTION] = _address(self._c_functions[1])
             self._plans[options, analytic] = plan
         return plan
 
@@ -207,19 +209,22 @@ class KernelDifferences:
     ----------
     differences : JacobianEstimator
         The same in Python.
+    scaled : bool
+        Whether the scale of the problem is the user's, so that steps follow it; else they follow the start.
     """
 
-    __slots__ = ("differences",)
+    __slots__ = ("differences", "scaled")
 
-    def __init__(self, differences: JacobianEstimator) -> None:
+    def __init__(self, differences: JacobianEstimator, scaled: bool) -> None:
         self.differences = differences
+        self.scaled = scaled
 
     def prepare(
         self, residual: Function, x0: FloatArray, m: int, *, lower: Any = None, upper: Any = None, **options: Any
     ) -> PreparedJacobian:
         """Prepare for one residual; see `JacobianEstimator.prepare`."""
         in_python = partial(self.differences.prepare, residual, x0.copy(), m, lower=lower, upper=upper, **options)
-        return PreparedKernelDifferences(in_python, x0.size, lower, upper)
+        return PreparedKernelDifferences(in_python, x0.size, lower, upper, self.scaled)
 
 
 @final
@@ -234,12 +239,15 @@ class PreparedKernelDifferences:
         Number of parameters.
     lower, upper : ndarray or None
         Bounds.
+    scaled : bool
+        See `KernelDifferences`.
     """
 
     pattern: SparsityPattern | None = None
 
-    def __init__(self, in_python: Callable[[], PreparedJacobian], n: int, lower: Any, upper: Any) -> None:
+    def __init__(self, in_python: Callable[[], PreparedJacobian], n: int, lower: Any, upper: Any, scaled: bool) -> None:
         self._in_python = in_python
+        self._scaled = scaled
         self._prepared: PreparedJacobian | None = None
         self._lower = -np.inf if lower is None else lower
         self._upper = np.inf if upper is None else upper
@@ -252,6 +260,7 @@ class PreparedKernelDifferences:
             start = layout.vector_offset(n, index)
             w[start : start + n] = bound
         w[layout.RELATIVE_STEP] = FORWARD_STEP
+        iw[layout.SIZES_GIVEN] = self._scaled and iw[layout.GIVEN_SCALE]
         iw[layout.JACOBIAN_STEP] = address_of_kernel(forward_jacobian)
         return True
 

@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-LEAST_SIZE = 1e-3  # down to it steps are relative to x if its scale is 1, see `nlsq.derivatives.steps`
 LSMR_OPTIONS = ("damp", "atol", "btol", "conlim", "maxiter", "show", "x0")
 
 
@@ -211,7 +210,7 @@ def minimise(
 
     task = Task(function, f0, start, source, ends, (loss, loss_scale), scale, solver, tolerances, limit)
     suits = watch is None and method != "lm" and workers is None and jac == "2-point" and diff_step is None
-    if suits and kernel_steps_suit(start, x_scale) and task.is_compiled_loops():
+    if suits and task.is_compiled_loops():
         solved = task.run_called_back()
     else:
         solved = task.run(watch)
@@ -262,7 +261,9 @@ class Task(NamedTuple):
     def run_called_back(self) -> SolveResult:
         """Solve in the compiled loop."""
         with Borrowed(self.function, self.f0, self.f0.size, self.start.size) as called_back:
-            problem = self.problem(called_back.residual, KernelDifferences(self.source.source))
+            problem = self.problem(
+                called_back.residual, KernelDifferences(self.source.source, self.source.source.scaled)
+            )
             return drive(problem, self.solver, self.tolerances, max_evaluations=self.limit)
 
 
@@ -350,12 +351,3 @@ def nothing_to_solve(x0: FloatArray, f0: FloatArray, method: str) -> dict[str, A
     return outcome(
         x0, cost, f0, np.zeros((f0.size, n)), np.zeros(n), 0.0, mask, nfev, njev, status, LEAST_SQUARES_MESSAGES[status]
     )
-
-
-def kernel_steps_suit(x0: FloatArray, x_scale: Any) -> bool:
-    """Whether the compiled loop chooses good difference steps.
-
-    It takes the scale of the problem for the size of the parameters. Where the scale is 1 because nobody gave one,
-    that is right for parameters that are not much smaller.
-    """
-    return x_scale is not None or bool((np.abs(x0) >= LEAST_SIZE).all())

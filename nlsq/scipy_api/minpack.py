@@ -280,7 +280,7 @@ def run_called_back(
         success = info in LEASTSQ_SUCCESS
         if brief and success:
             return MinpackRun(x, info, settings)
-        space, status, nfev = plan._space, plan.status, plan.nfev
+        space, status, nfev = plan.space, plan.status, plan.nfev
         njev = None if jacobian is None else int(space.iw[layout.NJEV])
         cost, residual, jac = float(space.w[layout.COST]), space.residual.copy(), space.jac_t.T.copy()
         unscaled = plan.covariance(True) if success else None

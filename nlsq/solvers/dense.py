@@ -189,7 +189,7 @@ def new_state(
     state.iw[layout.COUNT_ALL] = tolerances.rule == "minpack"
     state.iw[layout.TRIALS_ALLOWED] = not problem.bounded
     if problem.scale is not None:
-        state.iw[layout.GIVEN_SCALE] = 1
+        state.iw[layout.GIVEN_SCALE] = state.iw[layout.SIZES_GIVEN] = 1
         space.vector(layout.SCALING)[:] = 1.0 / problem.scale
     state.estimate = problem.prepare_jacobian(space.x, residual.m) if estimate is None else estimate
     if tolerances.tight and hasattr(problem.estimator, "finer"):

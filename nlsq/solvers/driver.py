@@ -21,6 +21,7 @@ from nlsq.solvers.dense import evaluate_start, refine, settle, write_estimator
 from nlsq.solvers.termination import Termination, Tolerances
 from nlsq.status import SolveResult, Status, StepReport
 
+LONG = 4096  # entries of a Jacobian from which a solve takes longer than letting other threads run
 _WATCHED_OFF = Tolerances(cost=None, step=None, optimality=None)
 
 
@@ -156,6 +157,11 @@ def drive(
     return result
 
 
+def may_release_gil(residual: CompiledResidual, n: int) -> bool:
+    """Say whether other threads may run meanwhile: it must not call Python, and be long enough to be worth it."""
+    return not residual.calls_python and residual.m * n >= LONG
+
+
 def give_addresses(problem: LeastSquaresProblem, state: Any) -> None:
     """Write the addresses of residual and steps, and the limit, into the workspace."""
     residual, iw = problem.residual, state.iw
@@ -172,7 +178,7 @@ def run_by_address(problem: LeastSquaresProblem, state: Any) -> None:
     residual, iw, space, counters = problem.residual, state.iw, state.space, problem.counters
     assert isinstance(residual, CompiledResidual)
     give_addresses(problem, state)
-    solve_loop = solve_by_address.entry(release_gil=True)
+    solve_loop = solve_by_address.entry(release_gil=may_release_gil(residual, space.n))
     while True:
         if solve_loop(space.w_handle, space.iw_handle):
             residual.raise_original(space.x_new)

@@ -21,7 +21,7 @@ from nlsq.kernels.driver import solve_by_address
 from nlsq.problem import CompiledFunction, LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.solvers.damping import MoreRadius
-from nlsq.solvers.driver import give_addresses
+from nlsq.solvers.driver import give_addresses, may_release_gil
 from nlsq.solvers.levenberg_marquardt import LevenbergMarquardt
 from nlsq.solvers.termination import Tolerances
 
@@ -48,6 +48,10 @@ class Plan:
 
     Attributes
     ----------
+    space : Workspace
+        Where the last solve left its results.
+    integers : ndarray of int
+        Template of ``space.iw``.
     status : int
         How the last solve ended.
     """
@@ -57,15 +61,13 @@ class Plan:
         "_covariance",
         "_finite",
         "_header",
-        "_integers",
         "_iw",
         "_iw_handle",
         "_own",
-        "_space",
         "_table",
         "_used",
         "_w_handle",
-        "residual",
+        "integers", "residual", "space",
         "status",
     )  # fmt: skip
 
@@ -78,14 +80,14 @@ class Plan:
             raise ValueError("this function cannot be solved by address alone.")
         state.iw[layout.COUNT_ALL] = 1
         give_addresses(problem, state)
-        space = self._space = state.space
+        space = self.space = state.space
         self.residual = residual
         self._table = residual.table
         self._used = space.w[: layout.HEADER + layout.VECTORS * space.n]
         self._header = self._used.copy()
-        self._iw, self._integers = space.iw, space.iw.copy()
+        self._iw, self.integers = space.iw, space.iw.copy()
         self._w_handle, self._iw_handle = space.w_handle, space.iw_handle
-        self._call = solve_by_address.entry(release_gil=True)
+        self._call = solve_by_address.entry(release_gil=may_release_gil(residual, space.n))
         self._covariance = covariance.entry()
         self._finite = all_finite.entry()
         self._own: tuple[FloatArray, FloatArray] | None = None
@@ -112,9 +114,9 @@ class Plan:
 
     def solve(self, x0: FloatArray) -> FloatArray:
         """Solve from `x0`; return the parameters (a fresh array). Raises what the user's function raised."""
-        space, iw = self._space, self._iw
+        space, iw = self.space, self._iw
         self._used[:] = self._header
-        iw[:] = self._integers
+        iw[:] = self.integers
         space.x[:] = x0
         if self._call(self._w_handle, self._iw_handle):
             self.residual.raise_original(space.x_new)
@@ -131,7 +133,7 @@ class Plan:
         """Covariance at the last solution, scaled by the scatter unless `absolute`; None when there is none."""
         if self._covariance(self._w_handle, self._iw_handle, 1 if absolute else 0):
             return None
-        return np.array(self._space.matrix(layout.NORMAL))
+        return np.array(self.space.matrix(layout.NORMAL))
 
 
 def borrow_plan(
