@@ -39,7 +39,6 @@ CLOSE_ENOUGH = 1e-5  # MINPACK's rule: J is not evaluated again after a last ste
 LIMIT = int(Status.MAX_EVALUATIONS)
 NONFINITE_START = int(Status.NONFINITE_START)
 STALLED = int(Status.STALLED)
-CLOSE_ENOUGH = 1e-5  # MINPACK rule: J is not evaluated again after a last step shorter than this, relative to x
 
 
 @kernel("int(double*, int*)")
@@ -96,8 +95,6 @@ def solve_by_address(w, iw):
             iw[NFEV] += 1
             code = call_step(iw[JUDGE_STEP], w, iw)
         if code == 2:
-            return 0
-        if code == 3 and iw[RULE] == RULE_MINPACK and w[STEP_NORM] <= CLOSE_ENOUGH * w[X_NORM]:
             return 0
         pending = iw[STATUS]
         if is_final(w, iw) != 0:

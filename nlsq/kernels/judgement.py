@@ -67,7 +67,7 @@ STALLED = int(Status.STALLED)
 NOISE = 1e-15  # relative rounding of a cost that is summed from differences of residuals
 AT_BOUND = 1.01  # reflective steps stop at 0.995 of the way
 PROMISE = 1e-8
-REST = 20.0  # what the next steps would still add, in units of the tolerance: 3e-7 of x at 1.5e-8, six digits
+REST = 30.0  # what the next steps would still add, in units of the tolerance: 4.5e-7 of x at 1.5e-8, six digits
 SETTLED = 0.5  # a step that still takes away more of the cost than this is no sign of convergence, however short
 MEASURABLE = 1.5e-8  # sqrt(eps): a first step must promise this share of the cost, or rounding hides what it did
 

@@ -60,6 +60,7 @@ from nlsq.kernels.quadratic_model import (
 from nlsq.kernels.watchdog import AGAIN, go_back, judge_trial, lost_influence, note_cut, propose_trial
 from nlsq.status import Status
 
+BLIND = 1e-15  # of its largest norm: a column of that size is zero
 LEAST_INFLUENCE = (
     1e-12  # of a parameter on the residual in the scaling: a column next to zero must not free its parameter
 )
@@ -102,7 +103,6 @@ def scale_parameters(w, iw):
     scaling = vector(w, iw, SCALING)
     column_scale = vector(w, iw, COLUMN_SCALE)
     extra = vector(w, iw, EXTRA_DIAGONAL)
-    work = vector(w, iw, WORK_1)
     for j in range(n):
         if iw[GIVEN_SCALE] == 0:
             column = vector(w, iw, COLUMN_NORM)[j]
@@ -114,9 +114,21 @@ def scale_parameters(w, iw):
         else:
             column_scale[j] = 1.0 / scaling[j]
         extra[j] = 0.0
-        work[j] = vector(w, iw, X)[j] / column_scale[j]
-    w[X_NORM] = norm(work, n)
+    w[X_NORM] = seen_length(w, iw)
     w[OPTIMALITY] = w[COSINE]
+
+
+@kernel("double(double*, int*)")
+def seen_length(w, iw):
+    """|D x| over the parameters that the residual still depends on.
+
+    A parameter that ran off to where its column is zero must not make every step of the others look short.
+    """
+    work = vector(w, iw, WORK_1)
+    for j in range(iw[N]):
+        seen = vector(w, iw, COLUMN_NORM)[j] > BLIND * vector(w, iw, SCALING)[j]
+        work[j] = vector(w, iw, X)[j] / vector(w, iw, COLUMN_SCALE)[j] if seen else 0.0
+    return norm(work, iw[N])
 
 
 @kernel("void(double*, int*)")
@@ -178,10 +190,7 @@ def judge(w, iw):
         _adapt_radius(w)
     code = conclude(w, iw, LEAST_RATIO)
     if code % 2 == 1:
-        work = vector(w, iw, WORK_1)
-        for j in range(iw[N]):
-            work[j] = vector(w, iw, X)[j] / vector(w, iw, COLUMN_SCALE)[j]
-        w[X_NORM] = norm(work, iw[N])
+        w[X_NORM] = seen_length(w, iw)
     note_cut(w, iw)
     return code
 

@@ -64,12 +64,13 @@ def minimise_by_address(func: CompiledFunction, x0: Any) -> tuple[FloatArray, in
     """Minimise a compiled residual; ``(x, ier)``, or None when this is a case for the general way."""
     if func.kind != "residual":
         return None
-    start = np.array(x0, dtype=np.float64)
+    start = np.asarray(x0, dtype=np.float64)
     if start.ndim != 1 or start.size == 0:
         return None
     options = (FTOL, XTOL, 0.0, 200 * (start.size + 1), 100.0)
     plan, shelf = borrow_plan(func, 0, start, lambda: func.bind(start), options)
     if plan.residual.m < start.size:
+        shelf.append(plan)
         return None
     x = plan.solve(start)
     info = _INFO.get(plan.status)

@@ -20,9 +20,7 @@ from nlsq.scipy_api.functions import NonfiniteError, with_arguments
 from nlsq.scipy_api.messages import IMPROPER_INPUT, LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import details, minimise
 
-DEFAULTS = {
-    "ftol": 1.49012e-8, "xtol": 1.49012e-8, "gtol": 0.0, "maxfev": 0, "epsfcn": None, "factor": 100, "diag": None
-}  # fmt: skip
+DEFAULTS = (1.49012e-8, 1.49012e-8, 0.0, 0, None, 100)  # ftol, xtol, gtol, maxfev, epsfcn, factor
 
 
 def leastsq(
@@ -97,6 +95,11 @@ def leastsq(
     RuntimeWarning
         If the run failed, without `full_output`.
     """
+    if type(func) is CompiledFunction and args == () and Dfun is None and not full_output and diag is None:
+        plain = (ftol, xtol, gtol, maxfev, epsfcn, factor) == DEFAULTS
+        minimum = minimise_by_address(func, x0) if plain else None
+        if minimum is not None:
+            return minimum
     options = {
         "ftol": ftol, "xtol": xtol, "gtol": gtol, "maxfev": maxfev, "epsfcn": epsfcn, "factor": factor, "diag": diag
     }  # fmt: skip
@@ -113,10 +116,6 @@ def solve(
     options: dict[str, Any],
 ) -> tuple[Any, ...]:
     """Do the work of `leastsq`; `options` are those of `read_options`."""
-    if type(func) is CompiledFunction and args == () and Dfun is None and not full_output and options["diag"] is None:
-        minimum = minimise_by_address(func, x0) if options == DEFAULTS else None
-        if minimum is not None:
-            return minimum
     if not isinstance(args, tuple):
         args = (args,)
     function = with_arguments(func, args)

@@ -67,6 +67,7 @@ class Plan:
         "_table",
         "_used",
         "_w_handle",
+        "_x",
         "integers", "residual", "space",
         "status",
     )  # fmt: skip
@@ -85,6 +86,7 @@ class Plan:
         self._table = residual.table
         self._used = space.w[: layout.HEADER + layout.VECTORS * space.n]
         self._header = self._used.copy()
+        self._x = space.x
         self._iw, self.integers = space.iw, space.iw.copy()
         self._w_handle, self._iw_handle = space.w_handle, space.iw_handle
         self._call = solve_by_address.entry(release_gil=may_release_gil(residual, space.n))
@@ -114,14 +116,14 @@ class Plan:
 
     def solve(self, x0: FloatArray) -> FloatArray:
         """Solve from `x0`; return the parameters (a fresh array). Raises what the user's function raised."""
-        space, iw = self.space, self._iw
+        iw, x = self._iw, self._x
         self._used[:] = self._header
         iw[:] = self.integers
-        space.x[:] = x0
+        x[:] = x0
         if self._call(self._w_handle, self._iw_handle):
-            self.residual.raise_original(space.x_new)
-        self.status = int(iw[layout.STATUS])
-        solution: FloatArray = space.x.copy()
+            self.residual.raise_original(self.space.x_new)
+        self.status = iw.item(layout.STATUS)
+        solution: FloatArray = x.copy()
         return solution
 
     @property

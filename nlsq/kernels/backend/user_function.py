@@ -20,7 +20,7 @@ from numba.core.runtime import rtsys
 from nlsq.kernels.backend.compiler import compile_native, wrap_as_c_function
 from nlsq.kernels.backend.lowering import DOUBLE_POINTER, LOWERED
 from nlsq.kernels.backend.primitives import double_pointer, int_pointer
-from nlsq.kernels.backend.vector_math import with_vector_math
+from nlsq.kernels.backend.vector_math import CONTRACT, with_vector_math
 
 _serial = count()
 _SIGNATURE = types.void(DOUBLE_POINTER, types.int64, DOUBLE_POINTER)
@@ -77,9 +77,7 @@ def _returns(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 def in_vector_math(function: Any, *, arrays: bool) -> Any:
     """Compile the same Python code anew, with exponentials that vectorise and NumPy's error model (1 / 0 is inf)."""
-    return numba.njit(error_model="numpy", fastmath={"contract", "nsz"})(
-        with_vector_math(function.py_func, arrays=arrays)
-    )
+    return numba.njit(error_model="numpy", fastmath=CONTRACT)(with_vector_math(function.py_func, arrays=arrays))
 
 
 def form_of_model(function: Any, n: int, rows: int) -> str:

@@ -13,18 +13,20 @@ References
 from __future__ import annotations
 
 import math
-from types import FunctionType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
+from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 6.93147180369123816490e-01
 LN2_LOW = 1.90821492927058770002e-10
+CONTRACT = {"contract", "nsz"}
 MAGIC = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer that sits in the low bits
 BIAS = 1023 << 52
 _COEFFICIENTS = [1.0 / math.factorial(k) for k in range(14)]
@@ -98,7 +100,7 @@ _FOR_ARRAYS = {**_replacements(array_exp), id(math): _Module(math, {"exp": vecto
 
 
 def with_vector_math(function: FunctionType, *, arrays: bool) -> FunctionType:
-    """Copy `function` with math's and numpy's exp replaced wherever its global names reach them.
+    """Copy `function` with the exp of math and numpy replaced wherever its names reach it, in njit callees too.
 
     Parameters
     ----------
@@ -107,16 +109,29 @@ def with_vector_math(function: FunctionType, *, arrays: bool) -> FunctionType:
     arrays : bool
         Whether its arguments are arrays, or numbers.
     """
-    replaced = _FOR_ARRAYS if arrays else _FOR_NUMBERS
+    return _copy(function, _FOR_ARRAYS if arrays else _FOR_NUMBERS, {})
+
+
+def _copy(function: FunctionType, replaced: dict[int, Any], done: dict[int, Any]) -> FunctionType:
+    """Copy a function; `done` maps njit functions to what has been made of them, so that recursion ends."""
+
+    def replacement(value: Any) -> Any:
+        if id(value) in replaced:
+            return replaced[id(value)]
+        if isinstance(value, CPUDispatcher):
+            if id(value) not in done:
+                done[id(value)] = value  # what calls itself keeps calling the original
+                inner = _copy(value.py_func, replaced, done)
+                done[id(value)] = numba.njit(error_model="numpy", fastmath=CONTRACT)(inner)
+            return done[id(value)]
+        return value
+
     scope = dict(function.__globals__)
     for name in function.__code__.co_names:
-        stands_for = replaced.get(id(scope.get(name)))
-        if stands_for is not None:
-            scope[name] = stands_for
-    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
-    copy.__module__, copy.__qualname__, copy.__kwdefaults__ = (
-        function.__module__,
-        function.__qualname__,
-        function.__kwdefaults__,
-    )
+        if name in scope:
+            scope[name] = replacement(scope[name])
+    cells = tuple(CellType(replacement(cell.cell_contents)) for cell in function.__closure__ or ())
+    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells or None)
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    copy.__kwdefaults__ = function.__kwdefaults__
     return copy
