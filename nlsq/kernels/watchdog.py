@@ -98,7 +98,7 @@ def note_cut(w, iw):
     iw[TRIALS_LEFT] = TRIALS
 
 
-@kernel("void(double*, int*)")
+@kernel("void(double*, int*)", cold=True)
 def go_back(w, iw):
     """Return to the saved point; the Jacobian there has to be evaluated again."""
     n = iw[N]
@@ -111,7 +111,7 @@ def go_back(w, iw):
     iw[CUT_LIMIT] = 2 * iw[CUT_LIMIT]
 
 
-@kernel("void(double*, int*)")
+@kernel("void(double*, int*)", cold=True)
 def propose_trial(w, iw):
     """Candidate of an undamped step."""
     n = iw[N]
@@ -122,7 +122,7 @@ def propose_trial(w, iw):
     w[STEP_NORM] = norm(vector(w, iw, NEWTON_STEP), n)
 
 
-@kernel("int(double*, int*)")
+@kernel("int(double*, int*)", cold=True)
 def judge_trial(w, iw):
     """Keep the candidate, go on from it, or go back; always 1: the Jacobian is needed at the new x."""
     evaluate_candidate(w, iw)

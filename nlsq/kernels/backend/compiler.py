@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba.core import types
@@ -36,6 +37,7 @@ from nlsq.kernels.backend.primitives import Primitive
 
 FAST = {"reassoc", "nsz", "contract"}  # never nnan or ninf: NaN is a signal here
 STRICT = {"contract"}
+_NOWHERE = 1  # an address that is never called
 
 
 def _retarget(function: FunctionType) -> FunctionType:
@@ -119,17 +121,29 @@ class KernelPipeline(CompilerBase):
 
 
 @contextmanager
-def _without_optimisation() -> Iterator[None]:
-    """Leave the optimiser out while the body is compiled: it runs once the C function is linked to it.
+def _without_machine_code(name: str) -> Iterator[None]:
+    """Leave optimiser and code generator out for the library `name`: they run when the C function is linked to it.
 
-    And once is enough.
+    Libraries that numba compiles along the way, for what the body calls, are its own affair.
     """
-    kept = CPUCodeLibrary._optimize_final_module
-    CPUCodeLibrary._optimize_final_module = lambda library: None
+    optimize, finalize = CPUCodeLibrary._optimize_final_module, CPUCodeLibrary._finalize_final_module
+
+    def optimize_others(library: Any) -> None:
+        if library.name != name:
+            optimize(library)
+
+    def finalize_others(library: Any) -> None:
+        if library.name != name:
+            finalize(library)
+        else:
+            library._finalized = True
+
+    CPUCodeLibrary._optimize_final_module = optimize_others
+    CPUCodeLibrary._finalize_final_module = finalize_others
     try:
         yield
     finally:
-        CPUCodeLibrary._optimize_final_module = kept
+        CPUCodeLibrary._optimize_final_module, CPUCodeLibrary._finalize_final_module = optimize, finalize
 
 
 def _compile_body(function: FunctionType, signature: Any, options: dict[str, Any]) -> Any:
@@ -149,8 +163,11 @@ def object_code(one: Kernel) -> bytes:
     with global_compiler_lock:
         function = _retarget(one.function)
         signature = numba_signature(one.signature)
-        with _without_optimisation():
+        with _without_machine_code(function.__qualname__):
             compiled = _compile_body(function, signature, {"fastmath": STRICT if one.strict else FAST, "_nrt": False})
+        for callee in one.callees():
+            if not callee.address:
+                llvm.add_symbol(callee.symbol, _NOWHERE)  # until it is linked: the compiler wants to see every symbol
         library = wrap_as_c_function(compiled, one.symbol, returns_status=False)
         code: bytes = library._get_compiled_object()
     return code

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from nlsq.kernels.backend import cache as disk
+from nlsq.kernels.backend.helper import second_compiler
 from nlsq.kernels.backend.kernel import Kernel, registry, with_callees
 
 _log = logging.getLogger("nlsq")
@@ -60,17 +62,15 @@ def load_kernels(kernels: list[Kernel]) -> None:
     linker = _engine()
     waiting: list[Kernel] = []
     wanted = with_callees([k for k in kernels if is_wanted(k)], is_wanted)
-    missing = sum(codes[k.symbol] is None for k in wanted)
+    missing = [k for k in wanted if codes[k.symbol] is None]
     if missing:
-        _announce(missing, folder)
+        _announce(len(missing), folder)
+    with second_compiler([k.symbol for k in reversed(missing)], folder):
+        for one in missing:
+            codes[one.symbol] = _compiled(one, folder)
     for one in wanted:
         code = codes[one.symbol]
-        if code is None:
-            _link(linker, waiting)  # the compiler resolves the callees' symbols
-            from nlsq.kernels.backend.compiler import object_code
-
-            code = object_code(one)
-            disk.write(folder, one.symbol, code)
+        assert code is not None
         linker.add_object_file(llvm.ObjectFileRef.from_data(code))
         waiting.append(one)
     _link(linker, waiting)
@@ -90,6 +90,17 @@ def _stand_in(one: Kernel) -> None:
 
     stub = _stubs[one.symbol] = one.signature.callback(load_and_call)
     llvm.add_symbol(one.symbol, ctypes.cast(stub, ctypes.c_void_p).value)
+
+
+def _compiled(one: Kernel, folder: Path | None) -> bytes:
+    """Compile a kernel, unless another process has just done so."""
+    code = disk.read(folder, one.symbol)
+    if code is None:
+        from nlsq.kernels.backend.compiler import object_code
+
+        code = object_code(one)
+        disk.write(folder, one.symbol, code)
+    return code
 
 
 def _link(linker: Any, waiting: list[Kernel]) -> None:
