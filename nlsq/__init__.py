@@ -11,7 +11,7 @@ Native
     `LeastSquaresProblem`, `solve`, `Tolerances`, `SolveResult`, `Status`, `jacobian`, `check_jacobian`
 Methods
     `LevenbergMarquardt`, `TrustRegionReflective`, `Dogbox`, `GaussNewton`, `GradientDescent`,
-    with `MoreRadius`, `Nielsen` (damping) and `LineSearch`
+    with `MoreRadius`, `Nielsen` (damping), `LineSearch` and `FixedLength`
 Compiled kernels
     `compile`, `precompile`, `clear_cache`
 """
@@ -38,6 +38,7 @@ _HOME = {
     "MoreRadius": "nlsq.solvers",
     "Nielsen": "nlsq.solvers",
     "LineSearch": "nlsq.solvers",
+    "FixedLength": "nlsq.solvers",
     "Status": "nlsq.status",
     "SolveResult": "nlsq.status",
     "jacobian": "nlsq.derivatives",
@@ -48,6 +49,7 @@ _HOME = {
 
 __all__ = [
     "Dogbox",
+    "FixedLength",
     "GaussNewton",
     "GradientDescent",
     "LeastSquaresProblem",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.scipy_api.leastsq import leastsq
     from nlsq.solvers import (
         Dogbox,
+        FixedLength,
         GaussNewton,
         GradientDescent,
         LevenbergMarquardt,
