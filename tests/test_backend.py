@@ -305,3 +305,49 @@ def test_without_compilation_the_iterates_are_the_same():
     for case, iterates in plain.items():
         assert len(iterates) == len(compiled[case])
         np.testing.assert_allclose(iterates, compiled[case], rtol=1e-12, atol=1e-12, err_msg=case)
+
+
+COLD = """
+import numpy as np, numba, nlsq
+x = np.linspace(0.0, 2.0, 30)
+y = 3.0 * np.exp(-1.3 * x) + 0.5 + 0.01 * np.cos(9.0 * x)
+y[4] += 2.0
+
+@numba.njit
+def model(x, a, b, c):
+    return a * np.exp(-b * x) + c
+
+def residual(p):
+    return model(x, p[0], p[1], p[2]) - y
+
+bound = nlsq.compile(model).bind_data(x, y)
+for options in ({}, {"jac": "3-point"}, {"jac": "cs"}, {"loss": "huber", "loss_scale": 0.05}):
+    for damping in (nlsq.MoreRadius(), nlsq.Nielsen()):
+        for function in (residual, bound):
+            problem = nlsq.LeastSquaresProblem(function, [1.0, 1.0, 0.0], **options)
+            print(*nlsq.solve(problem, nlsq.LevenbergMarquardt(damping=damping)).x)
+both = lambda p: np.array([p[0] + p[1] - 3.0, 2.0 * (p[0] + p[1]) - 6.0, p[2] - 1.0])
+print(*nlsq.solve(nlsq.LeastSquaresProblem(both, [1.0, 1.0, 0.0])).x)
+"""
+
+
+def test_kernels_left_out_of_a_cold_start_are_compiled_when_called(tmp_path):
+    cold, said = run(COLD, NLSQ_CACHE_DIR=tmp_path)
+    assert "compiling" in said
+    warm, _ = run(COLD, NLSQ_CACHE_DIR=tmp_path)
+    np.testing.assert_allclose(np.array(cold, float), np.array(warm, float), rtol=1e-12)
+
+
+ALONE = """
+import os
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import numpy as np, nlsq
+x = np.arange(9.0)
+print(*nlsq.curve_fit(lambda x, a, b: a * x + b, x, 2.0 * x + 1.0, [1.0, 1.0])[0])
+"""
+
+
+def test_cold_start_with_one_processor_gives_the_same(tmp_path):
+    out, _ = run(ALONE, NLSQ_CACHE_DIR=tmp_path)
+    np.testing.assert_allclose(np.array(out, float), [2.0, 1.0], rtol=1e-9)

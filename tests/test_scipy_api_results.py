@@ -45,9 +45,6 @@ def decay_jac(x, a, b, c):
     return np.column_stack((e, -a * x * e, np.ones_like(x)))
 
 
-
-
-
 @as_scipy_1_17
 @pytest.mark.parametrize(
     "kwargs",
@@ -140,9 +137,6 @@ def test_warnings_of_tolerances_below_rounding(kwargs):
         api.least_squares(three, 1.0, **kwargs)
 
     assert warnings_of(call, OURS) == warnings_of(call, SCIPY)
-
-
-
 
 
 @as_scipy_1_17  # before, ipvt counted from one
@@ -247,9 +241,6 @@ def test_leastsq_options_are_heard():
         x, ier = OURS.leastsq(rosenbrock, [2.0, 3.0], **options)
         assert ier in (1, 2, 3, 4)
         assert_allclose(x, 1.0, rtol=1e-4)
-
-
-
 
 
 def sigmas():
@@ -369,9 +360,6 @@ def test_omitted_points_do_not_count(method, sigma):
     expected, expected_covariance = OURS.curve_fit(decay, x[keep], y[keep], START, sigma=kept, method=method)
     assert_allclose(popt, expected, rtol=1e-12)
     assert_allclose(pcov, expected_covariance, rtol=1e-10)
-
-
-
 
 
 def test_covariances_agree_where_both_exist():

@@ -24,12 +24,16 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from nlsq.derivatives.by_address import write_bounds
 from nlsq.derivatives.complex_guard import LOST_PART, ComplexStepError, guard
 from nlsq.derivatives.estimator import FloatArray, PreparedJacobian, Residual
 from nlsq.derivatives.finite_difference import CentralDifference
 from nlsq.derivatives.probe import ResidualProbe, as_residual
 from nlsq.derivatives.steps import StepSizes, check_rule
 from nlsq.derivatives.workers import WorkerMap, Workers
+from nlsq.kernels import layout
+from nlsq.kernels.backend import address_of_kernel, compile_disabled
+from nlsq.kernels.complex_step import complex_step_jacobian
 
 if TYPE_CHECKING:
     from nlsq.pattern import SparsityPattern
@@ -137,7 +141,11 @@ class DenseComplex:
         The Jacobian is dense.
     residual_calls : int
         Evaluations of the residual that one `evaluate` takes.
+    complex_arguments : bool
+        The residual is called with complex arguments.
     """
+
+    complex_arguments = True
 
     def __init__(self, probe: ResidualProbe, sizes: StepSizes, m: int, *, checked: bool) -> None:
         self.pattern: SparsityPattern | None = None
@@ -148,6 +156,15 @@ class DenseComplex:
         self._shape = (m, sizes.fixed.size)
         self._rows = np.empty((len(self._columns), m), dtype=np.complex128)
         self.residual_calls = len(self._columns)
+
+    def write(self, w: FloatArray, iw: NDArray[np.int64]) -> bool:
+        """Hand these steps to kernels, which call the residual by address; False where only Python can do them."""
+        whole = len(self._columns) == self._shape[1]
+        if compile_disabled() or not (self._sizes.can_grow and self._probe.serial and whole):
+            return False
+        write_bounds(w, self._sizes)
+        iw[layout.JACOBIAN_STEP] = address_of_kernel(complex_step_jacobian)
+        return True
 
     def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray | None) -> FloatArray:
         """Fill `jac_out`, shape (m, n), with the Jacobian at `x`; see `PreparedJacobian.evaluate`."""

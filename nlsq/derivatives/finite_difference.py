@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from nlsq.derivatives.by_address import write_bounds
 from nlsq.derivatives.estimator import FloatArray, PreparedJacobian, Residual
 from nlsq.derivatives.probe import FLOAT64, ResidualProbe
 from nlsq.derivatives.steps import LOST, Rule, Scheme, Stencil, StepSizes, check_rule, machine_epsilon
@@ -234,10 +235,7 @@ class DenseDifference:
         """
         if not (self._sizes.can_grow and self._probe.serial):
             return False
-        n = self._shape[1]
-        for index, bound in ((layout.LOWER, self._sizes.lower), (layout.UPPER, self._sizes.upper)):
-            start = layout.vector_offset(n, index)
-            w[start : start + n] = bound
+        write_bounds(w, self._sizes)
         w[layout.RELATIVE_STEP] = self._sizes.relative
         iw[layout.JACOBIAN_STEP] = address_of_kernel(
             forward_jacobian if self._sizes.scheme == "forward" else central_jacobian

@@ -13,6 +13,7 @@ KERNEL_MODULES = (
     "dogleg",
     "line_search",
     "finite_difference",
+    "complex_step",
     "curve",
     "covariance",
     "judgement",

@@ -3,7 +3,7 @@
 from nlsq.kernels.backend import call_function, double_pointer, int_pointer, kernel
 
 # integers in the table that `data` points to; a compiled model reads POINTS and PREDICTORS only
-POINTS, PREDICTORS, ROWS, RESPONSE, WEIGHTS, MODEL, TABLE = range(7)
+POINTS, PREDICTORS, ROWS, RESPONSE, WEIGHTS, MODEL, COMPLEX_MODEL, TABLE = range(8)
 
 
 @kernel("int(double*, int, double*)")
@@ -21,4 +21,22 @@ def curve_residual(p, data, out):
         weights = double_pointer(table[WEIGHTS])
         for i in range(m):
             out[i] *= weights[i]
+    return 0
+
+
+@kernel("int(double*, int, double*)", cold=True)
+def complex_curve_residual(p, data, out):
+    """Do the same for complex parameters: pairs of doubles in and out."""
+    table = int_pointer(data)
+    failed = call_function(table[COMPLEX_MODEL], p, data, out)
+    if failed != 0:
+        return failed
+    m = table[POINTS]
+    response = double_pointer(table[RESPONSE])
+    for i in range(m):
+        out[2 * i] -= response[i]
+    if table[WEIGHTS] != 0:
+        weights = double_pointer(table[WEIGHTS])
+        for i in range(2 * m):
+            out[i] *= weights[i // 2]
     return 0

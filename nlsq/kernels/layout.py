@@ -115,6 +115,7 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     RESIDUAL_FUNCTION,
     RESIDUAL_DATA,
     JACOBIAN_FUNCTION,  # of an analytic derivative
+    COMPLEX_FUNCTION,  # the residual for complex arguments
     JACOBIAN_STEP,  # the kernel that fills jac_t
     LINEARISE_STEP,
     PROPOSE_STEP,
@@ -127,7 +128,7 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     TRIALS_LEFT,  # undamped steps left in the watchdog's trial; 0: none under way
     QR_FALLBACKS,  # how often the pivot test handed over to QR
     INT_HEADER,
-) = range(39)
+) = range(40)
 
 RULE_NATIVE, RULE_SCIPY, RULE_MINPACK = range(3)
 ROUTE_AUTO, ROUTE_CHOLESKY, ROUTE_QR = range(3)

@@ -24,7 +24,18 @@ from nlsq.kernels.backend import (
     ticket,
 )
 from nlsq.kernels.backend.signature import Signature
-from nlsq.kernels.curve import MODEL, POINTS, PREDICTORS, RESPONSE, ROWS, TABLE, WEIGHTS, curve_residual
+from nlsq.kernels.curve import (
+    COMPLEX_MODEL,
+    MODEL,
+    POINTS,
+    PREDICTORS,
+    RESPONSE,
+    ROWS,
+    TABLE,
+    WEIGHTS,
+    complex_curve_residual,
+    curve_residual,
+)
 
 FloatArray = NDArray[np.float64]
 _C_FUNCTION = Signature.parse("int(double*, int, double*)")
@@ -92,6 +103,26 @@ class CompiledFunction:
         self._alive.append(keep)
         return address
 
+    def complex_address(self, variant: int = 0) -> int:
+        """Address of the C function for complex parameters; `variant` as for `address`.
+
+        Raises
+        ------
+        TypeError
+            If the function does not take complex parameters, or loses their imaginary part.
+        """
+        key = ~variant
+        found = self._addresses.get(key)
+        if found is None:
+            from nlsq.kernels.backend.user_function import compile_complex_function, form_of_model
+
+            model = self.kind == "model"
+            form = form_of_model(self.function, self.n, variant) if model else "residual"
+            found, keep = compile_complex_function(self.function, form, self.n if model else variant)
+            self._addresses[key] = found
+            self._alive.append(keep)
+        return found
+
     def bind_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None = None) -> CompiledResidual:
         """Residual ``w (f(x, p) - y)`` of a model.
 
@@ -107,9 +138,18 @@ class CompiledFunction:
 
         def in_python(p: FloatArray) -> Any:
             points = array_at(int(table[PREDICTORS]), x.shape)  # a plan may have other data by now
-            return model_values(self.function, points, p, self._scalar)
+            values = model_values(self.function, points, p, self._scalar)
+            if values.shape != y.shape:
+                return values
+            residual = values - array_at(int(table[RESPONSE]), y.shape)
+            return residual * array_at(int(table[WEIGHTS]), y.shape) if table[WEIGHTS] else residual
 
-        return CompiledResidual(curve_residual, table, in_python, y.size, (self, x, y, weights))
+        def complex_residual() -> int:
+            table[COMPLEX_MODEL] = self.complex_address(rows)
+            return address_of_kernel(complex_curve_residual)
+
+        alive = (self, x, y, weights)
+        return CompiledResidual(curve_residual, table, in_python, y.size, alive, complex_address=complex_residual)
 
     def bind(self, x0: FloatArray) -> CompiledResidual:
         """Residual of a function ``f(p)``: its length is taken from one call at `x0`."""
@@ -117,7 +157,10 @@ class CompiledFunction:
             raise TypeError("a compiled model is no residual function; use curve_fit, or compile(f, kind='residual').")
         table = np.zeros(TABLE, dtype=np.int64)
         table[POINTS] = np.atleast_1d(self.function(x0.copy())).size
-        return CompiledResidual(self.address(x0.size), table, self.function, int(table[POINTS]), (self,))
+        n, m = x0.size, int(table[POINTS])
+        return CompiledResidual(
+            self.address(n), table, self.function, m, (self,), complex_address=lambda: self.complex_address(n)
+        )
 
 
 class CompiledResidual:
@@ -127,13 +170,25 @@ class CompiledResidual:
     ----------
     m : int
         Number of residuals.
+    in_python : callable
+        The same as a Python function ``p -> r``, for complex p too.
     calls_python : bool
         Whether the C function needs the interpreter.
     address, data_address : int
         For kernels: the C function and its data.
     """
 
-    __slots__ = ("_alive", "_entry", "_in_python", "_kernel", "_raw_address", "calls_python", "m", "table")
+    __slots__ = (
+        "_alive",
+        "_complex_address",
+        "_entry",
+        "_kernel",
+        "_raw_address",
+        "calls_python",
+        "in_python",
+        "m",
+        "table",
+    )
 
     def __init__(
         self,
@@ -143,11 +198,13 @@ class CompiledResidual:
         m: int,
         alive: tuple[Any, ...],
         calls_python: bool = False,
+        complex_address: Callable[[], int] | None = None,
     ) -> None:
         self.calls_python = calls_python
+        self._complex_address = complex_address
         self._kernel = function if isinstance(function, Kernel) else None
         self._raw_address = 0 if isinstance(function, Kernel) else function
-        self.table, self._in_python, self.m, self._alive = table, in_python, m, alive
+        self.table, self.in_python, self.m, self._alive = table, in_python, m, alive
         self._entry: Callable[..., int] | None = None
 
     @property
@@ -160,9 +217,15 @@ class CompiledResidual:
         """Address of its data table."""
         return address_of_array(self.table)
 
+    def complex_address(self) -> int:
+        """Address of the C function for complex parameters, for the data at `data_address`."""
+        if self._complex_address is None:
+            raise TypeError("this residual was not compiled for complex parameters.")
+        return self._complex_address()
+
     def raise_original(self, x: FloatArray) -> None:
         """Run the user's function in Python after its compiled form failed, so that its own exception is raised."""
-        size = np.size(self._in_python(x.copy()))
+        size = np.size(self.in_python(x.copy()))
         if size != self.m:
             raise ValueError(f"the compiled function returned {size} values where {self.m} were expected.")
         raise RuntimeError("the compiled function failed at a point where its Python form does not.")

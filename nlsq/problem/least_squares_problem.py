@@ -110,6 +110,8 @@ class LeastSquaresProblem:
             function = self.residual.function  # estimators make their own copies and checks
             if self.residual.dtype.kind == "f" and self.residual.dtype.itemsize < 8:
                 options["dtype"] = self.residual.dtype
+        elif isinstance(estimator or self.estimator, ComplexStep):
+            function = self.residual.in_python
         return (estimator or self.estimator).prepare(function, x, m, **options)
 
 

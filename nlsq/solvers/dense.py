@@ -216,7 +216,13 @@ def evaluate_start(problem: LeastSquaresProblem, state: DenseState, first: Float
 def write_estimator(state: DenseState) -> bool:
     """Hand the Jacobian to kernels too; False where that needs Python."""
     write = getattr(state.estimate, "write", None)
-    return write is not None and bool(write(state.w, state.iw))
+    if write is None or not write(state.w, state.iw):
+        return False
+    if getattr(state.estimate, "complex_arguments", False):
+        residual = state.problem.residual
+        assert isinstance(residual, CompiledResidual)
+        state.iw[layout.COMPLEX_FUNCTION] = residual.complex_address()
+    return True
 
 
 def write_bounds(problem: LeastSquaresProblem, state: DenseState) -> None:

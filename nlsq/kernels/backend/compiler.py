@@ -166,8 +166,8 @@ def object_code(one: Kernel) -> bytes:
         with _without_machine_code(function.__qualname__):
             compiled = _compile_body(function, signature, {"fastmath": STRICT if one.strict else FAST, "_nrt": False})
         for callee in one.callees():
-            if not callee.address:
-                llvm.add_symbol(callee.symbol, _NOWHERE)  # until it is linked: the compiler wants to see every symbol
+            if llvm.address_of_symbol(callee.symbol) is None:  # the compiler wants to see every symbol
+                llvm.add_symbol(callee.symbol, _NOWHERE)  # until it is linked
         library = wrap_as_c_function(compiled, one.symbol, returns_status=False)
         code: bytes = library._get_compiled_object()
     return code

@@ -61,6 +61,22 @@ def wrapper(p, data, out):
         out[i] = values[i]
 """
 
+_COMPLEX = """
+def wrapper(p, data, out):
+    table = int_pointer(data)
+    {prepare}
+    for i in range(table[0]):
+        value = {value}
+        out[2 * i] = value.real
+        out[2 * i + 1] = value.imag
+"""
+_COMPLEX_FORMS = {
+    "scalar": ("x = double_pointer(table[1])", "function(x[i], {parameters})"),
+    "array": ("values = function(carray(double_pointer(table[1]), (table[0],)), {parameters})", "values[i]"),
+    "rows": ("values = function(carray(double_pointer(table[1]), (table[2], table[0])), {parameters})", "values[i]"),
+    "residual": ("values = function(np.array([{parameters}]))", "values[i]"),
+}
+
 
 def is_jitted(function: Any) -> bool:
     """Say whether `function` is an njit function."""
@@ -70,8 +86,9 @@ def is_jitted(function: Any) -> bool:
 def _returns(function: Any, arguments: tuple[Any, ...]) -> Any:
     """Give the type that numba infers for a call, or None when it cannot be compiled so."""
     try:
-        return function.get_call_template(arguments, {})[0].cases[0].return_type
-    except (errors.NumbaError, AttributeError):
+        function.compile(arguments)
+        return function.overloads[arguments].signature.return_type
+    except (errors.NumbaError, AttributeError, KeyError):
         return None
 
 
@@ -109,6 +126,34 @@ def compile_user_function(function: Any, form: str, n: int) -> tuple[int, Any]:
     names = "".join(f"p{j}, " for j in range(n))
     function = in_vector_math(function, arrays=form != "scalar")
     source = {"scalar": _SCALAR_MODEL, "array": _ARRAY_MODEL, "rows": _ROWS_MODEL, "residual": _RESIDUAL}[form]
+    return _compile_wrapper(source.format(parameters=parameters, values=parameters + ",", names=names, n=n), function)
+
+
+def compile_complex_function(function: Any, form: str, n: int) -> tuple[int, Any]:
+    """Compile a call of `function` with complex parameters, as pairs of doubles.
+
+    Raises
+    ------
+    TypeError
+        If it does not compile for complex parameters, or loses the imaginary part.
+    """
+    z = types.complex128
+    arguments: dict[str, tuple[Any, ...]] = {
+        "scalar": (types.float64,) + (z,) * n,
+        "array": (types.Array(types.float64, 1, "C"),) + (z,) * n,
+        "rows": (types.Array(types.float64, 2, "C"),) + (z,) * n,
+        "residual": (types.Array(z, 1, "C"),),
+    }
+    result = _returns(function, arguments[form])
+    if not isinstance(getattr(result, "dtype", result), types.Complex):
+        raise TypeError(f"{function.__name__} does not return complex numbers for complex parameters.")
+    parameters = ", ".join(f"complex(p[{2 * j}], p[{2 * j + 1}])" for j in range(n))
+    prepare, value = (part.format(parameters=parameters) for part in _COMPLEX_FORMS[form])
+    return _compile_wrapper(_COMPLEX.format(prepare=prepare, value=value), function)
+
+
+def _compile_wrapper(source: str, function: Any) -> tuple[int, Any]:
+    """Compile the source of a wrapper around `function`."""
     scope: dict[str, Any] = {
         "function": function,
         "carray": numba.carray,
@@ -116,7 +161,7 @@ def compile_user_function(function: Any, form: str, n: int) -> tuple[int, Any]:
         "double_pointer": LOWERED[double_pointer],
         "np": np,
     }
-    exec(source.format(parameters=parameters, values=parameters + ",", names=names, n=n), scope)
+    exec(source, scope)
     wrapper: Callable[..., Any] = scope["wrapper"]
     with global_compiler_lock:
         rtsys.initialize(cpu_target.target_context)
