@@ -51,8 +51,9 @@ class JacobianReport:
     disagreements : ndarray of int, shape (k, 2)
         Entries that disagree at `x`.
     diagnosis : str
-        ``"correct"``, ``"transposed"``, ``"sign"``, ``"transposed and sign"``, ``"factor"``, ``"columns"`` (sign or
-        factor by column), ``"rows"``, ``"permuted"`` (columns in the wrong place) or ``"entries"``.
+        ``"correct"``, ``"not compared"`` (no entry could be), ``"transposed"``, ``"sign"``, ``"transposed and sign"``,
+        ``"factor"``, ``"columns"`` (sign or factor by column), ``"rows"``, ``"permuted"`` (columns in the wrong place)
+        or ``"entries"``.
     factors : dict of int to float
         For ``"columns"`` and ``"rows"``: what each is multiplied by; for ``"factor"``: ``{0: factor}``.
     permutation : dict of int to int
@@ -213,7 +214,9 @@ def _judge(samples: list[_Sample], rtol: float, names: Sequence[str] | None) -> 
     marks = [_bad(sample, sample.jac, rtol) for sample in samples]
     ok = not transposed_shape and not any(bad.any() for bad in marks)
     diagnosis: _Diagnosis = _Diagnosis("correct")
-    if not ok:
+    if ok and not any(np.isfinite(sample.error).any() for sample in samples):
+        ok, diagnosis = False, _Diagnosis("not compared")
+    elif not ok:
         diagnosis = _diagnose(samples, marks, rtol, transposed_shape)
     worst = next((k for k, bad in enumerate(marks) if bad.any()), 0)
     sample, bad = samples[worst], marks[worst]

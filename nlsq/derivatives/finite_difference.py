@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CentralDifference", "DenseDifference", "ForwardDifference"]
 
+# At the start even that counts: it leads away from a point of symmetry.
 ROUNDING = 2.0  # a difference of so many eps |r| at the longest step says nothing at all
 MAX_GROWTHS = 4  # extra evaluations that a column lost in rounding may cost; the last one takes the longest step
 
@@ -203,6 +204,7 @@ class DenseDifference:
         self._probe = probe
         self._sizes = sizes
         self._shape = (m, n)
+        self._at_start = True
         self._fixed = np.flatnonzero(sizes.fixed)
         self._columns: Sequence[int] = np.flatnonzero(~sizes.fixed).tolist() if self._fixed.size else range(n)
         per_column = 1 if sizes.scheme == "forward" else 2
@@ -226,6 +228,7 @@ class DenseDifference:
             jac_out = np.empty(self._shape, order="F")
         np.divide(rows, stencil.width[:, np.newaxis], out=jac_out.T)
         self.residual_calls = self._probe.calls - calls_before
+        self._at_start = False
         return jac_out
 
     def write(self, w: FloatArray, iw: NDArray[np.int64]) -> bool:
@@ -305,7 +308,7 @@ class DenseDifference:
             rows[columns] = self._numerators(x, r, stencil, columns, part, other)
             lost = np.array([j for j in columns if not _significant(rows[j], r, threshold)], dtype=np.intp)
         for j in doubtful:
-            if not _significant(rows[j], r, ROUNDING * self._sizes.eps):
+            if not self._at_start and not _significant(rows[j], r, ROUNDING * self._sizes.eps):
                 rows[j] = 0.0  # the last digit of r divided by the step is no derivative
         return stencil
 

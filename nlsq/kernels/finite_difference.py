@@ -21,6 +21,7 @@ from nlsq.kernels.layout import (
     JACOBIAN_FUNCTION,
     LOWER,
     NFEV_JAC,
+    NJEV,
     RELATIVE_STEP,
     RESIDUAL,
     RESIDUAL_DATA,
@@ -46,6 +47,7 @@ EPS = 2.220446049250313e-16
 TYPICAL_FRACTION = 1e-3  # these three as in `nlsq.derivatives.steps`
 SMALLEST_SIZE = 1e-300
 LOST = 30.0  # a difference below LOST eps |r| has hardly more than one good digit
+# At the start even that counts: it leads away from a point of symmetry.
 ROUNDING = 2.0  # a difference of so many eps |r| at the longest step says nothing at all
 MAX_GROWTHS = 4
 
@@ -179,7 +181,7 @@ def difference_jacobian(w, iw, central):
             width = central_column(w, iw, j, h) if central != 0 else forward_column(w, iw, j, h)
         if width != width:
             return 1
-        if is_lost(column, base, m, ROUNDING * EPS) != 0:
+        if iw[NJEV] > 0 and is_lost(column, base, m, ROUNDING * EPS) != 0:
             width = 0.0  # the last digit of r divided by the step is no derivative
         for i in range(m):
             column[i] = column[i] / width if width != 0.0 else 0.0

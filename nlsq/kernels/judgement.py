@@ -20,6 +20,7 @@ from nlsq.kernels.layout import (
     ACCEPTED,
     ACTUAL_REDUCTION,
     CONTRACTION,
+    COSINE,
     COST,
     COST_NEW,
     COST_TOLERANCE,
@@ -35,6 +36,7 @@ from nlsq.kernels.layout import (
     RESIDUAL,
     RESIDUAL_NEW,
     RULE,
+    RULE_NATIVE,
     RULE_SCIPY,
     SAFE_COST,
     SAFE_RESIDUAL,
@@ -68,6 +70,7 @@ NOISE = 1e-15  # relative rounding of a cost that is summed from differences of 
 AT_BOUND = 1.01  # reflective steps stop at 0.995 of the way
 PROMISE = 1e-8
 REST = 30.0  # what the next steps would still add, in units of the tolerance: 4.5e-7 of x at 1.5e-8, six digits
+FAR_FROM_ORTHOGONAL = 1e-3
 SETTLED = 0.5  # a step that still takes away more of the cost than this is no sign of convergence, however short
 MEASURABLE = 1.5e-8  # sqrt(eps): a first step must promise this share of the cost, or rounding hides what it did
 
@@ -174,7 +177,9 @@ def convergence(w, iw):
     if cost_small:
         return COST_CHANGE
     if step_small:
-        return STEP_SMALL
+        # nothing was ever gained, far from orthogonality: more likely the derivative is wrong than the start a minimum
+        hopeless = iw[RULE] == RULE_NATIVE and iw[NIT] == 0 and ratio <= 0.0 and w[COSINE] > FAR_FROM_ORTHOGONAL
+        return STALLED if hopeless else STEP_SMALL
     if iw[RULE] == RULE_SCIPY:
         return 0
     if floor:

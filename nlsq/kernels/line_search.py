@@ -41,6 +41,7 @@ from nlsq.kernels.layout import (
     OPTIMALITY_TOLERANCE,
     PREDICTED_REDUCTION,
     RADIUS,
+    RUN_COST,
     SCALED_STEP,
     SCALING,
     SEARCH_ARMIJO,
@@ -102,7 +103,10 @@ def linearise(w, iw):
     if iw[SEARCH_RULE] == SEARCH_FIXED:
         first = w[FIXED_LENGTH]
     elif iw[DIRECTION_RULE] == DIRECTION_GRADIENT and iw[NJEV] > 1:
-        first = 2.0 * w[STEP_LENGTH]
+        length = norm(direction, n)  # twice the last step: the scale of the direction may have changed
+        first = 2.0 * norm(vector(w, iw, STEP), n) / length if length > 0.0 else 1.0
+    if iw[NJEV] == 1:
+        w[RUN_COST] = w[COST]
     w[STEP_LENGTH] = first
     return 0
 
@@ -138,6 +142,8 @@ def propose(w, iw):
         work[j] = step[j] * vector(w, iw, SCALING)[j]
     w[STEP_NORM] = norm(work, n)
     w[RADIUS] = math.inf
+    if w[STEP_NORM] == 0.0:  # the length has run out against rounding
+        return 1
     w[DIRECTIONAL_SLOPE] = dot(vector(w, iw, GRADIENT), step, n)
     w[PREDICTED_REDUCTION] = -0.5 * w[DIRECTIONAL_SLOPE]
     return 0
@@ -154,8 +160,10 @@ def judge(w, iw):
         if w[COST_NEW] == math.inf:
             iw[STATUS] = DIVERGED
             return 2
+        if code >= 2 and not w[COST] <= w[RUN_COST]:  # at rest, but higher than it began
+            iw[STATUS] = DIVERGED
         return code
-    if actual >= -ARMIJO * slope or w[STEP_NORM] == 0.0:
+    if actual >= -ARMIJO * slope:
         return conclude(w, iw, -math.inf)
     shrink = 0.1
     if actual > -math.inf:

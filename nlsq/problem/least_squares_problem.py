@@ -56,6 +56,10 @@ class LeastSquaresProblem:
     counters : Counters
         Evaluations of the current or last solve.
 
+    Notes
+    -----
+    A problem serves one solve at a time, since it owns the counters: threads need a problem each.
+
     Raises
     ------
     ValueError, TypeError

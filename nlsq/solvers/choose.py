@@ -37,6 +37,8 @@ def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
     if method is None:
         method = "trf" if problem.bounded else "lm"
     if not isinstance(method, str):
+        if isinstance(method, type) or not (hasattr(method, "start") and hasattr(method, "advance")):
+            raise TypeError(f"method must be a name or a solver object such as LevenbergMarquardt(), got {method!r}.")
         return method
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)} or a solver, got {method!r}.")

@@ -209,8 +209,15 @@ def evaluate_start(problem: LeastSquaresProblem, state: DenseState, first: Float
     problem.counters.nfev = 1
     if not np.isfinite(space.residual).all():
         state.status = Status.NONFINITE_START
+        leave_unknown(state)
     elif state.python_loss:
         state.w[layout.COST] = problem.loss.cost(space.residual)
+
+
+def leave_unknown(state: DenseState) -> None:
+    """Let cost, optimality and gradient say that nothing is known at a start that is not finite."""
+    state.w[layout.COST] = state.w[layout.OPTIMALITY] = np.nan
+    state.space.vector(layout.GRADIENT)[:] = np.nan
 
 
 def write_estimator(state: DenseState) -> bool:

@@ -17,7 +17,7 @@ from nlsq.kernels.backend import address_of_kernel
 from nlsq.kernels.driver import solve_by_address
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
-from nlsq.solvers.dense import evaluate_start, refine, settle, write_estimator
+from nlsq.solvers.dense import evaluate_start, leave_unknown, refine, settle, write_estimator
 from nlsq.solvers.termination import Termination, Tolerances
 from nlsq.status import SolveResult, Status, StepReport
 
@@ -183,6 +183,8 @@ def run_by_address(problem: LeastSquaresProblem, state: Any) -> None:
         if solve_loop(space.w_handle, space.iw_handle):
             residual.raise_original(space.x_new)
         state.status = int(iw[layout.STATUS])
+        if state.status == Status.NONFINITE_START:
+            leave_unknown(state)
         counters.nfev, counters.nfev_jac, counters.njev = (
             int(iw[k]) for k in (layout.NFEV, layout.NFEV_JAC, layout.NJEV)
         )

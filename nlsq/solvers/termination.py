@@ -42,7 +42,8 @@ class Tolerances:
     Parameters
     ----------
     cost : float or None
-        Relative change of the cost; None or 0 turns the test off. Default 1e-12.
+        Relative change of the cost; None turns the test off (a cost of exactly 0 ends a solve all the same). Default
+        1e-12.
     step : float or None
         Length of the full step relative to x. Default 1e-10.
     optimality : float or None
