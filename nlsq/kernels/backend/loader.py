@@ -39,10 +39,11 @@ def _announce(count: int, folder: object) -> None:
         _log.warning("nlsq: compiling kernels, once for this version and machine (%s)", kept)
 
 
-def load_kernels(kernels: list[Kernel]) -> None:
+def load_kernels(kernels: list[Kernel], *, shared: bool = True) -> None:
     """Give every kernel in `kernels`, and all they call, an address.
 
-    A cold callee that is not in the cache is not compiled now: a stub stands for it that compiles it at its first call.
+    Unless `shared` is false, another process may be asked to compile half of what is missing. A cold callee that is not
+    in the cache is not compiled now: a stub stands for it that compiles it at its first call.
     """
     import llvmlite.binding as llvm
 
@@ -65,7 +66,8 @@ def load_kernels(kernels: list[Kernel]) -> None:
     missing = [k for k in wanted if codes[k.symbol] is None]
     if missing:
         _announce(len(missing), folder)
-    with second_compiler([k.symbol for k in reversed(missing)], folder):
+    others = [k.symbol for k in reversed(missing)] if shared else []
+    with second_compiler(others, folder):
         for one in missing:
             codes[one.symbol] = _compiled(one, folder)
     for one in wanted:
@@ -122,5 +124,5 @@ def precompile() -> int:
     from nlsq.kernels import import_all
 
     import_all()
-    load_kernels(list(registry.values()))
+    load_kernels(list(registry.values()), shared=False)
     return len(registry)
