@@ -67,3 +67,12 @@ def test_check_that_compares_nothing_does_not_pass():
 def test_what_is_no_solver_is_named(method):
     with pytest.raises(TypeError, match="solver object"):
         solve(LeastSquaresProblem(rosenbrock, [0.0, 0.0]), method)
+
+
+def test_hand_over_to_qr_is_told():
+    x = np.linspace(1.0, 2.0, 30)
+    columns = np.column_stack([x**k for k in range(9)])
+    told = solve(LeastSquaresProblem(lambda p: columns @ p - np.exp(x), np.ones(9), jac=lambda p: columns))
+    assert any("QR in place of Cholesky" in line for line in told.fallbacks)
+    plain = solve(LeastSquaresProblem(rosenbrock, [-1.2, 1.0], jac=rosenbrock_jac))
+    assert plain.fallbacks == []

@@ -96,6 +96,9 @@ class DenseState:
 
     def result(self) -> SolveResult:
         """Collect the best point and what is known there."""
+        handovers = int(self.iw[layout.QR_FALLBACKS])
+        if handovers:
+            self.fallbacks.append(f"normal equations too ill-conditioned: {handovers} times QR in place of Cholesky")
         return collect(self, self.space.jac_t.T.copy())
 
     def report(self) -> StepReport:
