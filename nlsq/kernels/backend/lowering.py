@@ -1,9 +1,16 @@
-"""Numba's side of the primitives: each becomes one or two LLVM instructions. Imports numba."""
+"""Numba's side of the primitives: each becomes one or two LLVM instructions. Imports numba.
+
+`jitted` compiles an elementary function. Its floating-point flags are empty: what it computes is inlined into callers
+that contract or reassociate, and flags belong to the single instruction, so that range reductions and compensated sums
+stay as they are written.
+"""
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -105,6 +112,86 @@ def _workspace_pointer(part: primitives.WorkspacePart) -> Any:
     return plain
 
 
+@intrinsic
+def _as_double(typing_context: Any, bits: Any) -> Any:
+    return types.float64(types.int64), lambda context, builder, signature, a: builder.bitcast(a[0], ir.DoubleType())
+
+
+@intrinsic
+def _as_bits(typing_context: Any, value: Any) -> Any:
+    return types.int64(types.float64), lambda context, builder, signature, a: builder.bitcast(a[0], ir.IntType(64))
+
+
+@intrinsic
+def _shift_right(typing_context: Any, value: Any, bits: Any) -> Any:
+    return types.int64(types.int64, types.int64), lambda context, builder, signature, a: builder.lshr(*a)
+
+
+@intrinsic
+def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
+    kinds = (types.boolean, types.float64, types.float64)
+    return types.float64(*kinds), lambda context, builder, signature, arguments: builder.select(*arguments)
+
+
+def _llvm_intrinsic(name: str, count: int) -> Any:
+    """Generate a call of an LLVM intrinsic of `count` doubles."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        double = ir.DoubleType()
+        function = builder.module.declare_intrinsic(name, (double,), ir.FunctionType(double, [double] * count))
+        return builder.call(function, arguments)
+
+    kinds = types.float64(*(types.float64,) * count)
+    if count == 1:
+
+        @intrinsic
+        def unary(typing_context: Any, x: Any) -> Any:
+            return kinds, generate
+
+        return unary
+    if count == 2:
+
+        @intrinsic
+        def binary(typing_context: Any, x: Any, y: Any) -> Any:
+            return kinds, generate
+
+        return binary
+
+    @intrinsic
+    def ternary(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
+        return kinds, generate
+
+    return ternary
+
+
+_compiled: dict[Any, Any] = {}
+
+
+def jitted(function: Any) -> Any:
+    """Give the njit form of an elementary function or of a helper in its source.
+
+    Parameters
+    ----------
+    function : Elementary or function
+        What to compile; primitives, elementary functions and plain functions of the kernels' room that its source names
+        are compiled with it.
+    """
+    found = _compiled.get(function)
+    if found is None:
+        source = function.source if isinstance(function, primitives.Elementary) else function
+        scope = dict(source.__globals__)
+        for name in source.__code__.co_names:
+            value = scope.get(name)
+            if isinstance(value, primitives.Primitive):
+                scope[name] = lowered(value)
+            elif isinstance(value, FunctionType | primitives.Elementary):
+                scope[name] = jitted(value)
+        copy = FunctionType(source.__code__, scope, source.__name__, source.__defaults__, source.__closure__)
+        copy.__module__, copy.__qualname__ = source.__module__, source.__qualname__
+        found = _compiled[function] = numba.njit(forceinline=True, error_model="numpy")(copy)
+    return found
+
+
 def lowered(primitive: primitives.Primitive) -> Any:
     """Give numba's form of a primitive."""
     found = LOWERED.get(primitive)
@@ -120,4 +207,13 @@ LOWERED: dict[primitives.Primitive, Any] = {
     primitives.int_pointer: _int_pointer,
     primitives.call_function: _call_function,
     primitives.call_step: _call_step,
+    primitives.as_double: _as_double,
+    primitives.as_bits: _as_bits,
+    primitives.shift_right: _shift_right,
+    primitives.select: _select,
+    primitives.fma: _llvm_intrinsic("llvm.fma", 3),
+    primitives.absolute: _llvm_intrinsic("llvm.fabs", 1),
+    primitives.floor: _llvm_intrinsic("llvm.floor", 1),
+    primitives.square_root: _llvm_intrinsic("llvm.sqrt", 1),
+    primitives.copy_sign: _llvm_intrinsic("llvm.copysign", 2),
 }

@@ -1,13 +1,28 @@
-"""What a kernel may do beyond arithmetic: move a pointer, reinterpret an address, call by address.
+"""What a kernel may do beyond arithmetic: move a pointer, reinterpret an address, call by address, operate on numbers.
 
 Each primitive is defined here with its meaning in plain Python; `lowering` gives the same primitive to numba. In plain
 Python a pointer is a numpy array (possibly a slice of a longer one) and the address of a function or an array is a
 ticket in a table.
+
+Elementary functions are straight-line code made of operators, comparisons, the primitives on numbers and other
+elementary functions: no branch, no loop. The same source has three readers, which round alike bit for bit, because none
+may contract or reassociate it:
+
+- plain Python: the function is called with floats;
+- numba: `lowering.jitted` copies it with primitives and callees in their compiled form;
+- an emitter: the function is called once with symbolic values, objects that overload the operators and have the methods
+  ``emit(name, *arguments)`` for primitives and ``emit_elementary(function, *arguments)`` for elementary functions.
+
+Integers are signed with 64 bits. In plain Python they are wrapped only when they are read as a double or shifted to the
+right, so what has been shifted to the left may not be compared. No divisor may be zero: Python would raise.
 """
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,6 +35,7 @@ from nlsq.kernels.backend.kernel import Kernel, compile_disabled
 _by_ticket: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _tickets: dict[int, int] = {}
 _next_ticket = count(1)
+_ALL_BITS = (1 << 64) - 1
 
 
 class Primitive:
@@ -34,6 +50,74 @@ class Primitive:
     def __call__(self, *arguments: Any) -> Any:
         """Run the plain Python meaning."""
         return self.in_python(*arguments)
+
+
+class Operation(Primitive):
+    """A primitive on numbers: handed to a symbolic value when one is among its arguments."""
+
+    __slots__ = ()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Emit the operation, or run its plain Python meaning."""
+        for argument in arguments:
+            if hasattr(argument, "emit"):
+                return argument.emit(self.name, *arguments)
+        return self.in_python(*arguments)
+
+
+class Elementary:
+    """An elementary function: its straight-line source and what the C library calls it.
+
+    Parameters
+    ----------
+    source : function
+        The straight-line source.
+    library : str or None
+        The C library's function of the same meaning, for readers whose processor lacks fused multiply-add; None where
+        there is none.
+    slow : callable or None
+        Straight-line condition on the same arguments: true where the source is wrong and a reader must take the value
+        from `library`; None when the source is right everywhere.
+
+    Attributes
+    ----------
+    name : str
+        Name of the source.
+    arity : int
+        Number of arguments.
+    """
+
+    __slots__ = ("arity", "library", "name", "slow", "source")
+
+    def __init__(
+        self, source: Callable[..., Any], library: str | None = None, slow: Callable[..., Any] | None = None
+    ) -> None:
+        self.source = source
+        self.name = source.__name__
+        self.arity = source.__code__.co_argcount
+        self.library = library
+        self.slow = slow
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Hand the function to a symbolic value, or run its source as plain Python."""
+        for argument in arguments:
+            if hasattr(argument, "emit_elementary"):
+                return argument.emit_elementary(self, *arguments)
+        return self.source(*arguments)
+
+    def __repr__(self) -> str:
+        return f"<elementary {self.name}>"
+
+
+def elementary(
+    library: str | None = None, slow: Callable[..., Any] | None = None
+) -> Callable[[Callable[..., Any]], Elementary]:
+    """Declare an elementary function; the arguments are those of `Elementary`."""
+
+    def declare(source: Callable[..., Any]) -> Elementary:
+        return Elementary(source, library, slow)
+
+    return declare
 
 
 class WorkspacePart(Primitive):
@@ -105,6 +189,73 @@ def call_function(address: int, x: Any, data: int, out: Any) -> int:
 def call_step(address: int, w: Any, iw: Any) -> int:
     """Call a solver step ``int step(double* w, int* iw)`` by address."""
     return int(_by_ticket[int(address)](w, iw))
+
+
+@Operation
+def fma(a: float, b: float, c: float) -> float:
+    """Give a b + c, rounded once."""
+    product = a * b
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return product + c
+    if not math.isfinite(c):
+        return c
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if exact == 0:  # the sign of zero: that of both addends when they are zeros of one sign
+        return product + c if a == 0.0 or b == 0.0 else 0.0
+    try:
+        return float(exact)
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
+
+
+@Operation
+def select(condition: bool, a: float, b: float) -> float:
+    """Give `a` where the condition holds, else `b`; both have been computed."""
+    return a if condition else b
+
+
+@Operation
+def as_bits(x: float) -> int:
+    """Read the bits of a double as a signed integer."""
+    bits: int = struct.unpack("<q", struct.pack("<d", x))[0]
+    return bits
+
+
+@Operation
+def as_double(i: int) -> float:
+    """Read an integer's 64 bits as a double."""
+    value: float = struct.unpack("<d", struct.pack("<Q", i & _ALL_BITS))[0]
+    return value
+
+
+@Operation
+def shift_right(i: int, n: int) -> int:
+    """Shift to the right by `n` bits, filling with zeros."""
+    return (i & _ALL_BITS) >> n
+
+
+@Operation
+def absolute(x: float) -> float:
+    """Clear the sign."""
+    return math.fabs(x)
+
+
+@Operation
+def floor(x: float) -> float:
+    """Give the largest integer that is not above x, as a double."""
+    return math.copysign(math.floor(x), x) if math.isfinite(x) else x
+
+
+@Operation
+def copy_sign(magnitude: float, sign: float) -> float:
+    """Give `magnitude` the sign of `sign`."""
+    return math.copysign(magnitude, sign)
+
+
+@Operation
+def square_root(x: float) -> float:
+    """Give the square root; NaN below zero."""
+    return math.sqrt(x) if x >= 0.0 else math.nan
 
 
 def ticket(thing: Any) -> int:
