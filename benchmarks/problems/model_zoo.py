@@ -13,8 +13,9 @@ module              contents
 ``function_models`` kinks and choices; the less common functions of numpy, scipy.special and math
 =================== =========================================================================================
 
-Left out of the first list: splines, whose basis is built by a recursion over knots outside of the model. The
-family ``"math"`` calls the functions of Python's `math` on parameters; a tracer may refuse it.
+Left out of the first list: splines, whose basis is built by a recursion over knots outside of the model. Two
+small families may be refused by a tracer: ``"math"`` calls functions of Python's `math` on parameters, ``"rows"``
+treats points by their place in x.
 """
 
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class ModelCase:
         A typical parameter point; all values there are finite.
     family : str
         ``"standard"``, ``"nist"``, ``"science"``, or what the case is about: ``"x"``, ``"parameters"``,
-        ``"constants"``, ``"result"``, ``"choices"``, ``"functions"``, ``"math"``.
+        ``"constants"``, ``"result"``, ``"choices"``, ``"functions"``, ``"math"``, ``"rows"``.
     """
 
     name: str

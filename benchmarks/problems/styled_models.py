@@ -309,7 +309,7 @@ STYLED_MODELS = (
     ("peaks_on_a_line", peaks_on_a_line, SPECTRUM, (0.02, 0.1, *THREE_PEAKS), "result"),
     ("accumulated", accumulated, SPECTRUM, (2.0, 5.0, 3.0, 9.5), "result"),
     ("accumulated_in_full", accumulated_in_full, X, (1.3, 0.2, 0.7), "result"),
-    ("stored_by_slice", stored_by_slice, X, (1.3, 0.2), "result"),
+    ("stored_by_slice", stored_by_slice, X, (1.3, 0.2), "rows"),
     ("powered_in_place", powered_in_place, X, (1.3, 0.2), "result"),
     ("two_channels", two_channels, X, (1.3, 0.6, 0.7), "result"),
     ("channels_end_to_end", channels_end_to_end, X, (1.3, 0.6, 0.7), "result"),
