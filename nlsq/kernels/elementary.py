@@ -1,40 +1,78 @@
 """All elementary functions by name.
 
-`ELEMENTARY` maps what NumPy users call a function (``"exp"``, ``"sin"``, ``"arctan2"`` as ``"atan2"``) to its
-`Elementary`: straight-line code with three readers, see `nlsq.kernels.backend.primitives`. Errors are at most 1.5 units
-in the last place (pow 2) over the whole range, with C99's values at zeros, infinities and NaN. `sin`, `cos` and `tan`
-are right below 2^40 and say where they are not, see `nlsq.kernels.trigonometric`.
+`ELEMENTARY` maps a function's name in C (``"atan2"``; ``"expit"`` and ``"digamma"`` have SciPy's) to its `Elementary`:
+straight-line code with three readers, see `nlsq.kernels.backend.primitives`. Errors are at most 1.5 units in the last
+place (pow 2) over the whole range, with C99's values at zeros, infinities and NaN. `sin_fast`, `cos_fast` and
+`tan_fast` are right below 2^40 and say where they are not, see `nlsq.kernels.trigonometric`; `gammaln` and `digamma`
+are accurate to rounding of their largest term, see `nlsq.kernels.special`.
 """
 
 from __future__ import annotations
 
 from nlsq.kernels.backend.primitives import Elementary
 from nlsq.kernels.exponential import exp, expm1
+from nlsq.kernels.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
+from nlsq.kernels.inverse_trigonometric import acos, asin, atan, atan2
 from nlsq.kernels.logarithm import log, log1p, log2, log10
+from nlsq.kernels.power import cbrt, hypot, pow, pow_positive_base, sqrt
 from nlsq.kernels.trigonometric import cos_fast, needs_slow_reduction, sin_fast, tan_fast
 
 __all__ = [
     "ELEMENTARY",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
     "cos_fast",
+    "cosh",
     "exp",
     "expm1",
+    "hypot",
     "log",
     "log1p",
     "log2",
     "log10",
     "needs_slow_reduction",
+    "pow",
+    "pow_positive_base",
     "sin_fast",
+    "sinh",
+    "sqrt",
     "tan_fast",
+    "tanh",
 ]
 
 ELEMENTARY: dict[str, Elementary] = {
-    "exp": exp,
-    "expm1": expm1,
-    "log": log,
-    "log1p": log1p,
-    "log2": log2,
-    "log10": log10,
     "sin": sin_fast,
     "cos": cos_fast,
     "tan": tan_fast,
+} | {
+    function.name: function
+    for function in (
+        exp,
+        expm1,
+        log,
+        log1p,
+        log2,
+        log10,
+        asin,
+        acos,
+        atan,
+        atan2,
+        sinh,
+        cosh,
+        tanh,
+        asinh,
+        acosh,
+        atanh,
+        sqrt,
+        cbrt,
+        hypot,
+        pow,
+        pow_positive_base,
+    )
 }

@@ -78,20 +78,31 @@ def exp(x: Any) -> Any:
     return scaled(1.0 + fma(polynomial_12(r, EXP), r * r, r), k)
 
 
-@elementary("expm1")
-def expm1(x: Any) -> Any:
-    """Give e^x - 1, accurate near zero."""
-    inside = select(x < -60.0, -60.0, x)
-    inside = select(inside > ABOVE, ABOVE, inside)
-    k = nearest_multiple(inside)
-    first = fma(k, -LN2_HIGH, inside)
+def expm1_parts(x: Any) -> Any:
+    """Give ``value, k`` with exp(x) - 1 = value 2^k for -60 <= x <= 710."""
+    k = nearest_multiple(x)
+    first = fma(k, -LN2_HIGH, x)
     r = fma(k, -LN2_LOW, first)
     r_low = fma(k, -LN2_LOW, first - r)
     # e^r - 1 + (1 - 2^-k), added up from the largest: |1 - 2^-k| is zero or above |r|
     base = 1.0 - power_of_two(ROUND - select(k > 1000.0, 1000.0, k))
     high = base + r
     low = (base - high) + r
-    value = high + (low + fma(polynomial_12(r, EXP), r * r, r_low))
+    return high + (low + fma(polynomial_12(r, EXP), r * r, r_low)), k
+
+
+def expm1_of_reach(x: Any) -> Any:
+    """Give exp(x) - 1 for |x| <= 60."""
+    value, k = expm1_parts(x)
+    return value * power_of_two(k + ROUND)
+
+
+@elementary("expm1")
+def expm1(x: Any) -> Any:
+    """Give e^x - 1, accurate near zero."""
+    inside = select(x < -60.0, -60.0, x)
+    inside = select(inside > ABOVE, ABOVE, inside)
+    value, k = expm1_parts(inside)
     value = value * power_of_two((k - 1.0) + ROUND) * 2.0
     return select(absolute(x) < 1e-290, x, value)  # halving loses bits of subnormals
 

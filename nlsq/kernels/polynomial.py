@@ -1,4 +1,4 @@
-"""Polynomials in Estrin's form, which keeps chains of dependent operations short.
+"""Polynomials in Estrin's form, which keeps chains of dependent operations short, and the error-free sum.
 
 ``c[0] + c[1] x + c[2] x^2 + ...``: neighbours are joined to ``c[2i] + c[2i+1] x``, the results by x^2, then by x^4, ...
 Every join is one fused multiply-add. The functions are straight-line code for the readers named in
@@ -9,6 +9,7 @@ References
 .. [1] G. Estrin, "Organization of computer systems: the fixed plus variable structure computer", Western Joint
    Computer Conference, 1960, pp. 33-40.
 .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhauser, 2016, section 5.1.
+.. [3] D. Knuth, "The Art of Computer Programming", vol. 2, 3rd ed., 1997, section 4.2.2, theorem B.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from __future__ import annotations
 from typing import Any
 
 from nlsq.kernels.backend.primitives import fma
+
+
+def two_sum(a: Any, b: Any) -> Any:
+    """Give a + b and its rounding error [3]_."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
 
 
 def polynomial_4(x: Any, c: tuple[float, ...]) -> Any:
