@@ -1,0 +1,306 @@
+"""The expression graph of a function: what `trace` records, `differentiate` extends and `kernel_source` writes out.
+
+A graph is in static single assignment form. A node is an operation on earlier nodes, written once however often it is
+used. It stands for one number, or for numbers over an index space of some shape; an operation joins nodes of one shape,
+or numbers with arrays. Slices, transposes, new axes and broadcasting are no nodes: an affine map of indices is carried
+down to the leaves, so that equal elements met by way of different slices are one node.
+
+Leaves
+    ``("parameter", j)``                      one parameter
+    ``("parameters", offset, strides)``       parameters over an index space, element ``offset + strides . index``
+    ``("data", slot, offset, strides)``       an array of data, flat, likewise
+    ``("number", value)``                     a small integer or 1/2, written into the code
+    ``("constant", k)``                       any other number: read when the kernel runs, so that a model whose
+                                              constants change keeps its kernels
+Reductions
+    ``("sum", a)``                            over all elements of a
+
+Everything else is elementwise, with the names of `OPERATIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+Node = tuple[Any, ...]
+FloatArray = NDArray[np.float64]
+
+MOST_NODES = 200_000
+LARGEST_NUMBER = 1024  # integers up to this are written into the code
+LEAVES = frozenset({"parameter", "parameters", "data", "number", "constant", "sum"})
+TRUTHS = frozenset({"<", "<=", ">", ">=", "==", "!=", "and", "or", "not"})  # operations whose values are true or false
+LOGICAL = frozenset({"and", "or", "not"})
+OPERATIONS: dict[str, int] = {
+    "+": 2, "-": 2, "*": 2, "/": 2, "pow": 2, "atan2": 2, "hypot": 2, "minimum": 2, "maximum": 2, "copysign": 2,
+    "neg": 1, "abs": 1, "sqrt": 1, "sign": 1, "floor": 1,
+    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "log2": 1, "log10": 1,
+    "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1,
+    "sinh": 1, "cosh": 1, "tanh": 1, "asinh": 1, "acosh": 1, "atanh": 1,
+    "cbrt": 1, "erf": 1, "erfc": 1, "expit": 1, "gammaln": 1, "digamma": 1, "trigamma": 1, "wofz_real": 2, "wofz_imag": 2,
+    "where": 3, "<": 2, "<=": 2, ">": 2, ">=": 2, "==": 2, "!=": 2, "and": 2, "or": 2, "not": 1,
+}  # fmt: skip
+COMMUTATIVE = frozenset({"+", "*", "hypot", "==", "!=", "and", "or"})
+
+
+class NotTraceable(Exception):
+    """A function, or something it does, cannot be expressed as a graph; the message says what."""
+
+
+class Graph:
+    """Nodes in the order of their creation; operands come before what uses them.
+
+    Parameters
+    ----------
+    n : int
+        Number of parameters.
+
+    Attributes
+    ----------
+    nodes : list of tuple
+        ``(operation, *operands)``.
+    shapes : list of tuple
+        Index space of each node; ``()`` for one number.
+    constants : list of float
+        Numbers that are read when the kernel runs.
+    data : list of ndarray
+        Arrays by slot, C-contiguous float64.
+    """
+
+    __slots__ = ("_by_data", "_moved", "_numbering", "constants", "data", "n", "nodes", "shapes")
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.nodes: list[Node] = []
+        self.shapes: list[Shape] = []
+        self.constants: list[float] = []
+        self.data: list[FloatArray] = []
+        self._numbering: dict[Any, int] = {}
+        self._moved: dict[Any, int] = {}
+        self._by_data: dict[tuple[int, int], int] = {}
+
+    def leaf(self, node: Node, shape: Shape) -> int:
+        """Return the number of a leaf or of any node whose shape is known."""
+        key = (node, shape)
+        found = self._numbering.get(key)
+        if found is None:
+            if len(self.nodes) >= MOST_NODES:
+                raise NotTraceable(f"the expression has more than {MOST_NODES} operations")
+            found = self._numbering[key] = len(self.nodes)
+            self.nodes.append(node)
+            self.shapes.append(shape)
+        return found
+
+    def number(self, value: float) -> int:
+        """Return the node of a constant."""
+        value = float(value)
+        if value == 0.5 or (value == int(value) if abs(value) <= LARGEST_NUMBER else False):
+            return self.leaf(("number", value if value != 0.0 else 0.0), ())
+        key = ("value", value if value == value else "nan")
+        found = self._numbering.get(key)
+        if found is None:
+            self.constants.append(value)
+            found = self._numbering[key] = self.leaf(("constant", len(self.constants) - 1), ())
+        return found
+
+    def slot(self, array: FloatArray) -> int:
+        """Return the slot of an array of data; the same memory has one slot."""
+        key = (array.__array_interface__["data"][0], array.size)
+        found = self._by_data.get(key)
+        if found is None:
+            found = self._by_data[key] = len(self.data)
+            self.data.append(array)
+        return found
+
+    def is_number(self, index: int, value: float) -> bool:
+        """Whether a node is a given number written into the code."""
+        return self.nodes[index] == ("number", value)
+
+    def apply(self, operation: str, *operands: int) -> int:
+        """Return the node of an elementwise operation, simplified where that changes no value."""
+        simpler = self._simplified(operation, operands)
+        if simpler is not None:
+            return simpler
+        if operation in COMMUTATIVE and operands[0] > operands[1]:
+            operands = operands[::-1]
+        if operation not in LOGICAL:
+            operands = tuple([self._as_number(one) if k or operation != "where" else one for k, one in enumerate(operands)])
+        shape: Shape = ()
+        for operand in operands:
+            other = self.shapes[operand]
+            if other and not shape:
+                shape = other
+            elif other and other != shape:
+                raise NotTraceable(f"operands of shapes {shape} and {other}")
+        return self.leaf((operation, *operands), shape)
+
+    def _as_number(self, index: int) -> int:
+        """Return 1 for true and 0 for false, and numbers as they are."""
+        if self.nodes[index][0] not in TRUTHS:
+            return index
+        return self.leaf(("where", index, self.number(1.0), self.number(0.0)), self.shapes[index])
+
+    def _simplified(self, operation: str, operands: tuple[int, ...]) -> int | None:
+        """Return an equal node for neutral operands and numbers, or None."""
+        first = operands[0]
+        nodes = self.nodes
+        if operation in ("+", "*", "-", "/") and nodes[first][0] == "number" == nodes[operands[1]][0]:
+            return self._folded(operation, nodes[first][1], nodes[operands[1]][1])
+        if operation == "+":
+            return next((b for a, b in (operands, operands[::-1]) if self.is_number(a, 0.0)), None)
+        if operation == "*":
+            one = next((b for a, b in (operands, operands[::-1]) if self.is_number(a, 1.0)), None)
+            return self._signed(operands) if one is None else one
+        if operation == "-":
+            if self.is_number(operands[1], 0.0):
+                return first
+            if self.is_number(first, 0.0):
+                return self.apply("neg", operands[1])
+            if nodes[operands[1]][0] == "neg":
+                return self.apply("+", first, nodes[operands[1]][1])
+        if operation == "/":
+            return self._quotient(first, operands[1])
+        if operation == "neg":
+            if nodes[first][0] == "neg":
+                return int(nodes[first][1])
+            if nodes[first][0] == "number":
+                return self.number(-nodes[first][1])
+        if operation == "where" and operands[1] == operands[2]:
+            return operands[1]
+        return None
+
+    def _quotient(self, a: int, b: int) -> int | None:
+        """Divide once, before the loop, where an array is divided by a number."""
+        if self.is_number(b, 1.0):
+            return a
+        if not self.shapes[a] or self.shapes[b]:
+            return None
+        if self.nodes[b][0] == "number":
+            return self.apply("*", a, self.number(1.0 / self.nodes[b][1])) if self.nodes[b][1] else None
+        return self.apply("*", a, self.apply("/", self.number(1.0), b))
+
+    def _folded(self, operation: str, a: float, b: float) -> int | None:
+        if operation == "/" and b == 0.0:
+            return None
+        return self.number({"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else 0.0}[operation])
+
+    def _signed(self, operands: tuple[int, ...]) -> int | None:
+        """Take the sign out of a product."""
+        for a, b in (operands, operands[::-1]):
+            if self.is_number(a, -1.0):
+                return self.apply("neg", b)
+            if self.nodes[a][0] == "neg":
+                return self.apply("neg", self.apply("*", self.nodes[a][1], b))
+        return None
+
+    def power(self, base: int, exponent: int) -> int:
+        """Return the product of `exponent` >= 1 factors, by repeated squaring."""
+        result: int | None = None
+        while True:
+            if exponent & 1:
+                result = base if result is None else self.apply("*", result, base)
+            exponent >>= 1
+            if not exponent:
+                assert result is not None
+                return result
+            base = self.apply("*", base, base)
+
+    def move(self, index: int, shape: Shape, maps: tuple[tuple[int, int, int | None], ...]) -> int:
+        """Return a node over another index space.
+
+        Parameters
+        ----------
+        index : int
+            A node.
+        shape : tuple of int
+            New index space.
+        maps : tuple of (offset, step, axis)
+            For each axis of the node: its index is ``offset + step * new_index[axis]``; ``axis`` None: just `offset`.
+        """
+        old = self.shapes[index]
+        if not old:
+            return index
+        if shape == old and all(one == (0, 1, axis) for axis, one in enumerate(maps)):
+            return index
+        key = (index, shape, maps)
+        found = self._moved.get(key)
+        if found is None:
+            found = self._moved[key] = self._move(index, shape, maps)
+        return found
+
+    def _move(self, index: int, shape: Shape, maps: tuple[tuple[int, int, int | None], ...]) -> int:
+        node = self.nodes[index]
+        operation = node[0]
+        if operation in ("parameters", "data"):
+            offset, strides = node[-2], [0] * len(shape)
+            for stride, (start, step, axis) in zip(node[-1], maps, strict=True):
+                offset += stride * start
+                if axis is not None:
+                    strides[axis] += stride * step
+            if operation == "parameters":
+                return self.leaf(("parameters", offset, tuple(strides)) if shape else ("parameter", offset), shape)
+            return self.leaf(("data", node[1], offset, tuple(strides)), shape)
+        if operation in LEAVES:
+            return index
+        return self.apply(operation, *(self.move(operand, shape, maps) for operand in node[1:]))
+
+    def reshape(self, index: int, shape: Shape) -> int:
+        """Return a node with its elements, in C order, over another shape."""
+        old = self.shapes[index]
+        if not old or old == shape:
+            return index
+        node = self.nodes[index]
+        if node[0] in ("parameters", "data"):
+            strides = _reshaped_strides(old, node[-1], shape)
+            if not shape:
+                return self.move(index, (), tuple((0, 0, None) for _ in old))
+            return self.leaf((*node[:-1], strides), shape)
+        return self.apply(node[0], *(self.reshape(operand, shape) for operand in node[1:]))
+
+    def reachable(self, roots: Iterable[int]) -> list[int]:
+        """Return all nodes that the roots need, operands first."""
+        seen = set(roots)
+        stack = list(seen)
+        while stack:
+            node = self.nodes[stack.pop()]
+            for operand in node[1:] if node[0] not in LEAVES or node[0] == "sum" else ():
+                if operand not in seen:
+                    seen.add(operand)
+                    stack.append(operand)
+        return sorted(seen)
+
+    def operands(self, index: int) -> tuple[int, ...]:
+        """Return the nodes that a node is made of."""
+        node = self.nodes[index]
+        return () if node[0] in LEAVES and node[0] != "sum" else node[1:]
+
+
+def contiguous_strides(shape: Shape) -> tuple[int, ...]:
+    """Return the strides of a C-ordered array, in elements."""
+    strides, step = [], 1
+    for length in reversed(shape):
+        strides.append(step)
+        step *= length
+    return tuple(reversed(strides))
+
+
+def _reshaped_strides(old: Shape, strides: tuple[int, ...], new: Shape) -> tuple[int, ...]:
+    """Return the strides under which the same memory has another shape."""
+    if int(np.prod(new)) != int(np.prod(old)):
+        raise NotTraceable(f"reshape of {old} to {new}")
+    if strides == contiguous_strides(old):
+        return contiguous_strides(new)
+    kept = [(length, stride) for length, stride in zip(old, strides, strict=True) if length != 1]
+    if len(kept) == 1:  # one axis with some stride: cut into several, or given axes of length one
+        return tuple(kept[0][1] * step for step in contiguous_strides(new))
+    long = [axis for axis, length in enumerate(new) if length != 1]
+    if [new[axis] for axis in long] == [length for length, _ in kept]:
+        result = [0] * len(new)
+        for axis, (_, stride) in zip(long, kept, strict=True):
+            result[axis] = stride
+        return tuple(result)
+    raise NotTraceable("reshape of an array that is not contiguous")
