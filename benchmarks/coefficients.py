@@ -25,11 +25,11 @@ def nodes(low: Any, high: Any, n: int) -> list[Any]:
     return [middle + half * mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * n)) for i in range(n)]
 
 
-def polynomial(function: Function, low: Any, high: Any, n: int) -> tuple[float, ...]:
+def polynomial(function: Function, low: Any, high: Any, n: int) -> list[Any]:
     """Interpolate with `n` coefficients."""
     points = nodes(mpmath.mpf(low), mpmath.mpf(high), n)
     matrix = mpmath.matrix([[x**j for j in range(n)] for x in points])
-    return tuple(float(c) for c in mpmath.lu_solve(matrix, mpmath.matrix([function(x) for x in points])))
+    return list(mpmath.lu_solve(matrix, mpmath.matrix([function(x) for x in points])))
 
 
 def rational(function: Function, low: Any, high: Any, above: int, below: int) -> tuple[tuple[float, ...], ...]:
@@ -60,10 +60,23 @@ def of_square(function: Function) -> Function:
     return lambda z: function(mpmath.sqrt(z))
 
 
-def exponent_of_erfc(u: Any) -> Any:
-    """Give log(erfc(x) x exp(x^2)) for u = (x - 2) / (x + 2)."""
-    x = 2 * (1 + u) / (1 - u)
-    return mpmath.log(mpmath.erfc(x) * x) + x * x
+def bounded_erfc(u: Any) -> Any:
+    """Give erfc(x) exp(x^2) (x + 4) / 4 for u = (x - 4) / (x + 4)."""
+    x = 4 * (1 + u) / (1 - u)
+    return mpmath.erfc(x) * mpmath.exp(x * x) * (x + 4) / 4
+
+
+def first_of_erfc() -> tuple[Any, Any]:
+    """Give the first two Taylor coefficients of `bounded_erfc` at u = 0, where x = 4 and dx/du = 8."""
+    value, four = bounded_erfc(mpmath.mpf(0)), mpmath.mpf(4)
+    slope = 8 * (2 * four * value - 4 / mpmath.sqrt(mpmath.pi)) + value
+    return value, slope
+
+
+def two_doubles(x: Any) -> tuple[float, float]:
+    """Split a number into two doubles."""
+    high = float(x)
+    return high, float(x - high)
 
 
 def scaled_erfc(u: Any) -> Any:
@@ -79,6 +92,14 @@ def fits() -> dict[str, tuple[Function, Any, Any, int]]:
     log_reach = ((sqrt(2) - 1) / (sqrt(2) + 1) * EDGE) ** 2
     quarter_pi = (pi / 4 * EDGE) ** 2
     log_term = of_square(lambda s: (2 * mpmath.atanh(s) / s - 2) / s**2)
+
+    first, second = first_of_erfc()
+
+    def rest_of_erfc(u: Any) -> Any:
+        return (bounded_erfc(u) - first - second * u) / u**2
+
+    def at_four(x: float) -> Any:
+        return (mpmath.mpf(x) - 4) / (mpmath.mpf(x) + 4)
 
     def at(x: float) -> Any:
         return (mpmath.mpf(x) - 2) / (mpmath.mpf(x) + 2)
@@ -99,7 +120,7 @@ def fits() -> dict[str, tuple[Function, Any, Any, int]]:
         "SINH": (of_square(lambda x: (mpmath.sinh(x) / x - 1) / x**2), NEAR_ZERO, 1, 7),
         "ERF": (of_square(lambda x: mpmath.erf(x) / x - 1), NEAR_ZERO, 1, 14),
         "ERF_TAIL": (scaled_erfc, at(1), at(6), 15),
-        "ERFC_EXPONENT": (exponent_of_erfc, at(0.499), at(28), 20),
+        "ERFC": (rest_of_erfc, at_four(0.4999), (mpmath.mpf(28) - 4) / (28 + 4), 22),
         "CBRT": (mpmath.cbrt, 1, 2, 6),
     }
 
@@ -113,7 +134,10 @@ def tanh_over_x(z: Any) -> Any:
 def fit_all() -> dict[str, tuple[float, ...]]:
     """Return all coefficients by the names they have in the sources."""
     with mpmath.workdps(DIGITS):
-        found = {name: polynomial(*fit) for name, fit in fits().items()}
+        exact = {name: polynomial(*fit) for name, fit in fits().items()}
+        found = {name: tuple(map(float, c)) for name, c in exact.items()}
+        found["ERFC_THIRD"], found["ERFC"] = two_doubles(exact["ERFC"][0]), found["ERFC"][1:]
+        found["ERFC_FIRST"], found["ERFC_SECOND"] = map(two_doubles, first_of_erfc())
         found["TANH_ABOVE"], found["TANH_BELOW"] = rational(tanh_over_x, NEAR_ZERO, mpmath.mpf("0.63") ** 2, 4, 4)
     return found
 
@@ -123,8 +147,13 @@ def main() -> None:
     found = fit_all()
     with mpmath.workdps(DIGITS):
         for name, (function, low, high, _) in fits().items():
-            size = error(lambda x, c=found[name]: value(c, x), function, low, high)
+            c: tuple[Any, ...] = found[name]
+            if name == "ERFC":
+                c = (sum(map(mpmath.mpf, found["ERFC_THIRD"])), *c)
+            size = error(lambda x, c=c: value(c, x), function, low, high)
             print(f"# largest error 2^{size:.1f}\n{name} = {found[name]}")
+        for name in ("ERFC_FIRST", "ERFC_SECOND", "ERFC_THIRD"):
+            print(f"{name} = {found[name]}")
         above, below = found["TANH_ABOVE"], found["TANH_BELOW"]
         size = error(lambda x: value(above, x) / value(below, x), tanh_over_x, NEAR_ZERO, mpmath.mpf("0.63") ** 2)
         print(f"# largest error 2^{size:.1f}\nTANH_ABOVE = {above}\nTANH_BELOW = {below}")

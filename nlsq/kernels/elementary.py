@@ -4,17 +4,19 @@
 straight-line code with three readers, see `nlsq.kernels.backend.primitives`. Errors are at most 1.5 units in the last
 place (pow 2) over the whole range, with C99's values at zeros, infinities and NaN. `sin_fast`, `cos_fast` and
 `tan_fast` are right below 2^40 and say where they are not, see `nlsq.kernels.trigonometric`; `gammaln` and `digamma`
-are accurate to rounding of their largest term, see `nlsq.kernels.special`.
+are accurate to rounding of their largest term, see `nlsq.kernels.gamma`.
 """
 
 from __future__ import annotations
 
 from nlsq.kernels.backend.primitives import Elementary
 from nlsq.kernels.exponential import exp, expm1
+from nlsq.kernels.gamma import digamma, gammaln
 from nlsq.kernels.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
 from nlsq.kernels.inverse_trigonometric import acos, asin, atan, atan2
 from nlsq.kernels.logarithm import log, log1p, log2, log10
 from nlsq.kernels.power import cbrt, hypot, pow, pow_positive_base, sqrt
+from nlsq.kernels.special import erf, erfc, expit
 from nlsq.kernels.trigonometric import cos_fast, needs_slow_reduction, sin_fast, tan_fast
 
 __all__ = [
@@ -29,8 +31,13 @@ __all__ = [
     "cbrt",
     "cos_fast",
     "cosh",
+    "digamma",
+    "erf",
+    "erfc",
     "exp",
+    "expit",
     "expm1",
+    "gammaln",
     "hypot",
     "log",
     "log1p",
@@ -74,5 +81,10 @@ ELEMENTARY: dict[str, Elementary] = {
         hypot,
         pow,
         pow_positive_base,
+        erf,
+        erfc,
+        expit,
+        gammaln,
+        digamma,
     )
 }

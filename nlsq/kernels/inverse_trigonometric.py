@@ -1,9 +1,9 @@
 """Inverse trigonometric functions as straight-line code.
 
 The arctangent of a positive number is ``atan(c) + atan((a - c) / (1 + c a))`` with c = 0, 0.40625, 1 or infinity, so
-that the polynomial in the square of the second argument reaches |t| <= 0.425 only. atan2 forms that quotient from its two
-arguments at once, smaller over larger, and turns the angle into its octant. asin and acos use the polynomial below 1/2
-and ``acos(a) = 2 asin(sqrt((1 - a) / 2))`` above, with the square root in two doubles [1]_.
+that the polynomial in the square of the second argument reaches |t| <= 0.425 only. atan2 forms that quotient from its
+two arguments at once, smaller over larger, and turns the angle into its octant. asin and acos use a polynomial below
+1/2 and ``acos(a) = 2 asin(sqrt((1 - a) / 2))`` above, with the square root in two doubles [1]_.
 
 Errors are below 1.5 units in the last place; coefficients are fitted in ``benchmarks/coefficients.py``.
 

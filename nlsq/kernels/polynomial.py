@@ -32,13 +32,6 @@ def polynomial_4(x: Any, c: tuple[float, ...]) -> Any:
     return fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0]))
 
 
-def polynomial_5(x: Any, c: tuple[float, ...]) -> Any:
-    """Evaluate a polynomial with five coefficients."""
-    x2 = x * x
-    x4 = x2 * x2
-    return fma(c[4], x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-
-
 def polynomial_6(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with six coefficients."""
     x2 = x * x
@@ -64,121 +57,70 @@ def polynomial_9(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with nine coefficients."""
     x2 = x * x
     x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
     x8 = x4 * x4
-    return fma(c[8], x8, join4_0)
-
-
-def polynomial_10(x: Any, c: tuple[float, ...]) -> Any:
-    """Evaluate a polynomial with ten coefficients."""
-    x2 = x * x
-    x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(c[9], x, c[8])
-    x8 = x4 * x4
-    return fma(join4_1, x8, join4_0)
+    return fma(c[8], x8, low)
 
 
 def polynomial_11(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with eleven coefficients."""
     x2 = x * x
     x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(c[10], x2, fma(c[9], x, c[8]))
+    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    middle = fma(c[10], x2, fma(c[9], x, c[8]))
     x8 = x4 * x4
-    return fma(join4_1, x8, join4_0)
+    return fma(middle, x8, low)
 
 
 def polynomial_12(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with twelve coefficients."""
     x2 = x * x
     x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8]))
+    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    middle = fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8]))
     x8 = x4 * x4
-    return fma(join4_1, x8, join4_0)
+    return fma(middle, x8, low)
 
 
 def polynomial_13(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with thirteen coefficients."""
     x2 = x * x
     x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(c[12], x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
+    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    middle = fma(c[12], x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
     x8 = x4 * x4
-    return fma(join4_1, x8, join4_0)
+    return fma(middle, x8, low)
 
 
 def polynomial_14(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with fourteen coefficients."""
     x2 = x * x
     x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(fma(c[13], x, c[12]), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
+    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    middle = fma(fma(c[13], x, c[12]), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
     x8 = x4 * x4
-    return fma(join4_1, x8, join4_0)
+    return fma(middle, x8, low)
 
 
 def polynomial_15(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with fifteen coefficients."""
     x2 = x * x
     x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(fma(c[14], x2, fma(c[13], x, c[12])), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
+    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    middle = fma(fma(c[14], x2, fma(c[13], x, c[12])), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
     x8 = x4 * x4
-    return fma(join4_1, x8, join4_0)
+    return fma(middle, x8, low)
 
 
-def polynomial_17(x: Any, c: tuple[float, ...]) -> Any:
-    """Evaluate a polynomial with seventeen coefficients."""
+def polynomial_21(x: Any, c: tuple[float, ...]) -> Any:
+    """Evaluate a polynomial with twenty-one coefficients."""
     x2 = x * x
     x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(
+    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    middle = fma(
         fma(fma(c[15], x, c[14]), x2, fma(c[13], x, c[12])), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8]))
     )
+    high = fma(c[20], x4, fma(fma(c[19], x, c[18]), x2, fma(c[17], x, c[16])))
     x8 = x4 * x4
     x16 = x8 * x8
-    return fma(c[16], x16, fma(join4_1, x8, join4_0))
-
-
-def polynomial_18(x: Any, c: tuple[float, ...]) -> Any:
-    """Evaluate a polynomial with eighteen coefficients."""
-    x2 = x * x
-    x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(
-        fma(fma(c[15], x, c[14]), x2, fma(c[13], x, c[12])), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8]))
-    )
-    join4_2 = fma(c[17], x, c[16])
-    x8 = x4 * x4
-    x16 = x8 * x8
-    return fma(join4_2, x16, fma(join4_1, x8, join4_0))
-
-
-def polynomial_20(x: Any, c: tuple[float, ...]) -> Any:
-    """Evaluate a polynomial with twenty coefficients."""
-    x2 = x * x
-    x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(
-        fma(fma(c[15], x, c[14]), x2, fma(c[13], x, c[12])), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8]))
-    )
-    join4_2 = fma(fma(c[19], x, c[18]), x2, fma(c[17], x, c[16]))
-    x8 = x4 * x4
-    x16 = x8 * x8
-    return fma(join4_2, x16, fma(join4_1, x8, join4_0))
-
-
-def polynomial_22(x: Any, c: tuple[float, ...]) -> Any:
-    """Evaluate a polynomial with 22 coefficients."""
-    x2 = x * x
-    x4 = x2 * x2
-    join4_0 = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    join4_1 = fma(
-        fma(fma(c[15], x, c[14]), x2, fma(c[13], x, c[12])), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8]))
-    )
-    join4_2 = fma(fma(c[21], x, c[20]), x4, fma(fma(c[19], x, c[18]), x2, fma(c[17], x, c[16])))
-    x8 = x4 * x4
-    x16 = x8 * x8
-    return fma(join4_2, x16, fma(join4_1, x8, join4_0))
+    return fma(high, x16, fma(middle, x8, low))

@@ -78,7 +78,7 @@ def pow(x: Any, y: Any) -> Any:
 
 @elementary("pow")
 def pow_positive_base(x: Any, y: Any) -> Any:
-    """Give x^y for x >= 0, cheaper than `pow`; NaN for negative x."""
+    """Give x^y for x >= 0, cheaper than `pow`; below zero it is NaN, or the library's value where that stands in."""
     high, low = log_parts(x)
     high = select(x == 0.0, -math.inf, select(x == math.inf, math.inf, select(x > 0.0, high, math.nan)))
     return select((y == 0.0) | (x == 1.0), 1.0, exp_of_product(y, high, low))

@@ -35,7 +35,7 @@ MPMATH = {
     "pow": mpmath.power,
     "pow_positive_base": mpmath.power,
     "erf": mpmath.erf,
-    "erfc": mpmath.erfc,
+    "erfc": lambda x: mpmath.erfc(min(max(x, -30), 30)),  # 2 and 0 beyond; mpmath fails for huge arguments
     "expit": lambda x: 1 / (1 + mpmath.exp(-x)),
     "gammaln": lambda x: mpmath.log(abs(mpmath.gamma(x))) if x < 100 else mpmath.loggamma(x),
     "digamma": mpmath.digamma,
