@@ -126,9 +126,8 @@ def erfc(x: Any) -> Any:
     bounded, bounded_low = two_sum(partial, square * u * polynomial_21(u, ERFC))
     # B'(u), for what u has lost, from B itself: erfc(x) exp(x^2) has the derivative 2 x times itself - 2 / sqrt(pi)
     slope = ((2.0 * a * bounded - below * QUARTER_SLOPE) * below + bounded) * below * 0.125
-    bounded_low = bounded_low + (
-        partial_low + (linear_low + fma(slope, u_low, fma(u * u, ERFC_THIRD_LOW, ERFC_FIRST[1])))
-    )
+    bounded_low = bounded_low + (more_low + quadratic_low) + (partial_low + linear_low)
+    bounded_low = bounded_low + fma(slope, u_low, ERFC_FIRST[1])
     product = bounded * power
     product_low = fma(bounded, power, -product) + (bounded * power_low + bounded_low * power)
     quotient = product * reciprocal
