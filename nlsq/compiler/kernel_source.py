@@ -1,24 +1,21 @@
 """From a traced function to the programs of its kernels.
 
     residual(p, data, r)                      r_i = w_i (f_i(p) - y_i)
-    residual_and_jacobian(p, data, r, J')     and J'[j, i] = w_i d f_i / d p_j
-    normal_equations(p, data, g, N)           cost, g = J'r and N = J'J in one pass, without r or J
+    jacobian(p, data, J')                     J'[j, i] = w_i d f_i / d p_j
+    residual_and_jacobian(p, data, r, v)      r, and the values of a sparse Jacobian (`nlsq.compiler.jacobian_source`)
+    normal_equations(p, data, g, N)           cost, g = J'r and N = J'J in one pass (`nlsq.compiler.normal_source`)
     cost(p, data)                             1/2 |r|^2
-
-With a robust loss, ``cost`` is ``1/2 sum s^2 rho((r_i/s)^2)``, and the rows of the normal equations carry its weights
-(see `nlsq.kernels.robust`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nlsq.compiler.differentiate import depends_on_parameters, derivatives, elementwise_nodes
-from nlsq.compiler.graph import Graph, NotTraceable
+from nlsq.compiler.differentiate import derivatives, elementwise_nodes
+from nlsq.compiler.graph import Graph
 from nlsq.compiler.trace import Segment, Trace
 from nlsq.kernels.backend.program import FIRST_FREE, Loop, Place, Program, Statement
 
-FUSED_UP_TO = 10  # parameters: beyond, the sums of the normal equations no longer fit into registers
 Strides = tuple[tuple[int, int], ...]
 
 
@@ -62,36 +59,36 @@ class Layout:
     data: list[int] = field(default_factory=list)
     size: int = FIRST_FREE
 
+    def place(self) -> int:
+        """Take the next free place."""
+        self.size += 1
+        return self.size - 1
+
 
 def layout_of(trace: Trace) -> Layout:
     """Assign the places of a trace's table."""
-    layout = Layout()
-    for _ in range(len(trace.graph.data) - trace.variables):
-        layout.data.append(layout.size)
-        layout.size += 1
+    layout = Layout(data=[])
+    layout.data = [layout.place() for _ in range(len(trace.graph.data) - trace.variables)]
     shapes = [segment.shape for segment in trace.segments]
-    shapes += [trace.graph.shapes[trace.graph.nodes[index][1]] for index in _sums(trace)]
+    shapes += [trace.graph.shapes[trace.graph.nodes[index][1]] for index in sums_of(trace)]
     for shape in shapes:
         for length in shape or (1,):
             if length not in layout.lengths:
-                layout.lengths[length] = layout.size
-                layout.size += 1
-    for _ in trace.segments:
-        layout.offsets.append(layout.size)
-        layout.size += 1
+                layout.lengths[length] = layout.place()
+    layout.offsets = [layout.place() for _ in trace.segments]
     return layout
 
 
-def _sums(trace: Trace) -> list[int]:
+def sums_of(trace: Trace) -> list[int]:
     graph = trace.graph
-    return [
+    return [  # inner sums come first
         index
         for index in graph.reachable([segment.node for segment in trace.segments])
         if graph.nodes[index][0] == "sum"
     ]
 
 
-class _Writer:
+class Writer:
     """Writes statements for nodes; numbers go before the loops, what runs over an index space into one."""
 
     def __init__(self, trace: Trace, layout: Layout, program: Program) -> None:
@@ -161,15 +158,15 @@ def plain(strides: tuple[int, ...]) -> Strides:
     return tuple((stride, 0) for stride in strides)
 
 
-def _at(array: str, layout: Layout, segment: Segment, k: int, column: int = 0) -> Place:
+def at(array: str, layout: Layout, segment: Segment, k: int, column: int = 0) -> Place:
     """Return where the values of a segment go, in a column of the transposed Jacobian or in a vector."""
     return Place(array, offset=layout.offsets[k], by_points=column, strides=plain(segment.strides or (1,)))
 
 
-class _Rows:
+class Rows:
     """Residual and derivatives of one segment, in a loop."""
 
-    def __init__(self, writer: _Writer, variant: Variant, segment: Segment, k: int) -> None:
+    def __init__(self, writer: Writer, variant: Variant, segment: Segment, k: int) -> None:
         self.writer, self.variant, self.segment, self.k = writer, variant, segment, k
         self.loop = Loop(writer.lengths(segment.shape))
         self._weight: str | None = None
@@ -179,7 +176,7 @@ class _Rows:
         (value,) = self.writer.values(self.loop, [self.segment.node])
         statements, layout = self.loop.statements, self.writer.layout
         if self.variant.response:
-            statements.append(Statement("y", "read", (_at("y", layout, self.segment, self.k),)))
+            statements.append(Statement("y", "read", (at("y", layout, self.segment, self.k),)))
             statements.append(Statement("r", "-", (value, "y")))
             value = "r"
         if self.variant.weighted:
@@ -191,7 +188,7 @@ class _Rows:
         """Write the weight, once."""
         if self._weight is None:
             self._weight = "w"
-            place = _at("w", self.writer.layout, self.segment, self.k)
+            place = at("w", self.writer.layout, self.segment, self.k)
             self.loop.statements.append(Statement("w", "read", (place,)))
         return self._weight
 
@@ -210,10 +207,10 @@ class _Rows:
 def residual_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
     """Return the program of the residual."""
     program = Program("residual")
-    writer = _Writer(trace, layout, program)
+    writer = Writer(trace, layout, program)
     for k, segment in enumerate(trace.segments):
-        rows = _Rows(writer, variant, segment, k)
-        rows.loop.writes.append((_at("first", layout, segment, k), rows.residual(), False))
+        rows = Rows(writer, variant, segment, k)
+        rows.loop.writes.append((at("first", layout, segment, k), rows.residual(), False))
         program.steps.append(rows.loop)
     return program
 
@@ -227,159 +224,15 @@ def is_curve(trace: Trace) -> bool:
     )
 
 
-def dense_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
-    """Return the program of the residual and the dense, transposed Jacobian, for a trace that `is_curve`."""
-    program = Program("residual_and_jacobian")
-    writer = _Writer(trace, layout, program)
+def curve_jacobian(trace: Trace, layout: Layout, variant: Variant) -> Program:
+    """Return the program of the dense, transposed Jacobian, for a trace that `is_curve`."""
+    program = Program("jacobian")
+    writer = Writer(trace, layout, program)
     for k, segment in enumerate(trace.segments):
-        rows = _Rows(writer, variant, segment, k)
-        rows.loop.writes.append((_at("first", layout, segment, k), rows.residual(), False))
-        found = derivatives(trace.graph, segment.node)
-        names = rows.columns(found)
+        rows = Rows(writer, variant, segment, k)
+        names = rows.columns(derivatives(trace.graph, segment.node))
         by_parameter = {trace.graph.nodes[leaf][1]: name for leaf, name in names.items()}
         for j in range(trace.graph.n):
-            rows.loop.writes.append((_at("second", layout, segment, k, j), by_parameter.get(j, 0.0), False))
+            rows.loop.writes.append((at("first", layout, segment, k, j), by_parameter.get(j, 0.0), False))
         program.steps.append(rows.loop)
     return program
-
-
-def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
-    """Return the program of the normal equations, for a trace that `is_curve`."""
-    n = trace.graph.n
-    program = Program("normal_equations")
-    writer = _Writer(trace, layout, program)
-    sums: dict[str, list[str]] = {}
-    for k, segment in enumerate(trace.segments):
-        rows = _Rows(writer, variant, segment, k)
-        residual = rows.residual()
-        found = derivatives(trace.graph, segment.node)
-        names = {trace.graph.nodes[leaf][1]: name for leaf, name in rows.columns(found).items()}
-        cost, residual, names = _with_loss(rows.loop, variant, residual, names)
-
-        def add(total: str, value: str | float, rows: _Rows = rows, k: int = k) -> None:
-            rows.loop.totals.append((f"{total}_{k}", value))  # type: ignore[arg-type]
-            sums.setdefault(total, []).append(f"{total}_{k}")
-
-        def product(name: str, a: str | float, b: str | float, rows: _Rows = rows) -> str:
-            rows.loop.statements.append(Statement(name, "*", (a, b)))
-            return name
-
-        add("c", cost if cost is not None else product("rr", residual, residual))
-        for j in sorted(names):
-            add(f"g{j}", product(f"rg{j}", names[j], residual))
-            for i in sorted(names):
-                if i <= j:
-                    add(f"n{j}_{i}", product(f"rn{j}_{i}", names[j], names[i]))
-        program.steps.append(rows.loop)
-    _finish_normal(program, sums, n, variant)
-    return program
-
-
-def _finish_normal(program: Program, sums: dict[str, list[str]], n: int, variant: Variant) -> None:
-    """Add up the segments' totals and write them out."""
-
-    def total(name: str) -> str | float:
-        parts = sums.get(name, [])
-        if not parts:
-            return 0.0
-        result = parts[0]
-        for position, part in enumerate(parts[1:]):
-            program.steps.append(Statement(f"{name}_sum{position}", "+", (result, part)))
-            result = f"{name}_sum{position}"
-        return result
-
-    _return_cost(program, total("c"), variant)
-    for j in range(n):
-        program.writes.append((Place("first", j), total(f"g{j}")))
-        for i in range(j + 1):
-            value = total(f"n{j}_{i}")
-            program.writes.append((Place("second", j * n + i), value))
-            if i != j:
-                program.writes.append((Place("second", i * n + j), value))
-
-
-def _return_cost(program: Program, total: str | float, variant: Variant) -> None:
-    factor: str | float = 0.5
-    if variant.loss != "linear":
-        program.steps.append(Statement("s_end", "read", (Place("k", 0),)))
-        program.steps.append(Statement("s2", "*", ("s_end", "s_end")))
-        program.steps.append(Statement("half_s2", "*", ("s2", 0.5)))
-        factor = "half_s2"
-    program.steps.append(Statement("result", "*", (total, factor)))
-    program.result = "result"
-
-
-def cost_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
-    """Return the program of the cost."""
-    program = Program("cost")
-    writer = _Writer(trace, layout, program)
-    parts: list[str] = []
-    for k, segment in enumerate(trace.segments):
-        rows = _Rows(writer, variant, segment, k)
-        residual = rows.residual()
-        cost, _, _ = _with_loss(rows.loop, variant, residual, {})
-        if cost is None:
-            rows.loop.statements.append(Statement("rr", "*", (residual, residual)))
-            cost = "rr"
-        rows.loop.totals.append((f"c_{k}", cost))
-        parts.append(f"c_{k}")
-        program.steps.append(rows.loop)
-    result = parts[0]
-    for position, part in enumerate(parts[1:]):
-        program.steps.append(Statement(f"c_sum{position}", "+", (result, part)))
-        result = f"c_sum{position}"
-    _return_cost(program, result, variant)
-    return program
-
-
-Columns = dict[int, str | float]
-
-
-def _with_loss(
-    loop: Loop, variant: Variant, residual: str | float, columns: Columns
-) -> tuple[str | None, str | float, Columns]:
-    """Write rho and the weights of a robust loss; return rho's name, weighted residual and weighted columns."""
-    if variant.loss == "linear":
-        return None, residual, columns
-    steps = loop.statements
-
-    def put(name: str, operation: str, *operands: str | float) -> str:
-        steps.append(Statement(name, operation, operands))
-        return name
-
-    scale = put("s", "read", Place("k", 0))  # type: ignore[arg-type]
-    ratio = put("t", "/", residual, scale)
-    z = put("z", "*", ratio, ratio)
-    if variant.loss == "soft_l1":
-        base = put("z1", "+", 1.0, z)
-        root = put("zr", "sqrt", base)
-        value = put("rho", "/", put("z2", "*", 2.0, z), put("zr1", "+", 1.0, root))
-        first = put("rho1", "/", 1.0, root)
-        curvature = put("curv", "/", first, base)  # rho1 + 2 z rho2 = (1 + z)^(-3/2)
-    elif variant.loss == "huber":
-        inside = put("zin", "<=", z, 1.0)
-        root = put("zr", "sqrt", z)
-        value = put("rho", "where", inside, z, put("zo", "-", put("z2r", "*", 2.0, root), 1.0))
-        first = put("rho1", "where", inside, 1.0, put("zi", "/", 1.0, root))
-        curvature = put("curv", "where", inside, 1.0, 0.0)
-    elif variant.loss == "cauchy":
-        base = put("z1", "+", 1.0, z)
-        value = put("rho", "log1p", z)
-        first = put("rho1", "/", 1.0, base)
-        share = put("zs", "-", 1.0, put("zq", "*", 2.0, put("zf", "*", z, first)))
-        curvature = put("curv", "*", first, share)
-    elif variant.loss == "arctan":
-        base = put("z1", "+", 1.0, put("zz", "*", z, z))
-        value = put("rho", "atan", z)
-        first = put("rho1", "/", 1.0, base)
-        ratio2 = put("zq", "*", put("zz4", "*", 4.0, put("zzc", "*", z, z)), first)
-        curvature = put("curv", "*", first, put("zs", "-", 1.0, ratio2))
-    else:
-        raise NotTraceable(f"the loss {variant.loss!r} has no kernel")
-    factor = put("fac", "sqrt", put("floored", "maximum", curvature, 2.220446049250313e-16))
-    weighted = put("lr", "*", residual, put("share", "/", first, factor))
-    names: Columns = {j: put(f"l{j}", "*", name, factor) for j, name in columns.items()}
-    return value, weighted, names
-
-
-__all__ = ["FUSED_UP_TO", "Layout", "Variant", "cost_program", "dense_program", "depends_on_parameters", "is_curve", "layout_of", "normal_program", "residual_program"]

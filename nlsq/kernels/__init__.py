@@ -18,6 +18,7 @@ KERNEL_MODULES = (
     "covariance",
     "judgement",
     "driver",
+    "arrays",
 )
 
 

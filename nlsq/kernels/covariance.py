@@ -33,6 +33,7 @@ from nlsq.kernels.layout import (
     residual_vector,
     vector,
 )
+from nlsq.kernels.quadratic_model import fill_jacobian
 
 NINE_DIGITS = 1e-7  # least pivot L_jj^2 / B_jj for which the inverse of the normal matrix is right to nine digits
 
@@ -71,6 +72,7 @@ def covariance(w, iw, absolute):
 @kernel("int(double*, int*, int)", cold=True)
 def covariance_by_qr(w, iw, absolute):
     """Write V to the matrix NORMAL, from QR with column pivoting."""
+    fill_jacobian(w, iw)
     m, n = iw[M], iw[N]
     q, r, v = qr_work(w, iw), matrix(w, iw, TRIANGLE), matrix(w, iw, NORMAL)
     jac_t, residual = jacobian(w, iw), residual_vector(w, iw, RESIDUAL)

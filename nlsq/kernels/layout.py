@@ -102,7 +102,7 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     DAMPING_RULE,
     LINEAR_ROUTE,  # asked for
     FACTOR_ROUTE,  # used for the current x
-    NORMAL_READY,  # the normal matrix was formed outside
+    NORMAL_READY,  # what of the normal equations is there before `linearise`
     RANK,
     STATUS,
     ACCEPTED,
@@ -115,6 +115,7 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     RESIDUAL_FUNCTION,
     RESIDUAL_DATA,
     JACOBIAN_FUNCTION,  # of an analytic derivative
+    NORMAL_FUNCTION,  # of the normal equations
     COMPLEX_FUNCTION,  # the residual for complex arguments
     JACOBIAN_STEP,  # the kernel that fills jac_t
     LINEARISE_STEP,
@@ -128,7 +129,7 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     TRIALS_LEFT,  # undamped steps left in the watchdog's trial; 0: none under way
     QR_FALLBACKS,  # how often the pivot test handed over to QR
     INT_HEADER,
-) = range(40)
+) = range(41)
 
 RULE_NATIVE, RULE_SCIPY, RULE_MINPACK = range(3)
 ROUTE_AUTO, ROUTE_CHOLESKY, ROUTE_QR = range(3)
@@ -136,6 +137,7 @@ DAMPING_RADIUS, DAMPING_NIELSEN = range(2)
 SEARCH_NONE, SEARCH_ARMIJO, SEARCH_FIXED = range(3)
 DIRECTION_GAUSS_NEWTON, DIRECTION_GRADIENT = range(2)
 REJECTED, ACCEPTED_STEP, STOP = range(3)
+NORMAL_NONE, NORMAL_MATRIX, NORMAL_FUSED = range(3)  # nothing; the matrix; matrix and gradient, and jac_t is not filled
 
 
 def workspace_size(m: int, n: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ References
 
 import math
 
-from nlsq.kernels.backend import kernel, shift
+from nlsq.kernels.backend import call_function, call_normal, kernel, shift
 from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.dense import (
     cholesky_factorize,
@@ -47,11 +47,15 @@ from nlsq.kernels.layout import (
     FULL_PREDICTED_REDUCTION,
     GRADIENT,
     INT_HEADER,
+    JACOBIAN_FUNCTION,
     LINEAR_ROUTE,
     LOSS,
     LOSS_SCALE,
     NEWTON_STEP,
     NORMAL,
+    NORMAL_FUNCTION,
+    NORMAL_FUSED,
+    NORMAL_NONE,
     NORMAL_READY,
     PREDICTED_REDUCTION,
     QR_FALLBACKS,
@@ -59,6 +63,7 @@ from nlsq.kernels.layout import (
     RADIUS,
     RANK,
     RESIDUAL,
+    RESIDUAL_DATA,
     ROUTE_AUTO,
     ROUTE_CHOLESKY,
     ROUTE_QR,
@@ -72,6 +77,7 @@ from nlsq.kernels.layout import (
     WORK_2,
     M,
     N,
+    X,
     jacobian,
     matrix,
     qr_work,
@@ -93,31 +99,70 @@ def linearise_cost(w, iw):
 
     Returns 0, or 1 when something is not finite.
     """
-    m, n = iw[M], iw[N]
-    jac_t = jacobian(w, iw)
-    residual = residual_vector(w, iw, RESIDUAL)
-    weighted = residual_vector(w, iw, WEIGHTED)
+    n = iw[N]
     gradient = vector(w, iw, GRADIENT)
     normal = matrix(w, iw, NORMAL)
-    if iw[LOSS] >= 0:  # a loss given as a Python function is applied by the caller
-        if iw[LOSS] == LINEAR:
-            copy(residual, weighted, m)
-            w[COST] = 0.5 * dot(residual, residual, m)
-        else:
-            w[COST] = robust_cost(residual, m, iw[LOSS], w[LOSS_SCALE])
-            apply_loss(residual, m, n, iw[LOSS], w[LOSS_SCALE], jac_t, weighted)
-    if iw[NORMAL_READY] == 0:
-        normal_matrix(jac_t, m, n, normal)
+    if iw[NORMAL_READY] != NORMAL_FUSED:
+        weigh(w, iw)
+        form_normal_equations(w, iw)
     size = math.sqrt(2.0 * w[COST])  # of the residual under the loss: weights at their floor inflate the weighted one
     w[COSINE] = 0.0
     for j in range(n):
-        gradient[j] = dot(shift(jac_t, j * m), weighted, m)
         column = math.sqrt(normal[j * n + j])
         vector(w, iw, COLUMN_NORM)[j] = column
         if column > 0.0 and size > 0.0:
             w[COSINE] = max(w[COSINE], abs(gradient[j]) / column / size)
     finite = w[COST] < math.inf and all_finite(gradient, n) == 1 and all_finite(normal, n * n) == 1
     return 0 if finite else 1
+
+
+@kernel("void(double*, int*)")
+def weigh(w, iw):
+    """Cost, and the loss applied to r and to the rows of J."""
+    m, n = iw[M], iw[N]
+    residual, weighted = residual_vector(w, iw, RESIDUAL), residual_vector(w, iw, WEIGHTED)
+    if iw[LOSS] == LINEAR:
+        copy(residual, weighted, m)
+        w[COST] = 0.5 * dot(residual, residual, m)
+    elif iw[LOSS] > 0:  # a loss given as a Python function is applied by the caller
+        w[COST] = robust_cost(residual, m, iw[LOSS], w[LOSS_SCALE])
+        apply_loss(residual, m, n, iw[LOSS], w[LOSS_SCALE], jacobian(w, iw), weighted)
+
+
+@kernel("void(double*, int*)")
+def form_normal_equations(w, iw):
+    """Gradient, and the normal matrix if it is not there."""
+    m, n = iw[M], iw[N]
+    jac_t, weighted = jacobian(w, iw), residual_vector(w, iw, WEIGHTED)
+    if iw[NORMAL_READY] == NORMAL_NONE:
+        normal_matrix(jac_t, m, n, matrix(w, iw, NORMAL))
+    for j in range(n):
+        vector(w, iw, GRADIENT)[j] = dot(shift(jac_t, j * m), weighted, m)
+
+
+@kernel("int(double*, int*)")
+def fused_normal_equations(w, iw):
+    """Gradient and normal matrix at x in one pass over the data; J is not stored."""
+    cost = call_normal(
+        iw[NORMAL_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], vector(w, iw, GRADIENT), matrix(w, iw, NORMAL)
+    )
+    iw[NORMAL_READY] = NORMAL_FUSED
+    if iw[LOSS] == LINEAR:
+        w[COST] = 0.5 * dot(residual_vector(w, iw, RESIDUAL), residual_vector(w, iw, RESIDUAL), iw[M])
+    else:
+        w[COST] = cost
+    return 0
+
+
+@kernel("void(double*, int*)", cold=True)
+def fill_jacobian(w, iw):
+    """Fill jac_t and the weighted residual where the normal equations came without them."""
+    if iw[NORMAL_READY] != NORMAL_FUSED:
+        return
+    call_function(iw[JACOBIAN_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], jacobian(w, iw))
+    cost = w[COST]
+    weigh(w, iw)
+    w[COST] = cost
 
 
 @kernel("void(double*, int*)")
@@ -155,6 +200,7 @@ def factorize_model(w, iw):
 @kernel("void(double*, int*)", cold=True)
 def _triangularise(w, iw):
     """QR of [J S; C^(1/2)]: triangle, Q'f, rank and the undamped step."""
+    fill_jacobian(w, iw)
     m, n = iw[M], iw[N]
     rows = m + n
     q = qr_work(w, iw)

@@ -13,7 +13,7 @@ from typing import Any
 
 from nlsq.kernels.backend import cache as disk
 from nlsq.kernels.backend.helper import second_compiler
-from nlsq.kernels.backend.kernel import Kernel, registry, with_callees
+from nlsq.kernels.backend.kernel import Kernel, _lock, registry, with_callees
 
 _log = logging.getLogger("nlsq")
 _ANNOUNCE_FROM = 3  # kernels; a single one compiles in a moment
@@ -76,6 +76,18 @@ def load_kernels(kernels: list[Kernel], *, shared: bool = True) -> None:
         linker.add_object_file(llvm.ObjectFileRef.from_data(code))
         waiting.append(one)
     _link(linker, waiting)
+
+
+def link_object(code: bytes | None, symbols: list[str]) -> list[int]:
+    """Return the addresses of the functions of an object file; None if it was linked before."""
+    import llvmlite.binding as llvm
+
+    with _lock:
+        linker = _engine()
+        if code is not None:
+            linker.add_object_file(llvm.ObjectFileRef.from_data(code))
+            linker.finalize_object()
+        return [linker.get_function_address(symbol) for symbol in symbols]
 
 
 def _stand_in(one: Kernel) -> None:

@@ -76,6 +76,12 @@ def _call_function(typing_context: Any, address: Any, x: Any, data: Any, out: An
 
 
 @intrinsic
+def _call_normal(typing_context: Any, address: Any, x: Any, data: Any, gradient: Any, normal: Any) -> Any:
+    pointers = DOUBLE_POINTER, types.int64, DOUBLE_POINTER, DOUBLE_POINTER
+    return _call_by_address(types.float64(types.int64, *pointers))
+
+
+@intrinsic
 def _call_step(typing_context: Any, address: Any, w: Any, iw: Any) -> Any:
     return _call_by_address(types.int64(types.int64, DOUBLE_POINTER, INT_POINTER))
 
@@ -206,6 +212,7 @@ LOWERED: dict[primitives.Primitive, Any] = {
     primitives.double_pointer: _double_pointer,
     primitives.int_pointer: _int_pointer,
     primitives.call_function: _call_function,
+    primitives.call_normal: _call_normal,
     primitives.call_step: _call_step,
     primitives.as_double: _as_double,
     primitives.as_bits: _as_bits,

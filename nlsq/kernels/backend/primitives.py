@@ -186,6 +186,12 @@ def call_function(address: int, x: Any, data: int, out: Any) -> int:
 
 
 @Primitive
+def call_normal(address: int, x: Any, data: int, gradient_out: Any, normal_out: Any) -> float:
+    """Call ``double function(const double* x, void* data, double* gradient, double* normal)``: the cost."""
+    return float(_by_ticket[int(address)](x, data, gradient_out, normal_out))
+
+
+@Primitive
 def call_step(address: int, w: Any, iw: Any) -> int:
     """Call a solver step ``int step(double* w, int* iw)`` by address."""
     return int(_by_ticket[int(address)](w, iw))

@@ -1,0 +1,225 @@
+"""Kernels of a traced function: made once for each structure of a graph, kept on disk, bound to data.
+
+Two traces have the same structure when their nodes, strides and the places of their outputs are the same, whatever the
+lengths of the arrays and the values of the constants; they share kernels. The machine code is kept under the hash of
+the programs that it was made from, beside the library's own kernels, and found there by later processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.compiler.graph import FloatArray, Shape
+from nlsq.compiler.jacobian_source import SparseLayout, dense_jacobian, pattern, sparse_layout, sparse_program
+from nlsq.compiler.kernel_source import Layout, Variant, curve_jacobian, is_curve, layout_of, residual_program
+from nlsq.compiler.normal_source import FUSED_UP_TO, cost_program, normal_program
+from nlsq.compiler.trace import Trace
+from nlsq.kernels.backend.generated import find, make
+from nlsq.kernels.backend.program import CONSTANTS, PARAMETERS, POINTS, SCRATCH, Program, render
+
+IntArray = NDArray[np.int64]
+_lock = threading.RLock()
+_known: dict[Any, GraphKernels] = {}
+MOST_KNOWN = 1000
+
+
+def structure(trace: Trace) -> Any:
+    """Return a key that is equal for traces that can share kernels."""
+    symbols: dict[int, int] = {}
+
+    def symbolic(shape: Shape) -> tuple[int, ...]:
+        return tuple(symbols.setdefault(length, len(symbols)) for length in shape)
+
+    graph = trace.graph
+    segments = tuple((one.node, symbolic(one.shape), one.strides) for one in trace.segments)
+    shapes = tuple(symbolic(shape) if shape else () for shape in graph.shapes)
+    return graph.n, trace.variables, segments, tuple(graph.nodes), shapes
+
+
+def kernels_of(trace: Trace) -> GraphKernels:
+    """Return the kernels for a trace's structure; nothing is compiled yet."""
+    key = structure(trace)
+    found = _known.get(key)
+    if found is None:
+        with _lock:
+            found = _known.get(key)
+            if found is None:
+                if len(_known) >= MOST_KNOWN:
+                    _known.clear()
+                found = _known[key] = GraphKernels(trace)
+    return found
+
+
+class GraphKernels:
+    """Kernels of one structure.
+
+    Parameters
+    ----------
+    trace : Trace
+        One of that structure; its graph gets the derivatives' nodes.
+
+    Attributes
+    ----------
+    layout : Layout
+        What stands where in the table of integers that kernels get.
+    is_curve : bool
+        Whether rows depend on single parameters alone; else on slices of them, or on sums.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.layout: Layout = layout_of(trace)
+        self.is_curve = is_curve(trace)
+        self.sparse: SparseLayout | None = None if self.is_curve else sparse_layout(trace, self.layout)
+        self._addresses: dict[tuple[str, Variant], int] = {}
+
+    def program(self, name: str, variant: Variant) -> Program:
+        """Return the program of a kernel.
+
+        Raises
+        ------
+        NotTraceable
+            If this graph has no such kernel.
+        """
+        trace, layout = self.trace, self.layout
+        if name == "residual":
+            return residual_program(trace, layout, variant)
+        if name == "jacobian":
+            if self.sparse is None:
+                return curve_jacobian(trace, layout, variant)
+            return dense_jacobian(trace, layout, self.sparse, variant)
+        if name == "normal_equations":
+            return normal_program(trace, layout, variant)
+        if name == "cost":
+            return cost_program(trace, layout, variant)
+        if self.sparse is None:
+            self.sparse = sparse_layout(trace, layout)
+        return sparse_program(trace, layout, self.sparse, variant)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether there is a kernel for the normal equations."""
+        return self.is_curve and self.trace.graph.n <= FUSED_UP_TO
+
+    def source(self, name: str, variant: Variant) -> str:
+        """Return a kernel as Python source."""
+        with _lock:
+            return render(self.program(name, variant))
+
+    def address(self, name: str, variant: Variant) -> int:
+        """Return the address of a kernel, compiled if it is nowhere to be found."""
+        found = self._addresses.get((name, variant))
+        if found is None:
+            with _lock:
+                group = self._group(name)
+                programs = [self.program(one, variant) for one in group]
+                addresses = make(_symbol(programs), programs)
+                for one, address in zip(group, addresses, strict=True):
+                    self._addresses[one, variant] = address
+                found = self._addresses[name, variant]
+        return found
+
+    def is_at_hand(self, variant: Variant) -> bool:
+        """Whether the kernels that a solve needs are in this process or on disk."""
+        if ("residual", variant) in self._addresses:
+            return True
+        with _lock:
+            programs = [self.program(one, variant) for one in self._group("residual")]
+        return find(_symbol(programs)) is not None
+
+    def _group(self, name: str) -> list[str]:
+        """Return the kernels that are compiled together: those that a solve needs."""
+        group = ["residual", "jacobian", *(["normal_equations"] if self.fuses else [])]
+        return group if name in group else [name]
+
+    @property
+    def scratch_size(self) -> int:
+        """Doubles of scratch memory that a trace of one residual needs, besides one a residual."""
+        return 0 if self.sparse is None else len(self.sparse.gradients) * self.trace.graph.n
+
+
+def _symbol(programs: list[Program]) -> str:
+    digest = hashlib.sha256("".join(render(program) for program in programs).encode())
+    return f"nlsq_generated_{digest.hexdigest()[:40]}"
+
+
+class Binding:
+    """The table and the memory with which kernels run on one trace's data.
+
+    Parameters
+    ----------
+    kernels : GraphKernels
+        Of the trace's structure.
+    trace : Trace
+        Lengths, constants and arrays.
+
+    Attributes
+    ----------
+    table : ndarray of int
+        What kernels get; addresses of x, y and weights are the caller's to write.
+    constants : ndarray
+        The loss scale, then the graph's constants.
+    """
+
+    __slots__ = ("_arrays", "_scratch", "constants", "kernels", "m", "table", "trace")
+
+    def __init__(self, kernels: GraphKernels, trace: Trace, variant: Variant) -> None:
+        self.kernels, self.trace, self.m = kernels, trace, trace.m
+        kernels.address("residual", variant)  # the layout is complete once the programs are there
+        layout = kernels.layout
+        table = self.table = np.zeros(layout.size + 8, dtype=np.int64)
+        self.constants = np.array([1.0, *trace.graph.constants])
+        table[POINTS], table[PARAMETERS] = trace.m, trace.graph.n
+        table[CONSTANTS] = _address(self.constants)
+        own = iter(self._lengths())
+        for place in layout.lengths.values():
+            table[place] = next(own)
+        for place, segment in zip(layout.offsets, trace.segments, strict=True):
+            table[place] = segment.offset
+        self._scratch: FloatArray | None = None
+        if kernels.sparse is not None:
+            self._bind_sparse(kernels.sparse)
+        self._arrays: list[FloatArray] = []
+        self.set_arrays(trace.sources)
+
+    def _lengths(self) -> list[int]:
+        """Return the lengths of this trace's axes, in the order in which the layout numbers them."""
+        return list(layout_of(self.trace).lengths)
+
+    def _bind_sparse(self, sparse: SparseLayout) -> None:
+        table, n, m = self.table, self.trace.graph.n, self.m
+        table[sparse.parameters], table[sparse.entries] = n, n * m
+        for position, place in enumerate(sparse.gradients.values()):
+            table[place] = position * n
+        table[sparse.rows] = len(sparse.gradients) * n
+        if sparse.gradients:
+            self._scratch = np.zeros(len(sparse.gradients) * n + m)
+            table[SCRATCH] = _address(self._scratch)
+        base = 0
+        for (k, _), place in sparse.values.items():
+            table[place] = base
+            base += int(np.prod(self.trace.segments[k].shape, dtype=np.int64))
+
+    def set_arrays(self, arrays: list[FloatArray]) -> None:
+        """Take the arrays that the function reads."""
+        self._arrays = arrays
+        for place, array in zip(self.kernels.layout.data, arrays, strict=True):
+            self.table[place] = _address(array)
+
+    def pattern(self) -> tuple[IntArray, IntArray]:
+        """Return row and column of each value of the sparse Jacobian."""
+        return pattern(Trace(self.kernels.trace.graph, self.trace.segments, self.m, self.trace.shape))
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+Maker = Callable[[str, list[Program]], list[int]]

@@ -1,0 +1,37 @@
+"""Generated kernels on disk and in the process."""
+
+from __future__ import annotations
+
+from nlsq.kernels.backend import cache as disk
+from nlsq.kernels.backend.loader import link_object
+from nlsq.kernels.backend.program import Program
+
+_loaded: set[str] = set()
+
+
+def find(symbol: str) -> bytes | None:
+    """Return the machine code kept under a symbol, None if there is none."""
+    return disk.read(disk.folder(), symbol)
+
+
+def make(symbol: str, programs: list[Program]) -> list[int]:
+    """Return the addresses of kernels, from this process, the disk, or the compiler.
+
+    Parameters
+    ----------
+    symbol : str
+        Under which their code is kept; the same programs have the same one.
+    programs : list of Program
+        What they do.
+    """
+    symbols = [f"{symbol}_{position}" for position in range(len(programs))]
+    code = None
+    if symbol not in _loaded:
+        code = find(symbol)
+        if code is None:
+            from nlsq.kernels.backend.fused import object_code
+
+            code = object_code(list(zip(symbols, programs, strict=True)))
+            disk.write(disk.folder(), symbol, code)
+        _loaded.add(symbol)
+    return link_object(code, symbols)
