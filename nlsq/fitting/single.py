@@ -1,0 +1,199 @@
+"""`fit`: a model and data in, a `FitResult` out.
+
+    minimise over p   F(p) = 1/2 sum_i rho(r_i(p)^2),      r = (model(x, p) - y) / sigma
+
+Fixed parameters are taken out of the solve and come back in the result.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nlsq.fitting.data import read_data
+from nlsq.fitting.multistart import solve_from_many
+from nlsq.fitting.parameters import Parameters, read_parameters
+from nlsq.fitting.result import FitResult
+from nlsq.fitting.solving import SolveOptions, solve_from
+from nlsq.fitting.starts import find_starts
+from nlsq.fitting.task import FitTask
+from nlsq.loss import Loss
+from nlsq.status import StepReport
+
+
+def fit(
+    model: Callable[..., Any],
+    x: Any,
+    y: Any,
+    p0: Any = None,
+    *,
+    sigma: Any = None,
+    absolute_sigma: bool = False,
+    bounds: Any = None,
+    fixed: Any = None,
+    constraints: Sequence[Any] = (),
+    loss: str | Callable[[Any], Any] = "linear",
+    loss_scale: float = 1.0,
+    method: Any = None,
+    jac: Any = None,
+    weights: Any = None,
+    nan_policy: str = "raise",
+    tolerances: Any = None,
+    max_evaluations: int | None = None,
+    time_limit: float | None = None,
+    callback: Callable[[StepReport], Any] | None = None,
+    progress: bool = False,
+    starts: int | None = None,
+) -> FitResult:
+    """Fit a model to data by nonlinear least squares.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(x, a, b, ...)``, or what `nlsq.compile` made of one. The parameters have the names of its signature; a
+        parameter whose default is no number, and all after it, are options of the model and not fitted. With ``*args``
+        the names are ``p0, p1, ...`` by place, and `p0` must be a sequence.
+    x : object
+        Handed to the model: an array of any shape (as float64), a tuple or list of arrays (as a tuple), a pandas
+        Series (as an array), or any other object as it is.
+    y : array_like
+        The data: one value a point, or an array of several outputs, points along the first axis; real or complex (real
+        and imaginary parts are fitted together). The model returns the same shape, or a single value.
+    p0 : dict or sequence, optional
+        Start values by name or in order. A number as default in the signature is the start where `p0` has none.
+        Without either the start is found from the data, see Notes; in a dict the value None asks for that, and a name
+        that is missing without a default is an error.
+    sigma : array_like, optional
+        Standard deviations of y: a number, one a point, or one a value; or the covariance matrix (m, m) of the
+        flattened y. Infinity leaves a point without influence. For a complex y they hold for real and imaginary parts
+        alike; a covariance is that of all real parts followed by all imaginary parts.
+    absolute_sigma : bool
+        Whether `sigma` is in the unit of y. By default only ratios count and the scatter of the data gives the scale.
+    bounds : tuple, scipy.optimize.Bounds or dict, optional
+        ``(lower, upper)``, each a number or one for each parameter, or ``{"a": (0, None)}`` by name, None for an open
+        end. Equal ends hold the parameter.
+    fixed : dict or sequence of str, optional
+        Parameters that are held: at the values of a dict, or at their starts.
+    constraints : sequence
+        Reserved; anything but an empty sequence raises.
+    loss : str or callable
+        ``"linear"``, ``"huber"``, ``"soft_l1"``, ``"cauchy"``, ``"arctan"`` or ``rho(z) -> (3, m)``.
+    loss_scale : float
+        Weighted residual at which the loss departs from the square.
+    method : str or Solver, optional
+        As for `nlsq.solve`: ``"lm"`` (default without bounds), ``"trf"`` (default with bounds), ``"dogbox"``,
+        ``"gauss-newton"``, ``"gradient"``.
+    jac : callable or {"2-point", "3-point", "cs"}, optional
+        ``jac(x, a, b, ...)`` of the model, shape (m, n) over all parameters, or how to difference.
+    weights : array_like, optional
+        Factors of the residuals, 1 / sigma, in the shapes of sigma; not together with `sigma`.
+    nan_policy : {"raise", "omit"}
+        Whether NaN and infinities in x and y, and NaN in `sigma` or `weights`, raise or leave the point out. Masked
+        points are always left out.
+    tolerances : Tolerances, optional
+        Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
+    max_evaluations : int, optional
+        Limit of residual evaluations that the solver asks for. Default 100 (n + 1).
+    time_limit : float, optional
+        Seconds.
+    callback : callable, optional
+        Called with a `StepReport` after each accepted step, ``report.x`` holding all parameters; a true result stops.
+    progress : bool
+        Print a line per step.
+    starts : int, optional
+        Solve from that many different starts, around `p0` or from the data, and keep the best; the others are in
+        ``result.minima``.
+
+    Returns
+    -------
+    FitResult
+        Also when the fit failed: the best point with its status.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an invalid argument, naming it and the index that is wrong.
+    NotImplementedError
+        For constraints.
+
+    Notes
+    -----
+    Exceptions of the model, KeyboardInterrupt included, pass through with the best point so far as a `FitResult` in
+    their attribute ``result`` and in a note.
+
+    Start values from the data: parameters in which the model is linear are found by trying; for any values of the
+    others they follow by linear least squares (variable projection). The others are sought among values built from
+    spans, locations and rates of x and sizes of y: drawn evenly (always the same), then one parameter at a time; the
+    best are polished by short fits. Bounds are kept. It takes thousands of calls of the model, counted in
+    ``result.nfev_start``.
+
+    The covariance is ``s^2 (J'J)^-1`` with ``s^2 = 2 cost / dof``, J the weighted Jacobian, its rows scaled by a
+    robust loss as in SciPy; see `FitResult`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(0, 4, 50)
+    >>> def decay(x, height, rate):
+    ...     return height * np.exp(-rate * x)
+    >>> result = fit(decay, x, decay(x, 2.5, 1.3), {"height": 1, "rate": 1})
+    >>> round(result.params["rate"], 6)
+    1.3
+    """
+    if constraints is not None and len(constraints):
+        raise NotImplementedError("constraints have their place here, but no solver takes them yet; use bounds.")
+    options = read_options(method, tolerances, max_evaluations, time_limit, callback, progress)
+    data = read_data(x, y, sigma, weights, nan_policy)
+    parameters = read_parameters(model, p0, fixed, bounds)
+    if data.complex and jac == "cs":
+        raise ValueError("jac='cs' needs a real model, but y is complex; use '2-point' or '3-point'.")
+    task = task_of(model, parameters, data, jac, Loss(loss, loss_scale), absolute_sigma)
+    if starts is not None:
+        return FitResult(solve_from_many(task, parameters, read_count(starts), options))
+    if not parameters.missing.any():
+        return FitResult(solve_from(task, parameters.start, options))
+    found = find_starts(task, parameters, options.deadline)
+    core = solve_from(task, found.points[0], options)
+    core.nfev_start = found.evaluations
+    return FitResult(core)
+
+
+def task_of(model: Any, parameters: Parameters, data: Any, jac: Any, loss: Loss, absolute_sigma: bool) -> FitTask:
+    """Put a task together; what is not needed, such as infinite bounds, is left out."""
+    free = np.flatnonzero(~parameters.fixed) if parameters.fixed.any() else None
+    lower, upper = (parameters.lower, parameters.upper) if parameters.bounded else (None, None)
+    return FitTask(model, parameters.names, data, jac, free, lower, upper, loss, absolute_sigma)
+
+
+def read_options(
+    method: Any, tolerances: Any, max_evaluations: Any, time_limit: Any, callback: Any, progress: bool
+) -> SolveOptions:
+    """Check the options of the solve."""
+    if max_evaluations is not None:
+        max_evaluations = read_count(max_evaluations, "max_evaluations")
+    deadline = None
+    if time_limit is not None:
+        if not isinstance(time_limit, numbers.Real) or not float(time_limit) >= 0.0:
+            raise ValueError(f"time_limit must be seconds, a number >= 0, got {time_limit!r}.")
+        deadline = None if math.isinf(time_limit) else time.perf_counter() + float(time_limit)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
+    return SolveOptions(method, tolerances, max_evaluations, callback, progress, deadline)
+
+
+def read_count(value: Any, name: str = "starts") -> int:
+    """Return a positive number of things.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}.")
+    return int(value)

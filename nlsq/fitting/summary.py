@@ -1,0 +1,134 @@
+"""The report of a fit in words and numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from nlsq.fitting.result import FitResult
+
+CORRELATED = 0.1  # correlations of less are not listed
+LISTED = 20  # correlations, the strongest
+SMALL_PART = 0.005  # of a direction, in units of the parameters' sizes; less is not written
+
+
+def summarise(result: FitResult) -> str:
+    """Return the report; see `FitResult.summary`."""
+    blocks = [_ending(result), _quality(result), _parameters(result)]
+    blocks += [_correlations(result), _unidentified(result), _minima(result), _fallbacks(result)]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _ending(result: FitResult) -> list[str]:
+    """Say how the fit ended."""
+    data = result._core.task.data
+    kind = " (real and imaginary parts)" if data.complex else ""
+    lines = [
+        result.message,
+        f"{data.y.size} values{kind}, {result._core.task.n_free} free of {len(result.names)} parameters; "
+        f"{result.nfev} evaluations, {result.njev} Jacobians, {result.nit} steps",
+    ]
+    if result.omitted:
+        lines.append(f"{result.omitted} values of y were missing and left out")
+    if result.nfev_start:
+        lines.append(f"start values found from the data in {result.nfev_start} evaluations")
+    return lines
+
+
+def _quality(result: FitResult) -> list[str]:
+    """Say how well the model describes the data."""
+    lines = [
+        f"chi2 {result.chi2:.6g}, reduced {result.reduced_chi2:.6g} ({result.dof} degrees of freedom), "
+        f"R2 {result.r_squared:.6g}, AIC {result.aic:.6g}, BIC {result.bic:.6g}"
+    ]
+    loss = result._core.task.loss
+    if not loss.is_linear:
+        name = loss.function if isinstance(loss.function, str) else "the given loss"
+        lines.append(
+            f"robust: cost {result.cost:.6g} under {name} at scale {loss.scale:.6g}; the errors follow from it and the "
+            "Jacobian scaled by it"
+        )
+    if result._core.task.absolute_sigma:
+        lines.append("errors: from the sigma of the data, taken as absolute")
+    else:
+        lines.append("errors: scaled by the scatter of the data")
+    if result.dof <= 0:
+        lines.append(f"no degrees of freedom: {data_count(result)} values do not leave a scatter to take errors from")
+    return lines
+
+
+def data_count(result: FitResult) -> int:
+    """Return the number of values that count."""
+    return result._core.task.data.informative
+
+
+def _parameters(result: FitResult) -> list[str]:
+    """List values and errors."""
+    width = max(9, *(len(name) for name in result.names))
+    lines = [f"{'parameter':<{width}}  {'value':>16}  {'std. error':>11}"]
+    for j, name in enumerate(result.names):
+        value, error = float(result.params[j]), float(result.stderr[j])
+        lines.append(f"{name:<{width}}  {value:>16.9g}  {_error(result, j, value, error)}".rstrip())
+    return lines
+
+
+def _error(result: FitResult, j: int, value: float, error: float) -> str:
+    """Return the error of one parameter, or why it has none."""
+    if result.fixed[j]:
+        return f"{'held':>11}"
+    if result.at_bound[j]:
+        end = "lower" if result.at_bound[j] < 0 else "upper"
+        return f"{'':>11}  at its {end} bound, where it counts as held"
+    if not result.identifiable[j]:
+        return f"{'':>11}  not identified by the data"
+    if np.isnan(error):
+        return f"{'unknown':>11}"
+    return f"{error:>11.4g}" + (f"  ({100.0 * error / abs(value):.2g} %)" if value else "")
+
+
+def _correlations(result: FitResult) -> list[str]:
+    """List the correlations, the strongest first."""
+    n = len(result.names)
+    pairs = [(float(result.correlation[i, j]), i, j) for i in range(n) for j in range(i)]
+    strong = sorted((p for p in pairs if abs(p[0]) >= CORRELATED), key=lambda p: -abs(p[0]))
+    if not strong:
+        return []
+    lines = [f"correlations of at least {CORRELATED}"]
+    lines += [f"{result.names[j]}, {result.names[i]}: {c:+.4f}" for c, i, j in strong[:LISTED]]
+    if len(strong) > LISTED:
+        lines.append(f"and {len(strong) - LISTED} weaker ones")
+    return lines
+
+
+def _unidentified(result: FitResult) -> list[str]:
+    """Say along which combinations the parameters can move without a change of the fit, in relative changes."""
+    if not len(result.null_directions):
+        return []
+    lines = ["the data do not identify these relative changes (the fit stays the same along them)"]
+    params = np.asarray(result.params)
+    for direction in result.null_directions:
+        relative = direction / np.where(params == 0.0, 1.0, np.abs(params))
+        relative = relative / np.linalg.norm(relative)
+        parts = [
+            f"{part:+.2f} {name}" for part, name in zip(relative, result.names, strict=True) if abs(part) > SMALL_PART
+        ]
+        lines.append(" ".join(parts).lstrip("+"))
+    return lines
+
+
+def _minima(result: FitResult) -> list[str]:
+    """List the minima that several starts found."""
+    if not result.minima:
+        return []
+    lines = [f"{len(result.minima)} distinct ends of {sum(m.starts for m in result.minima)} starts"]
+    for minimum in result.minima:
+        values = ", ".join(f"{name}={value:.6g}" for name, value in minimum.params.to_dict().items())
+        lines.append(f"cost {minimum.cost:.6g} from {minimum.starts}: {values} ({minimum.status.name})")
+    return lines
+
+
+def _fallbacks(result: FitResult) -> list[str]:
+    """List what was done differently from what was asked."""
+    return [f"note: {fallback}" for fallback in result.fallbacks]
