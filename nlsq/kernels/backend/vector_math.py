@@ -1,106 +1,151 @@
-"""Elementary functions that LLVM vectorises, for users' models. Imports numba.
+"""Elementary functions that LLVM vectorises, in users' njit functions. Imports numba.
 
-libm's functions are calls that keep a loop scalar. Here exp is straight-line code: ``x = k log 2 + r`` with |r| <=
-log(2) / 2 by two fused multiply-adds (Cody and Waite), a polynomial of degree 13 in r, and a scaling by 2^k in two
-factors, so that gradual underflow and overflow come out right. Its error is below 1.5 units in the last place; NaN and
-infinities are kept.
+The functions of math and numpy are calls into the C library, which keep a loop scalar. In a copy of the user's function
+they are replaced by the straight-line functions of `nlsq.kernels.elementary`, wherever its names reach them, in njit
+callees too. Arguments that are not real numbers (complex ones) keep the original.
 
-References
-----------
-.. [1] W. Cody, W. Waite, "Software Manual for the Elementary Functions", 1980, chapter 6.
+sin, cos and tan stay the library's: their straight-line forms are wrong from 2^40 on, a branch in the loop would undo
+the vectorisation, and code that numba compiles cannot be run again for the block in question.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache, partial
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba.core import types
-from numba.core.registry import CPUDispatcher
-from numba.extending import intrinsic
+from numba.core.registry import CPUDispatcher, cpu_target
+from numba.extending import overload
 
-LOG2_E = 1.4426950408889634
-LN2_HIGH = 6.93147180369123816490e-01
-LN2_LOW = 1.90821492927058770002e-10
+from nlsq.kernels.backend.lowering import jitted
+from nlsq.kernels.elementary import ELEMENTARY
+
 CONTRACT = {"contract", "nsz"}
-MAGIC = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer that sits in the low bits
-BIAS = 1023 << 52
-_COEFFICIENTS = [1.0 / math.factorial(k) for k in range(14)]
-C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13 = _COEFFICIENTS[2:]
+# name in `ELEMENTARY`, in math, in numpy
+_NAMES = (
+    ("exp", "exp", "exp"),
+    ("expm1", "expm1", "expm1"),
+    ("log", "log", "log"),
+    ("log1p", "log1p", "log1p"),
+    ("log2", "log2", "log2"),
+    ("log10", "log10", "log10"),
+    ("asin", "asin", "arcsin"),
+    ("acos", "acos", "arccos"),
+    ("atan", "atan", "arctan"),
+    ("atan2", "atan2", "arctan2"),
+    ("sinh", "sinh", "sinh"),
+    ("cosh", "cosh", "cosh"),
+    ("tanh", "tanh", "tanh"),
+    ("asinh", "asinh", "arcsinh"),
+    ("acosh", "acosh", "arccosh"),
+    ("atanh", "atanh", "arctanh"),
+    ("hypot", "hypot", "hypot"),
+    ("pow", "pow", "power"),
+    ("erf", "erf", ""),
+    ("erfc", "erfc", ""),
+)
 
 
-@intrinsic
-def _as_double(typing_context: Any, bits: Any) -> Any:
-    return types.float64(types.int64), lambda context, builder, signature, a: builder.bitcast(a[0], ir.DoubleType())
+@cache
+def for_numbers(name: str) -> Callable[..., Any]:
+    """Give what stands for an elementary function in a function of numbers that numba compiles.
+
+    It may be asked for in the middle of a compilation, so numba is told of it at once.
+    """
+    compiled = jitted(ELEMENTARY[name])
+    original = next(getattr(np, numpys, None) or getattr(math, maths) for one, maths, numpys in _NAMES if one == name)
+    options = {"forceinline": True, "error_model": "numpy"}
+    if ELEMENTARY[name].arity == 1:
+
+        def unary(x: Any) -> Any:
+            return original(x)
+
+        def unary_of_real(x: Any) -> Any:
+            return compiled(1.0 * x)
+
+        @overload(unary, jit_options=options, inline="never")
+        def choose(x: Any) -> Any:
+            return unary_of_real if _is_real(x) else unary
+
+        cpu_target.typing_context.refresh()
+        return unary
+
+    def binary(x: Any, y: Any) -> Any:
+        return original(x, y)
+
+    def binary_of_reals(x: Any, y: Any) -> Any:
+        return compiled(1.0 * x, 1.0 * y)
+
+    @overload(binary, jit_options=options, inline="never")
+    def choose_for_two(x: Any, y: Any) -> Any:
+        return binary_of_reals if _is_real(x) and _is_real(y) else binary
+
+    cpu_target.typing_context.refresh()
+    return binary
 
 
-@intrinsic
-def _as_bits(typing_context: Any, value: Any) -> Any:
-    return types.int64(types.float64), lambda context, builder, signature, a: builder.bitcast(a[0], ir.IntType(64))
+@cache
+def for_arrays(name: str) -> Any:
+    """Give what stands for it where arguments may be arrays: a universal function, fused into array expressions."""
+    scalar = for_numbers(name)
+    if ELEMENTARY[name].arity == 1:
+        return numba.vectorize(lambda x: scalar(x))
+    return numba.vectorize(lambda x, y: scalar(x, y))
 
 
-@intrinsic
-def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    kinds = (types.float64, types.float64, types.float64)
-    return types.float64(*kinds), lambda context, builder, signature, arguments: builder.fma(*arguments)
-
-
-@numba.njit(inline="never", forceinline=True, error_model="numpy", fastmath={"contract"})
-def vector_exp(value: Any) -> Any:
-    """Exp of one number, without branches."""
-    x = float(value)
-    inside = min(max(x, -746.0), 710.0)
-    shifted = _fma(inside, LOG2_E, MAGIC)
-    k = shifted - MAGIC
-    r = _fma(k, -LN2_HIGH, inside)
-    r = _fma(k, -LN2_LOW, r)
-    r2 = r * r
-    r4 = r2 * r2
-    low = _fma(_fma(r, C5, C4), r2, _fma(r, C3, C2))
-    middle = _fma(_fma(r, C9, C8), r2, _fma(r, C7, C6))
-    high = _fma(_fma(r, C13, C12), r2, _fma(r, C11, C10))
-    tail = _fma(_fma(high, r4, middle), r4, low)
-    power = 1.0 + _fma(tail, r2, r)
-    half = _fma(k, 0.5, MAGIC)
-    rest = (k - (half - MAGIC)) + MAGIC
-    scaled = power * _as_double((_as_bits(half) << 52) + BIAS) * _as_double((_as_bits(rest) << 52) + BIAS)
-    return scaled if x == x else x
-
-
-@numba.vectorize
-def array_exp(x: Any) -> Any:
-    """Apply it to arrays, fused into array expressions."""
-    return vector_exp(x)
+def _is_real(kind: Any) -> bool:
+    return isinstance(kind, types.Float | types.Integer | types.Boolean)
 
 
 class _Module(ModuleType):
-    """A module with some functions replaced."""
+    """A module with some functions replaced when they are asked for.
 
-    def __init__(self, original: ModuleType, replaced: dict[str, Any]) -> None:
+    Parameters
+    ----------
+    original : module
+        Where all other names come from.
+    names : dict
+        From names in the module to names in `ELEMENTARY`.
+    form : callable
+        Gives the replacement for a name.
+    """
+
+    def __init__(self, original: ModuleType, names: dict[str, str], form: Callable[[str], Any]) -> None:
         super().__init__(original.__name__)
-        self.__dict__["_original"] = original
-        self.__dict__.update(replaced)
+        self.__dict__["_parts"] = original, names, form
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_original"], name)
+        original, names, form = self.__dict__["_parts"]
+        return form(names[name]) if name in names else getattr(original, name)
 
 
-def _replacements(exp: Any) -> dict[int, Any]:
-    """Map from the identity of modules and functions to what stands for them."""
-    modules = {id(module): _Module(module, {"exp": exp}) for module in (math, np)}
-    return {**modules, id(math.exp): vector_exp, id(np.exp): exp}
+_MATH = {maths: one for one, maths, _ in _NAMES if hasattr(math, maths)}
+_NUMPY = {numpys: one for one, _, numpys in _NAMES if numpys}
 
 
-_FOR_NUMBERS = _replacements(vector_exp)
-_FOR_ARRAYS = {**_replacements(array_exp), id(math): _Module(math, {"exp": vector_exp})}
+def _itself(thing: Any) -> Any:
+    return thing
+
+
+def _replacements(of_numpy: Callable[[str], Any]) -> dict[int, Callable[[], Any]]:
+    """Map from the identity of modules and functions to what makes their replacement."""
+    modules = (math, _Module(math, _MATH, for_numbers)), (np, _Module(np, _NUMPY, of_numpy))
+    found: dict[int, Callable[[], Any]] = {id(module): partial(_itself, it) for module, it in modules}
+    found |= {id(getattr(math, key)): partial(for_numbers, one) for key, one in _MATH.items()}
+    return found | {id(getattr(np, key)): partial(of_numpy, one) for key, one in _NUMPY.items()}
+
+
+_FOR_NUMBERS = _replacements(for_numbers)
+_FOR_ARRAYS = _replacements(for_arrays)
 
 
 def with_vector_math(function: FunctionType, *, arrays: bool) -> FunctionType:
-    """Copy `function` with the exp of math and numpy replaced wherever its names reach it, in njit callees too.
+    """Copy `function` with math's and numpy's elementary functions replaced, in njit callees too.
 
     Parameters
     ----------
@@ -112,12 +157,12 @@ def with_vector_math(function: FunctionType, *, arrays: bool) -> FunctionType:
     return _copy(function, _FOR_ARRAYS if arrays else _FOR_NUMBERS, {})
 
 
-def _copy(function: FunctionType, replaced: dict[int, Any], done: dict[int, Any]) -> FunctionType:
+def _copy(function: FunctionType, replaced: dict[int, Callable[[], Any]], done: dict[int, Any]) -> FunctionType:
     """Copy a function; `done` maps njit functions to what has been made of them, so that recursion ends."""
 
     def replacement(value: Any) -> Any:
         if id(value) in replaced:
-            return replaced[id(value)]
+            return replaced[id(value)]()
         if isinstance(value, CPUDispatcher):
             if id(value) not in done:
                 done[id(value)] = value  # what calls itself keeps calling the original
