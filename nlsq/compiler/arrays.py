@@ -473,8 +473,13 @@ class _Reshaped:
     """The key of a view that was reshaped: stores do not follow it."""
 
 
-def as_data(graph: Graph, array: Any) -> Traced:
-    """Return an array of data as a traced object; what is not float64 is converted if that loses nothing."""
+def as_data(graph: Graph, array: Any, origin: Any = None) -> Traced:
+    """Return an array of data as a traced object; what is not float64 is converted if that loses nothing.
+
+    `origin` is the array that the function reads; without it the array was met on the way, and the graph is one for its
+    present contents.
+    """
+    graph.saw_contents = graph.saw_contents or origin is None
     if array.dtype.kind in "iub" and array.dtype.itemsize <= 8:
         array = array.astype(np.float64)
     if array.dtype != np.float64 or type(array) is not np.ndarray:
@@ -482,7 +487,7 @@ def as_data(graph: Graph, array: Any) -> Traced:
     if array.ndim == 0:
         return Traced(graph, (), [(graph.number(float(array)), 0)])
     array = np.ascontiguousarray(array)
-    node = graph.leaf(("data", graph.slot(array), 0, contiguous_strides(array.shape)), array.shape)
+    node = graph.leaf(("data", graph.slot(array, origin), 0, contiguous_strides(array.shape)), array.shape)
     return Argument(graph, array.shape, [(node, array.shape[0])])
 
 

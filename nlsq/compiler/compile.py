@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -165,9 +164,11 @@ class Binding:
         What kernels get; addresses of x, y and weights are the caller's to write.
     constants : ndarray
         The loss scale, then the graph's constants.
+    version : int
+        Of the arrays that were taken last.
     """
 
-    __slots__ = ("_arrays", "_scratch", "constants", "kernels", "m", "table", "trace")
+    __slots__ = ("_arrays", "_are_copies", "_scratch", "constants", "kernels", "m", "table", "trace", "version")
 
     def __init__(self, kernels: GraphKernels, trace: Trace, variant: Variant) -> None:
         self.kernels, self.trace, self.m = kernels, trace, trace.m
@@ -186,7 +187,9 @@ class Binding:
         if kernels.sparse is not None:
             self._bind_sparse(kernels.sparse)
         self._arrays: list[FloatArray] = []
-        self.set_arrays(trace.sources)
+        self._are_copies = False
+        self.version = -1
+        self.set_arrays(trace.sources, 0)
 
     def _lengths(self) -> list[int]:
         """Return the lengths of this trace's axes, in the order in which the layout numbers them."""
@@ -206,11 +209,15 @@ class Binding:
             table[place] = base
             base += int(np.prod(self.trace.segments[k].shape, dtype=np.int64))
 
-    def set_arrays(self, arrays: list[FloatArray]) -> None:
-        """Take the arrays that the function reads."""
-        self._arrays = arrays
-        for place, array in zip(self.kernels.layout.data, arrays, strict=True):
+    def set_arrays(self, arrays: list[FloatArray], version: int) -> None:
+        """Take the arrays that the function reads; those of one version are the same objects."""
+        if version == self.version and not self._are_copies:
+            return
+        self.version = version
+        self._arrays = [np.ascontiguousarray(array, dtype=np.float64) for array in arrays]
+        for place, array in zip(self.kernels.layout.data, self._arrays, strict=True):
             self.table[place] = _address(array)
+        self._are_copies = any(new is not old for new, old in zip(self._arrays, arrays, strict=True))
 
     def pattern(self) -> tuple[IntArray, IntArray]:
         """Return row and column of each value of the sparse Jacobian."""
@@ -221,5 +228,3 @@ def _address(array: NDArray[Any]) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
 
-
-Maker = Callable[[str, list[Program]], list[int]]

@@ -69,9 +69,13 @@ class Graph:
         Numbers that are read when the kernel runs.
     data : list of ndarray
         Arrays by slot, C-contiguous float64.
+    origins : list of ndarray
+        What each slot's array was made of: itself, or an array of integers or with gaps.
+    saw_contents : bool
+        Whether the graph depends on what is in some array, not on its shape alone.
     """
 
-    __slots__ = ("_by_data", "_moved", "_numbering", "constants", "data", "n", "nodes", "shapes")
+    __slots__ = ("_by_data", "_moved", "_numbering", "constants", "data", "n", "nodes", "origins", "saw_contents", "shapes")
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -79,6 +83,8 @@ class Graph:
         self.shapes: list[Shape] = []
         self.constants: list[float] = []
         self.data: list[FloatArray] = []
+        self.origins: list[Any] = []
+        self.saw_contents = False
         self._numbering: dict[Any, int] = {}
         self._moved: dict[Any, int] = {}
         self._by_data: dict[tuple[int, int], int] = {}
@@ -107,14 +113,19 @@ class Graph:
             found = self._numbering[key] = self.leaf(("constant", len(self.constants) - 1), ())
         return found
 
-    def slot(self, array: FloatArray) -> int:
+    def slot(self, array: FloatArray, origin: Any = None) -> int:
         """Return the slot of an array of data; the same memory has one slot."""
         key = (array.__array_interface__["data"][0], array.size)
         found = self._by_data.get(key)
         if found is None:
-            found = self._by_data[key] = len(self.data)
-            self.data.append(array)
+            found = self._by_data[key] = self.add_slot(array, origin)
         return found
+
+    def add_slot(self, array: FloatArray, origin: Any = None) -> int:
+        """Return a new slot."""
+        self.data.append(array)
+        self.origins.append(array if origin is None else origin)
+        return len(self.data) - 1
 
     def is_number(self, index: int, value: float) -> bool:
         """Whether a node is a given number written into the code."""

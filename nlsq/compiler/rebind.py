@@ -124,11 +124,13 @@ class Rebinding:
         return value
 
     def _array(self, value: Any) -> Any:
-        if not (self.with_arrays and type(value) is np.ndarray and value.dtype == np.float64 and 0 < value.ndim <= 2 and value.flags.c_contiguous and value.size):
+        if not self.with_arrays or type(value) is not np.ndarray or not 0 < value.ndim <= 2 or not value.size:
+            return value
+        if value.dtype != np.float64 and not (value.dtype.kind in "iub" and value.dtype.itemsize <= 8):
             return value
         found = self.arrays.get(id(value))
         if found is None:
-            found = self.arrays[id(value)] = value, as_data(self.graph, value)
+            found = self.arrays[id(value)] = value, as_data(self.graph, value, value)
         return found[1]
 
     # Stand-ins

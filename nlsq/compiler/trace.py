@@ -9,7 +9,7 @@ Rows that a loop wrote one by one, equal but for the indices of what they read, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +62,8 @@ class Trace:
         Shape of what the function returned.
     variables : int
         How many of the data slots, the first ones, are rows of x.
-    sources : list
-        For each further slot the array that it was read from.
+    sources : list of ndarray
+        For each further slot the array that was read.
     sees_all : bool
         Whether all arrays that the function reads are symbolic: then other arrays of the same shapes give this graph.
     """
@@ -77,7 +77,7 @@ class Trace:
     sees_all: bool = True
 
 
-def trace_model(function: Callable[..., Any], x: Any, n: int) -> Trace:
+def trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int, float] | None = None) -> Trace:
     """Trace ``f(x, a, b, ...)``.
 
     Parameters
@@ -87,14 +87,16 @@ def trace_model(function: Callable[..., Any], x: Any, n: int) -> Trace:
     x : ndarray (m,) or (k, m), or a tuple or list of arrays (m,)
         Independent variables, float64.
     n : int
-        Number of parameters.
+        Number of parameters that are free.
+    fixed : mapping, optional
+        Values of further parameters by their position among all.
 
     Raises
     ------
     NotTraceable
         If the function does something that has no graph.
     """
-    return _attempted(lambda with_arrays: _trace_model(function, x, n, with_arrays))
+    return _attempted(lambda with_arrays: _trace_model(function, x, n, fixed or {}, with_arrays))
 
 
 def trace_residual(function: Callable[..., Any], n: int, arguments: Sequence[Any] = ()) -> Trace:
@@ -112,10 +114,11 @@ def _attempted(attempt: Callable[[bool], Trace]) -> Trace:
         return trace
 
 
-def _trace_model(function: Callable[..., Any], x: Any, n: int, with_arrays: bool) -> Trace:
+def _trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int, float], with_arrays: bool) -> Trace:
     graph = Graph(n)
     argument, variables = _variables(graph, x)
-    parameters = [Traced(graph, (), [(graph.leaf(("parameter", j), ()), 0)]) for j in range(n)]
+    free = iter([Traced(graph, (), [(graph.leaf(("parameter", j), ()), 0)]) for j in range(n)])
+    parameters = [float(fixed[k]) if k in fixed else next(free) for k in range(n + len(fixed))]
     rebinding = Rebinding(graph, with_arrays=with_arrays)
     result = _call(rebinding.rebind(function), argument, *parameters)
     return _finished(graph, result, variables)
@@ -157,8 +160,7 @@ def _variables(graph: Graph, x: Any) -> tuple[Any, int]:
 
 
 def _variable(graph: Graph, row: FloatArray) -> Argument:
-    slot = len(graph.data)  # not shared: the next x may have other rows at other places
-    graph.data.append(row)
+    slot = graph.add_slot(row, row)  # not shared: the next x may have other rows at other places
     node = graph.leaf(("data", slot, 0, (1,)), (row.size,))
     return Argument(graph, (row.size,), [(node, row.size)])
 
@@ -175,7 +177,7 @@ def _finished(graph: Graph, result: Any, variables: int) -> Trace:
     m = int(np.prod(shape, dtype=np.int64))
     if m > 1:
         segments = reroll(graph, segments)
-    return Trace(graph, segments, m, shape, variables, list(graph.data[variables:]))
+    return Trace(graph, segments, m, shape, variables, graph.origins[variables:], not graph.saw_contents)
 
 
 def _segments(graph: Graph, result: Traced) -> list[Segment]:

@@ -56,6 +56,7 @@ def traced_residual(
         (binding, x, y, weights),
         derivative=lambda: derivative,
     )
+    residual.binding = binding
     if kernels.fuses:
         fused = Variant(response=variant.response, weighted=variant.weighted, loss=loss)
         residual.normal_address = kernels.address("normal_equations", fused)

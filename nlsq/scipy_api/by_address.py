@@ -1,4 +1,4 @@
-"""`curve_fit` and `leastsq` for compiled functions: the whole call in a few numpy operations.
+"""`curve_fit` and `leastsq` with compiled functions and traced ones: the whole call in a few numpy operations.
 
 Only the plain call is taken here (float64 arrays, no bounds, no options beyond sigma); everything else, and every fit
 that does not end in success, goes the general way, which knows SciPy's checks and messages.
@@ -6,17 +6,36 @@ that does not end in success, goes the general way, which knows SciPy's checks a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.compiler.routes import MANY_POINTS, Route
 from nlsq.problem import CompiledFunction
-from nlsq.solvers.least_overhead import borrow_plan, plain_doubles
+from nlsq.solvers.least_overhead import Shelf, arrays_are_readable, minpack_plan, plain_doubles
 
 FloatArray = NDArray[np.float64]
 FTOL = XTOL = 1.49012e-8  # SciPy's defaults
 LAST_SUCCESS = 4  # statuses 1 to 4 are success
+_DOUBLE = np.dtype(np.float64)
+_OPTIONS = [(FTOL, XTOL, 0.0, 200 * (n + 1), 100.0) for n in range(64)]  # by number of parameters
+
+
+def _shelf(function: CompiledFunction) -> Shelf:
+    shelf: Shelf | None = function.plans.get("shelf")
+    if shelf is None:
+        shelf = function.plans["shelf"] = Shelf()
+    return shelf
+
+
+def _weights(sigma: Any, m: int) -> FloatArray | None:
+    """Return 1 / sigma; None where sigma is not a vector of positive numbers."""
+    if not plain_doubles(sigma, m) or not sigma.min() > 0.0:
+        return None
+    weights: FloatArray = 1.0 / sigma
+    return weights
 
 
 def fit_by_address(
@@ -37,38 +56,90 @@ def fit_by_address(
     absolute_sigma : bool
         Whether they are in the data's unit.
     """
-    if f.kind != "model" or not plain_doubles(y) or not plain_doubles(x, y.size):
+    if f.kind != "model" or type(y) is not np.ndarray or type(x) is not np.ndarray or not arrays_are_readable():
         return None
-    start = np.asarray(p0, dtype=np.float64)
-    if start.shape != (f.n,) or f.n > y.size:
+    if x.ndim != 1 or y.ndim != 1 or y.dtype is not _DOUBLE or x.dtype is not _DOUBLE or x.shape != y.shape:
+        return None
+    start = np.array(p0, dtype=np.float64)
+    if start.shape != (f.n,) or not f.n <= min(y.size, len(_OPTIONS) - 1):
         return None
     weights = None
     if sigma is not None:
-        if not plain_doubles(sigma, y.size) or not sigma.min() > 0.0:
+        weights = _weights(sigma, y.size)
+        if weights is None:
             return None
-        weights = 1.0 / sigma
-    options = (FTOL, XTOL, 0.0, 200 * (f.n + 1), 100.0)
-    plan, shelf = borrow_plan(f, y.size, start, lambda: f.bind_data(x, y, weights), options)
-    fitted = None
-    if plan.set_data(x, y, weights):
-        popt = plan.solve(start)
-        if 1 <= plan.status <= LAST_SUCCESS:
-            pcov = plan.covariance(absolute_sigma)
-            if pcov is not None:
-                fitted = popt, pcov
+
+    def make() -> Any:
+        residual = f.bind_data(np.ascontiguousarray(x), np.ascontiguousarray(y), weights)
+        return minpack_plan(residual, start, _OPTIONS[f.n], 1)
+
+    plan, shelf = _shelf(f).take((y.size, f.n), make)
+    fitted = plan.fit(x, y, weights, start, 1 if absolute_sigma else 0)
+    status = plan.status
     shelf.append(plan)
-    return fitted
+    if fitted is None or fitted[1] is None or not 1 <= status <= LAST_SUCCESS:
+        return None
+    return fitted[0], fitted[1]
+
+
+def fit_on_route(
+    route: Route, f: Callable[..., Any], x: Any, y: Any, p0: Any, sigma: Any, absolute_sigma: bool
+) -> tuple[FloatArray, FloatArray] | None:
+    """Fit a plain model by the kernels of its graph; None when this is a case for the general way.
+
+    Parameters
+    ----------
+    route : Route
+        What is known of the function.
+    f : callable
+        Model.
+    x, y, p0, sigma, absolute_sigma
+        See `fit_by_address`; x may have rows, (k, m).
+    """
+    if type(y) is not np.ndarray or type(x) is not np.ndarray or y.ndim != 1:
+        return None
+    if not route.ready:
+        if y.size < MANY_POINTS or route.reason:
+            return None
+        route.ready = True
+    if y.dtype is not _DOUBLE or x.dtype is not _DOUBLE or x.shape[-1:] != y.shape or not arrays_are_readable():
+        return None
+    start = np.array(p0, dtype=np.float64)
+    n = start.size
+    if start.ndim != 1 or not 0 < n <= min(y.size, len(_OPTIONS) - 1):
+        return None
+    weights = None
+    if sigma is not None:
+        weights = _weights(sigma, y.size)
+        if weights is None:
+            return None
+    from nlsq.solvers.traced import fit_traced
+
+    entry = route.entry(f, (x.shape, n), lambda: _trace(f, x, n))
+    if entry is None:
+        return None
+    fitted = fit_traced(route, entry, f, x, y, weights, start, _OPTIONS[n], 1 if absolute_sigma else 0)
+    if fitted is None or fitted[1] is None or not 1 <= fitted[2] <= LAST_SUCCESS:
+        return None
+    return fitted[0], fitted[1]
+
+
+def _trace(f: Callable[..., Any], x: FloatArray, n: int) -> Any:
+    from nlsq.compiler.trace import trace_model
+
+    return trace_model(f, np.ascontiguousarray(x), n)
 
 
 def minimise_by_address(func: CompiledFunction, x0: Any) -> tuple[FloatArray, int] | None:
     """Minimise a compiled residual; ``(x, ier)``, or None when this is a case for the general way."""
-    if func.kind != "residual":
+    if func.kind != "residual" or not arrays_are_readable():
         return None
-    start = np.asarray(x0, dtype=np.float64)
-    if start.ndim != 1 or start.size == 0:
+    start = np.array(x0, dtype=np.float64)
+    if start.ndim != 1 or not 0 < start.size < len(_OPTIONS):
         return None
-    options = (FTOL, XTOL, 0.0, 200 * (start.size + 1), 100.0)
-    plan, shelf = borrow_plan(func, 0, start, lambda: func.bind(start), options)
+    plan, shelf = _shelf(func).take(
+        start.size, lambda: minpack_plan(func.bind(start), start, _OPTIONS[start.size])
+    )
     if plan.residual.m < start.size:
         shelf.append(plan)
         return None

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from nlsq.derivatives import JacobianEstimator, PreparedJacobian
 from nlsq.kernels import layout
-from nlsq.kernels.backend import address_of_kernel, compile_disabled
+from nlsq.kernels.backend import address_of_kernel
 from nlsq.kernels.curve import POINTS, TABLE
 from nlsq.kernels.finite_difference import analytic_jacobian, forward_jacobian
 from nlsq.pattern import SparsityPattern
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.scipy_api.functions import Function, as_vector
-from nlsq.solvers.least_overhead import Plan
-from nlsq.solvers.termination import Tolerances
+from nlsq.solvers.least_overhead import Options, Plan, arrays_are_readable, minpack_plan
 
 FloatArray = NDArray[np.float64]
 
@@ -34,15 +33,13 @@ MOST_VIEWS = 500  # of workspaces, most of which are gone
 FORWARD_STEP = float(np.finfo(np.float64).eps) ** 0.5  # as in `nlsq.derivatives.steps`
 MOST_PARAMETERS = 31  # the compiled loop leaves larger normal matrices to BLAS, in Python
 
-Options = tuple[float, float, float, int, float]  # ftol, xtol, gtol, maxfev, factor
-
 _shelves: dict[tuple[int, int], list[CalledBack]] = {}
 _C_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 
 def can_be_called_back(m: int, n: int, dtype: Any) -> bool:
     """Whether a function of this size and precision is one for the compiled loop."""
-    return n <= MOST_PARAMETERS and dtype == np.float64 and not compile_disabled()
+    return n <= MOST_PARAMETERS and dtype == np.float64 and arrays_are_readable()
 
 
 class CalledBack:
@@ -82,9 +79,7 @@ class CalledBack:
         if plan is None:
             if len(self._plans) >= MOST_KEPT:
                 self._plans.clear()
-            ftol, xtol, gtol, maxfev, factor = options
-            tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
-            plan = Plan(self.residual, np.ones(self._shape[1]), tolerances, maxfev, factor)
+            plan = minpack_plan(self.residual, np.ones(self._shape[1]), options)
             if analytic:
                 if len(self._c_functions) == 1:
                     self._c_functions.append(_C_FUNCTION(self._jacobian_side()))

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nlsq.compiler.routes import route_of
 from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.arguments import UNBOUNDED, check_keywords, end_of_bounds, is_bounds
-from nlsq.scipy_api.by_address import fit_by_address
+from nlsq.scipy_api.by_address import fit_by_address, fit_on_route
 from nlsq.scipy_api.functions import DOUBLE, Failure, Function, NonfiniteError, failure
 from nlsq.scipy_api.messages import LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import details, minimise
@@ -128,11 +130,17 @@ def fit_curve(
     kwargs: dict[str, Any],
 ) -> tuple[Any, ...]:
     """Do the work of `curve_fit`."""
-    if type(f) is CompiledFunction and p0 is not None and bounds is UNBOUNDED and jac is None and not kwargs:
-        plain = method in (None, "lm") and nan_policy is None and not full_output
-        fitted = fit_by_address(f, xdata, ydata, p0, sigma, absolute_sigma) if plain else None
-        if fitted is not None:
-            return fitted
+    route = None
+    if p0 is not None and bounds is UNBOUNDED and jac is None and not kwargs and method in (None, "lm"):
+        if nan_policy is None and not full_output:
+            if type(f) is CompiledFunction:
+                fitted = fit_by_address(f, xdata, ydata, p0, sigma, absolute_sigma)
+            else:
+                route = route_of(f, "model")
+                fitted = None if route is None else fit_on_route(route, f, xdata, ydata, p0, sigma, absolute_sigma)
+            if fitted is not None:
+                return fitted
+    started = perf_counter()
     start, bounds, bounded = start_and_bounds(f, p0, bounds)
     if method is None:
         method = "trf" if bounded else "lm"
@@ -147,6 +155,8 @@ def fit_curve(
     else:
         fit = fit_trust_region(f, xdata, y, whitening, start, jac, bounds, method, kwargs)
     covariance = scaled_covariance(fit, start.size, absolute_sigma)
+    if route is not None:
+        route.spend(started)
     if full_output:
         return fit.popt, covariance, fit.infodict, fit.message, fit.ier
     return fit.popt, covariance

@@ -1,24 +1,24 @@
-"""Levenberg-Marquardt for compiled functions with nothing around it: arrays in, arrays and a status out.
+"""Compiled functions solved with nothing around it: arrays in, arrays and a status out.
 
-A `Plan` is a workspace that was set up once for a compiled function and a size, with everything in it that does not
-depend on the data. Solving copies the template over the used workspace, writes the addresses of the data and the start,
-and makes one call. Plans are kept on the compiled function and handed to one thread at a time.
+A `Plan` is a workspace that was set up once for a function, a size, a method and its options, with everything in it that
+does not depend on the data. Solving copies the template over the used workspace, writes the addresses of the data and
+the start, and runs the loop: one call of compiled code (`nlsq.kernels.arrays`). Plans are kept on shelves and handed to
+one thread at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.kernels import layout
+from nlsq.kernels import arrays, layout
 from nlsq.kernels.backend import address_of_array, compile_disabled
-from nlsq.kernels.bounds import all_finite
+from nlsq.kernels.backend.array_objects import descriptor, header_words
 from nlsq.kernels.covariance import covariance
-from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
-from nlsq.kernels.driver import solve_by_address
-from nlsq.problem import CompiledFunction, LeastSquaresProblem
+from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.solvers.damping import MoreRadius
 from nlsq.solvers.driver import give_addresses, may_release_gil
@@ -27,7 +27,9 @@ from nlsq.solvers.termination import Tolerances
 
 FloatArray = NDArray[np.float64]
 DOUBLE = np.dtype(np.float64)
-COPIED = 4096  # data up to this length are copied into the plan
+MOST_PLANS = 64  # shelves kept for one function
+
+Options = tuple[float, float, float, int, float]  # ftol, xtol, gtol, maxfev, factor: MINPACK's
 
 
 class Plan:
@@ -39,12 +41,18 @@ class Plan:
         The function with some data.
     x0 : ndarray, shape (n,)
         Some start.
+    solver : Solver
+        The method, for dense problems.
     tolerances : Tolerances
-        By MINPACK's rule.
+        Of the stopping tests.
     max_evaluations : int
-        Limit, evaluations inside differences included.
-    factor : float
-        First radius, see `MoreRadius`.
+        Limit.
+    variables : int
+        Rows of x; 0 where the function reads no x.
+    count_all : bool
+        Whether evaluations inside differences count towards the limit.
+    bounds, scale, loss, loss_scale
+        See `LeastSquaresProblem`.
 
     Attributes
     ----------
@@ -58,73 +66,130 @@ class Plan:
 
     __slots__ = (
         "_call",
+        "_call_fit",
         "_covariance",
-        "_finite",
+        "_fill_jacobian",
+        "_fused",
+        "_handles",
         "_header",
         "_iw",
-        "_iw_handle",
-        "_own",
-        "_table",
-        "_used",
-        "_w_handle",
-        "_x",
-        "integers", "residual", "space",
+        "_plan",
+        "_plan_address",
+        "integers",
+        "residual",
+        "space",
         "status",
-    )  # fmt: skip
+    )
 
     def __init__(
-        self, residual: CompiledResidual, x0: FloatArray, tolerances: Tolerances, max_evaluations: int, factor: float
+        self,
+        residual: CompiledResidual,
+        x0: FloatArray,
+        solver: Any,
+        tolerances: Tolerances,
+        max_evaluations: int,
+        *,
+        variables: int = 0,
+        count_all: bool = True,
+        bounds: Any = None,
+        scale: Any = "jac",
+        loss: str = "linear",
+        loss_scale: float = 1.0,
+        jac: Any = None,
     ) -> None:
-        problem = LeastSquaresProblem(residual, x0)
-        state = LevenbergMarquardt(damping=MoreRadius(factor=factor)).start(problem, tolerances, max_evaluations)
+        problem = LeastSquaresProblem(
+            residual, x0, jac=jac, bounds=bounds, scale=scale, loss=loss, loss_scale=loss_scale
+        )
+        state = solver.start(problem, tolerances, max_evaluations)
         if not state.by_address:
             raise ValueError("this function cannot be solved by address alone.")
-        state.iw[layout.COUNT_ALL] = 1
+        state.iw[layout.COUNT_ALL] = count_all
         give_addresses(problem, state)
         space = self.space = state.space
         self.residual = residual
-        self._table = residual.table
-        self._used = space.w[: layout.HEADER + layout.VECTORS * space.n]
-        self._header = self._used.copy()
-        self._x = space.x
+        self._header = space.w[: layout.HEADER + layout.VECTORS * space.n].copy()
         self._iw, self.integers = space.iw, space.iw.copy()
-        self._w_handle, self._iw_handle = space.w_handle, space.iw_handle
-        self._call = solve_by_address.entry(release_gil=may_release_gil(residual, space.n))
+        self._handles = space.w_handle, space.iw_handle
+        release_gil = may_release_gil(residual, space.n)
+        self._call = arrays.solve_arrays.entry(release_gil=release_gil)
+        self._call_fit = arrays.fit_arrays.entry(release_gil=release_gil)
         self._covariance = covariance.entry()
-        self._finite = all_finite.entry()
-        self._own: tuple[FloatArray, FloatArray] | None = None
-        if residual.m <= COPIED:
-            self._own = np.zeros(residual.m), np.zeros(residual.m)
-            self._table[PREDICTORS], self._table[RESPONSE] = (address_of_array(own) for own in self._own)
+        self._plan = np.zeros(arrays.PLAN, dtype=np.int64)
+        self._plan_address = address_of_array(self._plan)
+        self._write(variables)
         self.status = 0
 
-    def set_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None) -> bool:
-        """Take other data of the same size; False when x is not finite.
-
-        What is not finite in y shows in the residuals. Short data are copied, which costs less than asking numpy for an
-        address; the caller keeps long ones alive.
-        """
-        table = self._table
-        if self._own is None:
-            table[PREDICTORS], table[RESPONSE] = address_of_array(x), address_of_array(y)
-        else:
-            own_x, own_y = self._own
-            own_x[:] = x
-            own_y[:] = y
-        table[WEIGHTS] = 0 if weights is None else address_of_array(weights)
-        return bool(self._finite(int(table[PREDICTORS]), y.size))
+    def _write(self, variables: int) -> None:
+        """Fill the table that the compiled loop starts from."""
+        plan, space = self._plan, self.space
+        plan[arrays.DOUBLES], plan[arrays.INTEGERS] = address_of_array(space.w), address_of_array(space.iw)
+        plan[arrays.DOUBLES_TEMPLATE], plan[arrays.DOUBLES_LENGTH] = address_of_array(self._header), self._header.size
+        plan[arrays.INTEGERS_TEMPLATE] = address_of_array(self.integers)
+        plan[arrays.INTEGERS_LENGTH] = self.integers.size
+        plan[arrays.TABLE], plan[arrays.VARIABLES] = address_of_array(self.residual.table), variables
+        plan[arrays.HEADER], plan[arrays.DESCRIPTOR] = header_words(), descriptor()
 
     def solve(self, x0: FloatArray) -> FloatArray:
-        """Solve from `x0`; return the parameters (a fresh array). Raises what the user's function raised."""
-        iw, x = self._iw, self._x
-        self._used[:] = self._header
-        iw[:] = self.integers
-        x[:] = x0
-        if self._call(self._w_handle, self._iw_handle):
+        """Solve from `x0` with the data as they are; return the parameters (a fresh array).
+
+        Raises what the user's function raised.
+        """
+        if not plain_doubles(x0):
+            x0 = np.array(x0, dtype=np.float64)
+        status = self._call(self._plan_address, 0, 0, 0, id(x0))
+        if status < 0:
             self.residual.raise_original(self.space.x_new)
-        self.status = iw.item(layout.STATUS)
-        solution: FloatArray = x.copy()
+        self.status = status
+        solution: FloatArray = self.space.x.copy()
         return solution
+
+    def fit(self, x: Any, y: Any, weights: Any, start: Any, absolute: int) -> tuple[FloatArray, FloatArray | None] | None:
+        """Fit data from a start; None where one of the arrays is no plain vector of doubles.
+
+        Parameters
+        ----------
+        x : ndarray, shape (m,) or (k, m)
+            Independent variables.
+        y : ndarray, shape (m,)
+            Data.
+        weights : ndarray, shape (m,), or None
+            What multiplies the residuals.
+        start : ndarray, shape (n,)
+            Start.
+        absolute : {0, 1}
+            Whether weights are in the data's unit.
+
+        Returns
+        -------
+        params, covariance : ndarray, shapes (n,) and (n, n)
+            The covariance is None where it cannot be estimated.
+        """
+        n = self.space.n
+        params, matrix = np.empty(n), np.empty((n, n))
+        plan = self._plan
+        if plan.item(arrays.ABSOLUTE) != absolute:
+            plan[arrays.ABSOLUTE] = absolute
+        status = self._call_fit(
+            self._plan_address,
+            id(x),
+            id(y),
+            0 if weights is None else id(weights),
+            id(start),
+            id(params),
+            id(matrix),
+        )
+        if status > 0:
+            self.status = status
+            return params, matrix
+        return self._exceptional(status, params)
+
+    def _exceptional(self, status: int, params: FloatArray) -> tuple[FloatArray, None] | None:
+        if status == arrays.NOT_PLAIN:
+            return None
+        if status == arrays.FAILED:
+            self.residual.raise_original(self.space.x_new)
+        self.status = (arrays.NO_COVARIANCE - status) // 10
+        return params, None
 
     @property
     def nfev(self) -> int:
@@ -133,39 +198,48 @@ class Plan:
 
     def covariance(self, absolute: bool) -> FloatArray | None:
         """Covariance at the last solution, scaled by the scatter unless `absolute`; None when there is none."""
-        if self._covariance(self._w_handle, self._iw_handle, 1 if absolute else 0):
+        if self._covariance(*self._handles, 1 if absolute else 0):
             return None
         return np.array(self.space.matrix(layout.NORMAL))
 
+    def jacobian(self) -> FloatArray:
+        """Jacobian at the last solution, (m, n), rows not scaled by the loss."""
+        if self._iw[layout.NORMAL_READY] == layout.NORMAL_FUSED:
+            self.residual.jacobian_into(self.space.x, self.space.jac_t)
+        jac: FloatArray = self.space.jac_t.T.copy()
+        return jac
 
-def borrow_plan(
-    function: CompiledFunction, m: int, x0: FloatArray, bind: Any, options: tuple[float, float, float, int, float]
-) -> tuple[Plan, list[Plan]]:
-    """Take a plan off the function's shelf or make one; put it back by appending it to the list that comes with it.
 
-    Parameters
-    ----------
-    function : CompiledFunction
-        Owns the shelves.
-    m : int
-        Number of residuals.
-    x0 : ndarray, shape (n,)
-        Start.
-    bind : callable
-        Makes the `CompiledResidual` when a new plan is needed.
-    options : tuple
-        ``ftol, xtol, gtol, maxfev, factor``.
+class Shelf:
+    """Plans that are not in use, by size and options.
+
+    Taking one off and putting it back are single operations on a list, so that threads need no lock.
     """
-    key = (m, x0.size, options)
-    shelf = function.plans.get(key)
-    if shelf is None:
-        shelf = function.plans[key] = []
-    try:
-        return shelf.pop(), shelf
-    except IndexError:
-        ftol, xtol, gtol, maxfev, factor = options
-        tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
-        return Plan(bind(), x0, tolerances, maxfev, factor), shelf
+
+    __slots__ = ("_plans",)
+
+    def __init__(self) -> None:
+        self._plans: dict[Any, list[Plan]] = {}
+
+    def take(self, key: Any, make: Callable[[], Plan]) -> tuple[Plan, list[Plan]]:
+        """Take a plan off the shelf or make one; append it to the list that comes with it to put it back."""
+        shelf = self._plans.get(key)
+        if shelf is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            shelf = self._plans[key] = []
+        try:
+            return shelf.pop(), shelf
+        except IndexError:
+            return make(), shelf
+
+
+def minpack_plan(residual: CompiledResidual, x0: FloatArray, options: Options, variables: int = 0) -> Plan:
+    """Return a plan for Levenberg-Marquardt by MINPACK's rules."""
+    ftol, xtol, gtol, maxfev, factor = options
+    tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
+    solver = LevenbergMarquardt(damping=MoreRadius(factor=factor))
+    return Plan(residual, x0, solver, tolerances, maxfev, variables=variables)
 
 
 def plain_doubles(array: Any, size: int | None = None) -> bool:
@@ -178,3 +252,8 @@ def plain_doubles(array: Any, size: int | None = None) -> bool:
         and (size is None or array.size == size)
         and not compile_disabled()
     )
+
+
+def arrays_are_readable() -> bool:
+    """Whether compiled code can read array objects here."""
+    return header_words() > 0 and not compile_disabled()

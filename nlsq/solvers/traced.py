@@ -1,0 +1,122 @@
+"""Solving with the kernels of a traced function, with least overhead.
+
+A graph was recorded by calling the function once on symbols. That it computes what the function does is not taken for
+granted: at its first uses, and then ever more seldom, its residuals are compared with the function's own at the start
+and at the solution, on the real data. Where they differ the function is called plainly from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.compiler.routes import Entry, Route
+from nlsq.kernels.arrays import FAILED
+from nlsq.problem.traced import traced_residual
+from nlsq.solvers.least_overhead import Options, Plan, Shelf, arrays_are_readable, minpack_plan
+
+FloatArray = NDArray[np.float64]
+
+AGREEMENT = 1e-9  # of the largest value: kernels and NumPy round differently
+SAMPLED_ABOVE = 100_000  # points from which a model is compared on a sample of them
+SAMPLE = 4096
+DISAGREES = "its graph gives other values than the function itself"
+
+
+def shelf_of(entry: Entry) -> Shelf:
+    """Return the plans of a traced function."""
+    if entry.plans is None:
+        entry.plans = Shelf()
+    shelf: Shelf = entry.plans
+    return shelf
+
+
+def fit_traced(
+    route: Route, entry: Entry, function: Callable[..., Any], x: Any, y: FloatArray, weights: Any, start: FloatArray,
+    options: Options, absolute: int,
+) -> tuple[FloatArray, FloatArray | None, int] | None:  # fmt: skip
+    """Fit a traced model by Levenberg-Marquardt.
+
+    Parameters
+    ----------
+    route, entry : Route, Entry
+        What is known of the function, and its graph.
+    function : callable
+        The model.
+    x, y, weights, start : ndarray
+        See `Plan.fit`.
+    options : tuple
+        ``ftol, xtol, gtol, maxfev, factor``.
+    absolute : {0, 1}
+        See `Plan.fit`.
+
+    Returns
+    -------
+    params, covariance, status
+        None where the arrays are not plain, or the graph turns out not to be the function.
+    """
+    def make() -> Plan:
+        residual = traced_residual(entry.trace, _plain(function, x, y, weights), x, y, weights)
+        return minpack_plan(residual, start, options, entry.trace.variables)
+
+    plan, shelf = shelf_of(entry).take((weights is None, options), make)
+    plan.residual.binding.set_arrays(entry.origins, entry.version)
+    fitted = plan.fit(x, y, weights, start, absolute)
+    if fitted is not None and entry.is_due():
+        residual = _plain(function, x, y, weights)
+        if not (agrees(plan, residual, start, x) and agrees(plan, residual, fitted[0], x)):
+            route.refuse(DISAGREES)
+            return None
+    status = plan.status
+    shelf.append(plan)
+    return None if fitted is None else (*fitted, status)
+
+
+def _plain(function: Callable[..., Any], x: Any, y: Any, weights: Any) -> Callable[..., Any]:
+    """Return the residual as a Python function, on some rows of the data where they are given."""
+
+    def residual(p: FloatArray, rows: Any = None) -> Any:
+        if rows is None:
+            r = np.asarray(function(x, *p)).ravel() - y
+            return r if weights is None else r * weights
+        r = np.asarray(function(x[..., rows], *p)).ravel() - y[rows]
+        return r if weights is None else r * weights[rows]
+
+    return residual
+
+
+def agrees(plan: Plan, residual: Callable[..., Any], p: FloatArray, x: Any = None) -> bool:
+    """Whether kernels and function give the same residuals at `p`, as far as rounding goes."""
+    m = plan.residual.m
+    ours = np.empty(m)
+    plan.residual.into(p, ours)
+    with np.errstate(all="ignore"):
+        if x is not None and m > SAMPLED_ABOVE and x.shape[-1] == m:
+            rows = np.linspace(0, m - 1, SAMPLE).astype(np.int64)
+            return same_values(ours[rows], residual(p, rows))
+        return same_values(ours, residual(p))
+
+
+def same_values(ours: FloatArray, theirs: Any) -> bool:
+    """Whether residuals are equal but for rounding, and undefined at the same places."""
+    theirs = np.asarray(theirs, dtype=np.float64).ravel()
+    if theirs.shape != ours.shape:
+        return False
+    defined = np.isfinite(theirs)
+    if not np.array_equal(defined, np.isfinite(ours)):
+        return False
+    if not defined.any():
+        return True
+    size = float(np.max(np.abs(theirs[defined])))
+    return bool(np.max(np.abs(ours[defined] - theirs[defined])) <= AGREEMENT * size)
+
+
+def can_solve_traced() -> bool:
+    """Whether kernels of traced functions can be called here."""
+    return arrays_are_readable()
+
+
+__all__ = ["FAILED", "agrees", "can_solve_traced", "fit_traced", "shelf_of"]
