@@ -111,10 +111,14 @@ def _unidentified(result: FitResult) -> list[str]:
     for direction in result.null_directions:
         relative = direction / np.where(params == 0.0, 1.0, np.abs(params))
         relative = relative / np.linalg.norm(relative)
+        if relative[np.argmax(np.abs(relative) > SMALL_PART)] < 0.0:
+            relative = -relative
         parts = [
-            f"{part:+.2f} {name}" for part, name in zip(relative, result.names, strict=True) if abs(part) > SMALL_PART
+            f"{'-' if part < 0.0 else '+'} {abs(part):.2f} {name}"
+            for part, name in zip(relative, result.names, strict=True)
+            if abs(part) > SMALL_PART
         ]
-        lines.append(" ".join(parts).lstrip("+"))
+        lines.append(" ".join(parts).removeprefix("+ "))
     return lines
 
 
