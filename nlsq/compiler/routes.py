@@ -14,6 +14,7 @@ function is traced again at each call.
 from __future__ import annotations
 
 import hashlib
+import operator
 import threading
 from collections.abc import Callable
 from time import perf_counter
@@ -30,7 +31,7 @@ MOST_ROUTES = 1000
 MOST_ENTRIES = 16  # shapes of one function
 NUMBERS = (int, float, bool, str, complex, type(None), np.float64, np.int64)
 
-_routes: dict[tuple[CodeType, str], Route] = {}
+_routes: dict[str, dict[int, Route]] = {"model": {}, "residual": {}}  # by the address of the code, which a route keeps
 _lock = threading.RLock()
 
 
@@ -52,15 +53,18 @@ class Route:
         Whether to trace them.
     seconds : float
         Time spent in plain solves.
+    latest : Entry or None
+        The graph that was valid last.
     """
 
-    __slots__ = ("_started", "code", "entries", "form", "ready", "reason", "seconds")
+    __slots__ = ("code", "entries", "form", "latest", "ready", "reason", "seconds")
 
     def __init__(self, code: CodeType, form: str) -> None:
         self.code, self.form = code, form
         self.reason = ""
         self.seconds = 0.0
         self.entries: dict[Any, list[Entry]] = {}
+        self.latest: Entry | None = None
         self.ready = not compile_disabled() and _marker(code, form).exists_on_disk()
 
     def spend(self, started: float) -> None:
@@ -73,6 +77,7 @@ class Route:
         """Call these functions plainly from now on."""
         self.reason, self.ready = reason, False
         self.entries.clear()
+        self.latest = None
 
     def entry(self, function: Callable[..., Any], key: Any, trace: Callable[[], Any], arguments: tuple[Any, ...] = ()) -> Entry | None:
         """Return a valid graph with its kernels; None where the function has to be called.
@@ -88,21 +93,18 @@ class Route:
         arguments : tuple
             Further arguments of a residual.
         """
+        candidates = self.entries.get(key)
+        for entry in candidates or ():
+            if entry.holds_for(function, arguments):
+                self.latest = entry
+                return entry
         from nlsq.compiler.clean import Unclean, errors_are_silent, examine_cached
         from nlsq.compiler.graph import NotTraceable
 
-        candidates = self.entries.get(key)
-        if candidates is not None:
-            for entry in candidates:
-                if entry.function is function and entry.arguments is arguments and entry.is_current():
-                    return entry
         if not errors_are_silent():
             return None
         try:
             dependencies = examine_cached(function, tuple(range(1, 1 + len(arguments))))
-            for entry in candidates or ():
-                if entry.adopt(function, arguments, dependencies):
-                    return entry
             entry = Entry(function, arguments, dependencies, trace())
         except (Unclean, NotTraceable) as error:
             self.refuse(str(error))
@@ -114,6 +116,7 @@ class Route:
                     self.entries.clear()
                 candidates = self.entries[key] = []
             candidates.insert(0, entry)
+        self.latest = entry
         return entry
 
 
@@ -132,57 +135,55 @@ class Entry:
         Goes up when `origins` changes.
     plans : object or None
         What solvers keep here.
-    checks : int
-        How often results were compared with the function's.
+    quick : list
+        Likewise, for fits without weights at default options.
     uses : int
-        How often it was found valid.
+        How often results were asked for.
     """
 
-    __slots__ = ("_dependencies", "_lookups", "_own", "arguments", "checks", "function", "kernels", "origins", "plans", "trace", "uses", "version")
+    __slots__ = ("_inner", "_lookups", "_namespace", "_own", "_places", "is_stable", "kernels", "origins", "plans", "quick", "trace", "uses", "version")
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], dependencies: Any, trace: Any) -> None:
         from nlsq.compiler.compile import kernels_of
 
-        self.function, self.arguments = function, arguments
         self.trace = trace
         self.kernels = kernels_of(trace)
-        self._dependencies = dependencies
+        self.is_stable = bool(trace.sees_all) and not dependencies.others
         self._lookups = dependencies._lookups
-        self._own = [_signature(value) for value in _own_values(function, arguments)]
+        reached = [own[0] for own in dependencies._own if own[0] is not function]
+        self._inner = [(inner, _parts(inner)) for inner in reached]
+        self._namespace = getattr(function, "__globals__", function)
+        values = _own_values(function, arguments)
+        self._own = [_signature(value) for value in values]
         self.origins = trace.sources
-        self.version = self.uses = self.checks = 0
+        self._places = [next((k for k, value in enumerate(values) if value is array), -1) for array in self.origins]
+        self.version = self.uses = 0
         self.plans: Any = None
+        self.quick: list[Any] = []
 
-    @property
-    def is_stable(self) -> bool:
-        """Whether the graph depends on nothing that can change unseen."""
-        return bool(self.trace.sees_all) and not self._dependencies.others
-
-    def is_current(self) -> bool:
-        """Whether it still is valid for the same function."""
-        return self.is_stable and bool(self._dependencies.unchanged())
-
-    def adopt(self, function: Callable[..., Any], arguments: tuple[Any, ...], dependencies: Any) -> bool:
-        """Whether it is valid for another function of the same code; takes over that one's arrays."""
-        if not self.is_stable or dependencies._lookups is not self._lookups or dependencies.others:
+    def holds_for(self, function: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> bool:
+        """Whether the graph is that of this function, now; takes over the arrays that it brings along."""
+        if not self.is_stable or getattr(function, "__globals__", function) is not self._namespace:
             return False
+        for get, key, found in self._lookups:
+            if get(key, _MISSING) is not found:
+                return False
+        for inner, parts in self._inner:
+            now = _parts(inner)
+            if len(now) != len(parts) or not all(map(operator.is_, now, parts)):
+                return False
         values = _own_values(function, arguments)
         if len(values) != len(self._own):
             return False
         for value, signature in zip(values, self._own, strict=True):
-            if not _matches(value, signature):
+            if value is not signature and not _matches(value, signature):
                 return False
-        self._take_arrays(values)
-        self.function, self.arguments, self._dependencies = function, arguments, dependencies
+        for k, place in enumerate(self._places):
+            if place >= 0 and values[place] is not self.origins[k]:
+                self.origins = [old if at < 0 else values[at] for old, at in zip(self.origins, self._places, strict=True)]
+                self.version += 1
+                break
         return True
-
-    def _take_arrays(self, values: list[Any]) -> None:
-        before = _own_values(self.function, self.arguments)
-        replaced = {id(old): new for old, new in zip(before, values, strict=True) if isinstance(old, np.ndarray)}
-        origins = [replaced.get(id(array), array) for array in self.origins]
-        if any(new is not old for new, old in zip(origins, self.origins, strict=True)):
-            self.origins = origins
-            self.version += 1
 
     def is_due(self) -> bool:
         """Whether results are to be compared with the function's: at the 1st, 2nd, 4th, 8th ... use."""
@@ -190,31 +191,58 @@ class Entry:
         return self.uses & (self.uses - 1) == 0
 
 
+class _Missing:
+    """Stands for "no such entry"."""
+
+
+_MISSING = _Missing()
+
+
+def _parts(function: Any) -> tuple[Any, ...]:
+    """Return what a function that is reached by way of a cell is made of."""
+    return (
+        function.__code__,
+        function.__defaults__,
+        *(function.__kwdefaults__ or {}).values(),
+        *(cell.cell_contents for cell in function.__closure__ or ()),
+    )
+
+
 def _own_values(function: Any, arguments: tuple[Any, ...]) -> list[Any]:
     """Return what a function brings along itself: contents of its cells, defaults, further arguments."""
-    values = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    values += getattr(function, "__defaults__", None) or ()
+    closure = getattr(function, "__closure__", None)
+    values = [cell.cell_contents for cell in closure] if closure else []
+    defaults = getattr(function, "__defaults__", None)
+    if defaults:
+        values += defaults
     keywords = getattr(function, "__kwdefaults__", None)
     if keywords:
         values += keywords.values()
-    return [*values, *arguments]
+    if arguments:
+        values += arguments
+    return values
 
 
 def _signature(value: Any) -> Any:
     """Return what has to be equal for a graph to stay valid."""
     if type(value) is np.ndarray:
-        return (value.shape, value.dtype)
+        return _ArrayKind(value.shape, value.dtype)
     return value
 
 
+class _ArrayKind:
+    """Shape and type of an array."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape, self.dtype = shape, dtype
+
+
 def _matches(value: Any, signature: Any) -> bool:
-    if value is signature:
-        return True
     kind = type(value)
     if kind is np.ndarray:
-        return type(signature) is tuple and signature == (value.shape, value.dtype)
-    if kind is float:
-        return type(signature) is float and value == signature
+        return type(signature) is _ArrayKind and signature.shape == value.shape and signature.dtype == value.dtype
     return kind in NUMBERS and type(signature) is kind and bool(value == signature)
 
 
@@ -225,14 +253,13 @@ def route_of(function: Any, form: str) -> Route | None:
         code = _inner_code(function)
         if code is None:
             return None
-    found = _routes.get((code, form))
+    routes = _routes[form]
+    found = routes.get(id(code))
     if found is None:
         with _lock:
-            found = _routes.get((code, form))
-            if found is None:
-                if len(_routes) >= MOST_ROUTES:
-                    _routes.clear()
-                found = _routes[code, form] = Route(code, form)
+            if len(routes) >= MOST_ROUTES:
+                routes.clear()
+            found = routes.setdefault(id(code), Route(code, form))
     return found
 
 

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import MANY_POINTS, Route
+from nlsq.compiler.routes import MANY_POINTS, Route, route_of
 from nlsq.problem import CompiledFunction
-from nlsq.solvers.least_overhead import Shelf, arrays_are_readable, minpack_plan, plain_doubles
+from nlsq.solvers.least_overhead import DEFAULTS, Shelf, arrays_are_readable, fit_with, minpack_plan, plain_doubles
 
 FloatArray = NDArray[np.float64]
-FTOL = XTOL = 1.49012e-8  # SciPy's defaults
 LAST_SUCCESS = 4  # statuses 1 to 4 are success
 _DOUBLE = np.dtype(np.float64)
-_OPTIONS = [(FTOL, XTOL, 0.0, 200 * (n + 1), 100.0) for n in range(64)]  # by number of parameters
+_OPTIONS = [(*DEFAULTS, 200 * (n + 1), 100.0) for n in range(64)]  # by number of parameters
 
 
 def _shelf(function: CompiledFunction) -> Shelf:
@@ -78,6 +77,27 @@ def fit_by_address(
     status = plan.status
     shelf.append(plan)
     if fitted is None or fitted[1] is None or not 1 <= status <= LAST_SUCCESS:
+        return None
+    return fitted[0], fitted[1]
+
+
+def fit_again(
+    f: Callable[..., Any], x: Any, y: Any, p0: Any, absolute_sigma: bool
+) -> tuple[FloatArray, FloatArray] | None:
+    """Fit a plain model without weights whose graph is at hand; None when it is not, or the call is not so plain.
+
+    The types and shapes of the arrays are looked at by the compiled code itself.
+    """
+    route = route_of(f, "model")
+    if route is None or route.latest is None or type(x) is not np.ndarray or type(y) is not np.ndarray:
+        return None
+    entry = route.latest
+    shelf = entry.quick
+    if not shelf or not entry.holds_for(f):
+        return None
+    start = p0 if type(p0) is np.ndarray else np.array(p0, dtype=np.float64)
+    fitted = fit_with(shelf.pop(), shelf, route, entry, f, x, y, None, start, 1 if absolute_sigma else 0)
+    if fitted is None or fitted[1] is None or not 1 <= fitted[2] <= LAST_SUCCESS:
         return None
     return fitted[0], fitted[1]
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from nlsq.compiler.routes import route_of
 from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.arguments import UNBOUNDED, check_keywords, end_of_bounds, is_bounds
-from nlsq.scipy_api.by_address import fit_by_address, fit_on_route
+from nlsq.scipy_api.by_address import fit_again, fit_by_address, fit_on_route
 from nlsq.scipy_api.functions import DOUBLE, Failure, Function, NonfiniteError, failure
 from nlsq.scipy_api.messages import LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import details, minimise
@@ -109,6 +109,11 @@ def curve_fit(
     scipy.optimize.OptimizeWarning
         If the covariance cannot be estimated.
     """
+    if sigma is None and p0 is not None and bounds is UNBOUNDED and method is None and jac is None and not kwargs:
+        if nan_policy is None and not full_output and check_finite is None:
+            fitted = fit_again(f, xdata, ydata, p0, absolute_sigma)
+            if fitted is not None:
+                return fitted
     return fit_curve(
         f, xdata, ydata, p0, sigma, absolute_sigma, check_finite, bounds, method, jac, full_output, nan_policy, kwargs
     )

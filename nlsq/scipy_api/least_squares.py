@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nlsq.compiler.routes import route_of
 from nlsq.problem import LeastSquaresProblem
 from nlsq.scipy_api.arguments import (
     UNBOUNDED,
@@ -53,6 +55,7 @@ from nlsq.scipy_api.jacobians import (
     first_residual,
 )
 from nlsq.scipy_api.messages import LEAST_SQUARES_MESSAGES, LEAST_SQUARES_STATUS, NONFINITE_ARRAY, NONFINITE_START
+from nlsq.scipy_api.on_route import least_squares_on_route
 from nlsq.scipy_api.report import Watch, read_callback, summary
 from nlsq.solvers import Dogbox, LevenbergMarquardt, Tolerances, TrustRegionReflective, drive
 from nlsq.status import SolveResult, Status
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+NO_EXTRAS = (None,) * 7
 LSMR_OPTIONS = ("damp", "atol", "btol", "conlim", "maxiter", "show", "x0")
 
 
@@ -135,6 +139,16 @@ def least_squares(
     ValueError, TypeError
         If an argument is invalid, or residuals or Jacobian are not finite.
     """
+    route = None
+    if jac == "2-point" and loss == "linear" and type(args) is tuple and not (kwargs or verbose):
+        extras = x_scale, diff_step, tr_solver, tr_options, jac_sparsity, callback, workers
+        if bounds is UNBOUNDED and method == "trf" and extras == NO_EXTRAS:
+            route = route_of(fun, "residual")
+            if route is not None:
+                result = least_squares_on_route(route, fun, x0, args, (ftol, xtol, gtol), max_nfev)
+                if result is not None:
+                    return as_optimize_result(result)  # type: ignore[no-any-return]
+    started = perf_counter()
     try:
         result = minimise(
             fun, x0, jac, bounds, method, ftol, xtol, gtol, x_scale, loss, f_scale, diff_step, tr_solver, tr_options,
@@ -142,6 +156,8 @@ def least_squares(
         )  # fmt: skip
     except NonfiniteError as nonfinite:
         raise nonfinite.as_value_error() from None
+    if route is not None:
+        route.spend(started)
     answer: OptimizeResult[Any] = as_optimize_result(result)
     return answer
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nlsq.compiler.routes import route_of
 from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.by_address import minimise_by_address
 from nlsq.scipy_api.functions import NonfiniteError, with_arguments
 from nlsq.scipy_api.messages import IMPROPER_INPUT, LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import details, minimise
+from nlsq.scipy_api.on_route import leastsq_on_route
 
 DEFAULTS = (1.49012e-8, 1.49012e-8, 0.0, 0, None, 100)  # ftol, xtol, gtol, maxfev, epsfcn, factor
 
@@ -95,15 +98,25 @@ def leastsq(
     RuntimeWarning
         If the run failed, without `full_output`.
     """
-    if type(func) is CompiledFunction and args == () and Dfun is None and not full_output and diag is None:
-        plain = (ftol, xtol, gtol, maxfev, epsfcn, factor) == DEFAULTS
-        minimum = minimise_by_address(func, x0) if plain else None
+    route = None
+    if Dfun is None and not full_output and diag is None and (ftol, xtol, gtol, maxfev, epsfcn, factor) == DEFAULTS:
+        minimum = None
+        if type(func) is CompiledFunction:
+            minimum = minimise_by_address(func, x0) if args == () else None
+        else:
+            route = route_of(func, "residual")
+            if route is not None and route.ready:
+                minimum = leastsq_on_route(route, func, x0, args)
         if minimum is not None:
             return minimum
+    started = perf_counter()
     options = {
         "ftol": ftol, "xtol": xtol, "gtol": gtol, "maxfev": maxfev, "epsfcn": epsfcn, "factor": factor, "diag": diag
     }  # fmt: skip
-    return solve(func, x0, args, Dfun, full_output, col_deriv, options)
+    answer = solve(func, x0, args, Dfun, full_output, col_deriv, options)
+    if route is not None:
+        route.spend(started)
+    return answer
 
 
 def solve(

@@ -27,6 +27,8 @@ from nlsq.solvers.termination import Tolerances
 
 FloatArray = NDArray[np.float64]
 DOUBLE = np.dtype(np.float64)
+DEFAULTS = (1.49012e-8, 1.49012e-8, 0.0)  # ftol, xtol, gtol of MINPACK's drivers
+DISAGREES = "its graph gives other values than the function itself"
 MOST_PLANS = 64  # shelves kept for one function
 
 Options = tuple[float, float, float, int, float]  # ftol, xtol, gtol, maxfev, factor: MINPACK's
@@ -137,6 +139,8 @@ class Plan:
         if not plain_doubles(x0):
             x0 = np.array(x0, dtype=np.float64)
         status = self._call(self._plan_address, 0, 0, 0, id(x0))
+        if status == arrays.NOT_PLAIN:
+            raise ValueError(f"x0 has {x0.size} entries, but the plan is for {self.space.n} parameters.")
         if status < 0:
             self.residual.raise_original(self.space.x_new)
         self.status = status
@@ -240,6 +244,28 @@ def minpack_plan(residual: CompiledResidual, x0: FloatArray, options: Options, v
     tolerances = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="minpack")
     solver = LevenbergMarquardt(damping=MoreRadius(factor=factor))
     return Plan(residual, x0, solver, tolerances, maxfev, variables=variables)
+
+
+def fit_with(
+    plan: Plan, shelf: list[Plan], route: Any, entry: Any, function: Callable[..., Any], x: Any, y: Any,
+    weights: Any, start: FloatArray, absolute: int,
+) -> tuple[FloatArray, FloatArray | None, int] | None:  # fmt: skip
+    """Fit with a plan that was taken off `shelf`, to which it goes back; see `fit_traced`."""
+    plan.residual.binding.set_arrays(entry.origins, entry.version)
+    fitted = plan.fit(x, y, weights, start, absolute)
+    if fitted is None:
+        shelf.append(plan)
+        return None
+    if entry.is_due():
+        from nlsq.solvers.traced import agrees, plain_residual
+
+        residual = plain_residual(function, x, y, weights)
+        if not (agrees(plan, residual, start, x) and agrees(plan, residual, fitted[0], x)):
+            route.refuse(DISAGREES)
+            return None
+    status = plan.status
+    shelf.append(plan)
+    return fitted[0], fitted[1], status
 
 
 def plain_doubles(array: Any, size: int | None = None) -> bool:

@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.compiler.routes import Entry, Route
-from nlsq.kernels.arrays import FAILED
 from nlsq.problem.traced import traced_residual
-from nlsq.solvers.least_overhead import Options, Plan, Shelf, arrays_are_readable, minpack_plan
+from nlsq.solvers.least_overhead import DEFAULTS, Options, Plan, Shelf, fit_with, minpack_plan
 
 FloatArray = NDArray[np.float64]
 
 AGREEMENT = 1e-9  # of the largest value: kernels and NumPy round differently
 SAMPLED_ABOVE = 100_000  # points from which a model is compared on a sample of them
 SAMPLE = 4096
-DISAGREES = "its graph gives other values than the function itself"
 
 
 def shelf_of(entry: Entry) -> Shelf:
@@ -58,24 +56,26 @@ def fit_traced(
     params, covariance, status
         None where the arrays are not plain, or the graph turns out not to be the function.
     """
-    def make() -> Plan:
-        residual = traced_residual(entry.trace, _plain(function, x, y, weights), x, y, weights)
-        return minpack_plan(residual, start, options, entry.trace.variables)
-
-    plan, shelf = shelf_of(entry).take((weights is None, options), make)
-    plan.residual.binding.set_arrays(entry.origins, entry.version)
-    fitted = plan.fit(x, y, weights, start, absolute)
-    if fitted is not None and entry.is_due():
-        residual = _plain(function, x, y, weights)
-        if not (agrees(plan, residual, start, x) and agrees(plan, residual, fitted[0], x)):
-            route.refuse(DISAGREES)
-            return None
-    status = plan.status
-    shelf.append(plan)
-    return None if fitted is None else (*fitted, status)
+    shelf = entry.quick
+    if weights is None and options[:3] == DEFAULTS and shelf:
+        plan = shelf.pop()
+    elif weights is None and options[:3] == DEFAULTS:
+        plan = _new_plan(entry, function, x, y, weights, start, options)
+    else:
+        plan, shelf = shelf_of(entry).take(
+            (weights is None, options), lambda: _new_plan(entry, function, x, y, weights, start, options)
+        )
+    return fit_with(plan, shelf, route, entry, function, x, y, weights, start, absolute)
 
 
-def _plain(function: Callable[..., Any], x: Any, y: Any, weights: Any) -> Callable[..., Any]:
+def _new_plan(
+    entry: Entry, function: Callable[..., Any], x: Any, y: Any, weights: Any, start: FloatArray, options: Options
+) -> Plan:
+    residual = traced_residual(entry.trace, plain_residual(function, x, y, weights), x, y, weights)
+    return minpack_plan(residual, start, options, entry.trace.variables)
+
+
+def plain_residual(function: Callable[..., Any], x: Any, y: Any, weights: Any) -> Callable[..., Any]:
     """Return the residual as a Python function, on some rows of the data where they are given."""
 
     def residual(p: FloatArray, rows: Any = None) -> Any:
@@ -112,11 +112,3 @@ def same_values(ours: FloatArray, theirs: Any) -> bool:
         return True
     size = float(np.max(np.abs(theirs[defined])))
     return bool(np.max(np.abs(ours[defined] - theirs[defined])) <= AGREEMENT * size)
-
-
-def can_solve_traced() -> bool:
-    """Whether kernels of traced functions can be called here."""
-    return arrays_are_readable()
-
-
-__all__ = ["FAILED", "agrees", "can_solve_traced", "fit_traced", "shelf_of"]

@@ -1,0 +1,160 @@
+"""`least_squares` and `leastsq` by the kernels of a traced residual, with nothing around them but SciPy's result.
+
+Only plain calls are taken here; everything else, and every solve that does not end in success, goes the general way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.compiler.routes import Entry, Route
+from nlsq.kernels import layout
+from nlsq.scipy_api.messages import LEAST_SQUARES_MESSAGES, LEAST_SQUARES_STATUS, MINPACK_INFO
+from nlsq.solvers import Tolerances, TrustRegionReflective
+from nlsq.solvers.least_overhead import DEFAULTS, DISAGREES, Plan, arrays_are_readable, minpack_plan
+
+FloatArray = NDArray[np.float64]
+
+MOST_PARAMETERS = 31  # the compiled loop leaves larger normal matrices to BLAS, in Python
+LAST_SUCCESS = 4
+EPS = float(np.finfo(np.float64).eps)
+
+
+def entry_on_route(route: Route, fun: Callable[..., Any], n: int, args: tuple[Any, ...]) -> Entry | None:
+    """Return the graph of a residual function, None where it has to be called."""
+    if not route.ready or not 0 < n <= MOST_PARAMETERS or not arrays_are_readable():
+        return None
+    latest = route.latest
+    if latest is not None and latest.trace.graph.n == n and latest.holds_for(fun, args):
+        return latest
+    return route.entry(fun, n, lambda: _trace(fun, n, args), args)
+
+
+def _trace(fun: Callable[..., Any], n: int, args: tuple[Any, ...]) -> Any:
+    from nlsq.compiler.trace import trace_residual
+
+    return trace_residual(fun, n, args)
+
+
+def _usable(entry: Entry, n: int) -> bool:
+    return len(entry.trace.shape) == 1 and entry.trace.m >= n
+
+
+def least_squares_on_route(
+    route: Route, fun: Callable[..., Any], x0: Any, args: tuple[Any, ...], tolerances: tuple[Any, ...], max_nfev: Any
+) -> dict[str, Any] | None:
+    """Minimise a residual by trust-region reflective without bounds; fields of SciPy's result.
+
+    None when this is a case for the general way.
+
+    Parameters
+    ----------
+    route : Route
+        What is known of the function.
+    fun, x0, args, max_nfev
+        See `least_squares`.
+    tolerances : tuple
+        ``ftol, xtol, gtol``.
+    """
+    start = np.array(x0)
+    if start.dtype != np.float64 or start.ndim != 1:
+        return None
+    n = start.size
+    entry = entry_on_route(route, fun, n, args)
+    if entry is None or not _usable(entry, n):
+        return None
+    key = tolerances, max_nfev
+    plans = entry.plans
+    if plans is None:
+        from nlsq.solvers.traced import shelf_of
+
+        plans = shelf_of(entry)
+    if not all(type(one) is float and one > EPS for one in tolerances) or not (max_nfev is None or max_nfev > 0):
+        return None
+    plan, shelf = plans.take(key, lambda: _reflective_plan(entry, fun, args, start, tolerances, max_nfev))
+    plan.residual.binding.set_arrays(entry.origins, entry.version)
+    x = plan.solve(start)
+    if not 1 <= plan.status <= LAST_SUCCESS or (entry.is_due() and _disagrees(route, plan, fun, args, start, x)):
+        shelf.append(plan)
+        return None
+    result = _outcome(plan, x)
+    shelf.append(plan)
+    return result
+
+
+def _reflective_plan(
+    entry: Entry, fun: Callable[..., Any], args: tuple[Any, ...], start: FloatArray, tolerances: tuple[Any, ...], limit: Any
+) -> Plan:
+    from nlsq.problem.traced import traced_residual
+
+    residual = traced_residual(entry.trace, lambda p: fun(p, *args))
+    ftol, xtol, gtol = tolerances
+    rules = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="scipy")
+    most = 100 * start.size if limit is None else int(np.ceil(limit))
+    ones = np.ones(start.size)
+    return Plan(residual, start, TrustRegionReflective(), rules, most, count_all=False, scale=ones)
+
+
+def _disagrees(
+    route: Route, plan: Plan, fun: Callable[..., Any], args: tuple[Any, ...], start: FloatArray, x: FloatArray
+) -> bool:
+    from nlsq.solvers.traced import agrees
+
+    if all(agrees(plan, lambda p: fun(p, *args), point) for point in (start, x)):
+        return False
+    route.refuse(DISAGREES)
+    return True
+
+
+def _outcome(plan: Plan, x: FloatArray) -> dict[str, Any]:
+    """Return the fields of SciPy's result, in its order."""
+    space = plan.space
+    w, iw, n = space.w, space.iw, space.n
+    status = LEAST_SQUARES_STATUS[plan.status]  # type: ignore[index]
+    first = layout.HEADER + layout.GRADIENT * n
+    return {
+        "x": x,
+        "cost": w[layout.COST],
+        "fun": space.residual.copy(),
+        "jac": plan.jacobian(),
+        "grad": w[first : first + n].copy(),
+        "optimality": w[layout.OPTIMALITY],
+        "active_mask": np.zeros(n),
+        "nfev": iw.item(layout.NFEV),
+        "njev": iw.item(layout.NJEV),
+        "status": status,
+        "message": LEAST_SQUARES_MESSAGES[status],
+        "success": True,
+    }
+
+
+def leastsq_on_route(route: Route, func: Callable[..., Any], x0: Any, args: Any) -> tuple[FloatArray, int] | None:
+    """Minimise a residual by Levenberg-Marquardt at default options; ``(x, ier)``, or None as above."""
+    start = np.array(x0)
+    if start.dtype != np.float64 or start.ndim != 1:
+        return None
+    n = start.size
+    args = args if isinstance(args, tuple) else (args,)
+    entry = entry_on_route(route, func, n, args)
+    if entry is None or not _usable(entry, n):
+        return None
+    shelf = entry.quick
+    if shelf:
+        plan = shelf.pop()
+    else:
+        from nlsq.problem.traced import traced_residual
+
+        residual = traced_residual(entry.trace, lambda p: func(p, *args))
+        plan = minpack_plan(residual, start, (*DEFAULTS, 200 * (n + 1), 100.0))
+    plan.residual.binding.set_arrays(entry.origins, entry.version)
+    x = plan.solve(start)
+    status = plan.status
+    disagrees = entry.is_due() and _disagrees(route, plan, func, args, start, x)
+    shelf.append(plan)
+    if disagrees or not 1 <= status <= LAST_SUCCESS:
+        return None
+    return x, MINPACK_INFO[status]  # type: ignore[index]
