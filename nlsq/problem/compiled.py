@@ -2,28 +2,25 @@
 
 A model ``f(x, a, b, ...)`` becomes a residual when it is bound to data; a residual ``f(p)`` when it is bound to its
 start.
+
+The Jacobian of a compiled function is exact: the function also runs on dual numbers (`nlsq.kernels.backend.dual`),
+which is compiled when a Jacobian is first asked for. Before it is trusted it is compared once, at the first start, with
+a difference; where it does not compile, or differs, differences are taken and `CompiledFunction.derivative_reason` says
+why.
 """
 
 from __future__ import annotations
 
 import ctypes
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.kernels.backend import (
-    Kernel,
-    address_of_array,
-    address_of_kernel,
-    compile_disabled,
-    double_pointer,
-    handle,
-    ticket,
-)
-from nlsq.kernels.backend.signature import Signature
+from nlsq.kernels.backend import address_of_array, address_of_kernel, compile_disabled, double_pointer, ticket
 from nlsq.kernels.curve import (
     COMPLEX_MODEL,
     MODEL,
@@ -36,9 +33,11 @@ from nlsq.kernels.curve import (
     complex_curve_residual,
     curve_residual,
 )
+from nlsq.problem.compiled_residual import CompiledResidual, Derivative
+
+__all__ = ["CompiledFunction", "CompiledResidual", "Derivative", "compile"]
 
 FloatArray = NDArray[np.float64]
-_C_FUNCTION = Signature.parse("int(double*, int, double*)")
 
 
 @final
@@ -53,9 +52,11 @@ class CompiledFunction:
         ``f(x, *p)`` or ``f(p)``.
     n : int
         Number of parameters of a model; 0 for a residual, which takes any.
+    derivative_reason : str or None
+        Why the Jacobian comes from differences; empty when it is exact, None while none has been asked for.
     """
 
-    __slots__ = ("_addresses", "_alive", "_scalar", "function", "kind", "n", "plans")
+    __slots__ = ("_addresses", "_alive", "_derivatives", "_lock", "_scalar", "function", "kind", "n", "plans")
 
     def __init__(self, function: Callable[..., Any], kind: Literal["model", "residual"]) -> None:
         self.function = function
@@ -63,6 +64,8 @@ class CompiledFunction:
         self.n = len(_positional(function)) - 1 if kind == "model" else 0
         self._addresses: dict[int, int] = {}
         self._alive: list[Any] = []
+        self._derivatives: dict[int, Derivative] = {}
+        self._lock = threading.Lock()
         self._scalar: bool | None = None
         self.plans: dict[Any, list[Any]] = {}
 
@@ -123,6 +126,35 @@ class CompiledFunction:
             self._alive.append(keep)
         return found
 
+    @property
+    def derivative_reason(self) -> str | None:
+        """Why the Jacobian comes from differences; empty when it is exact, None while none has been asked for."""
+        if not self._derivatives:
+            return None
+        return next((one.reason for one in self._derivatives.values() if one.reason), "")
+
+    def derivative(self, variant: int = 0) -> Derivative:
+        """Exact derivative, compiled when it is first asked for; `variant` as for `address`."""
+        with self._lock:
+            found = self._derivatives.get(variant)
+            if found is None:
+                found = self._derivatives[variant] = self._differentiate(variant)
+        return found
+
+    def _differentiate(self, variant: int) -> Derivative:
+        if compile_disabled():
+            return Derivative(reason="nothing is compiled, as NLSQ_DISABLE_COMPILE asks")
+        from nlsq.kernels.backend.user_function import compile_exact_derivative, form_of_model
+
+        model = self.kind == "model"
+        form = form_of_model(self.function, self.n, variant) if model else "residual"
+        try:
+            address, keep = compile_exact_derivative(self.function, form, self.n if model else variant)
+        except TypeError as error:
+            return Derivative(reason=str(error))
+        self._alive.append(keep)
+        return Derivative(address)
+
     def bind_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None = None) -> CompiledResidual:
         """Residual ``w (f(x, p) - y)`` of a model.
 
@@ -148,8 +180,15 @@ class CompiledFunction:
             table[COMPLEX_MODEL] = self.complex_address(rows)
             return address_of_kernel(complex_curve_residual)
 
-        alive = (self, x, y, weights)
-        return CompiledResidual(curve_residual, table, in_python, y.size, alive, complex_address=complex_residual)
+        return CompiledResidual(
+            curve_residual,
+            table,
+            in_python,
+            y.size,
+            (self, x, y, weights),
+            complex_address=complex_residual,
+            derivative=lambda: self.derivative(rows),
+        )
 
     def bind(self, x0: FloatArray) -> CompiledResidual:
         """Residual of a function ``f(p)``: its length is taken from one call at `x0`."""
@@ -159,99 +198,14 @@ class CompiledFunction:
         table[POINTS] = np.atleast_1d(self.function(x0.copy())).size
         n, m = x0.size, int(table[POINTS])
         return CompiledResidual(
-            self.address(n), table, self.function, m, (self,), complex_address=lambda: self.complex_address(n)
+            self.address(n),
+            table,
+            self.function,
+            m,
+            (self,),
+            complex_address=lambda: self.complex_address(n),
+            derivative=lambda: self.derivative(n),
         )
-
-
-class CompiledResidual:
-    """A compiled function with its data: what the solvers evaluate.
-
-    Attributes
-    ----------
-    m : int
-        Number of residuals.
-    in_python : callable
-        The same as a Python function ``p -> r``, for complex p too.
-    calls_python : bool
-        Whether the C function needs the interpreter.
-    address, data_address : int
-        For kernels: the C function and its data.
-    """
-
-    __slots__ = (
-        "_alive",
-        "_complex_address",
-        "_entry",
-        "_kernel",
-        "_raw_address",
-        "calls_python",
-        "in_python",
-        "m",
-        "table",
-    )
-
-    def __init__(
-        self,
-        function: Kernel | int,
-        table: NDArray[np.int64],
-        in_python: Callable[..., Any],
-        m: int,
-        alive: tuple[Any, ...],
-        calls_python: bool = False,
-        complex_address: Callable[[], int] | None = None,
-    ) -> None:
-        self.calls_python = calls_python
-        self._complex_address = complex_address
-        self._kernel = function if isinstance(function, Kernel) else None
-        self._raw_address = 0 if isinstance(function, Kernel) else function
-        self.table, self.in_python, self.m, self._alive = table, in_python, m, alive
-        self._entry: Callable[..., int] | None = None
-
-    @property
-    def address(self) -> int:
-        """Address of the residual's C function."""
-        return self._raw_address if self._kernel is None else address_of_kernel(self._kernel)
-
-    @property
-    def data_address(self) -> int:
-        """Address of its data table."""
-        return address_of_array(self.table)
-
-    def complex_address(self) -> int:
-        """Address of the C function for complex parameters, for the data at `data_address`."""
-        if self._complex_address is None:
-            raise TypeError("this residual was not compiled for complex parameters.")
-        return self._complex_address()
-
-    def raise_original(self, x: FloatArray) -> None:
-        """Run the user's function in Python after its compiled form failed, so that its own exception is raised."""
-        size = np.size(self.in_python(x.copy()))
-        if size != self.m:
-            raise ValueError(f"the compiled function returned {size} values where {self.m} were expected.")
-        raise RuntimeError("the compiled function failed at a point where its Python form does not.")
-
-    def into(self, x: FloatArray, out: FloatArray) -> None:
-        """Evaluate at `x` into `out`, shape (m,); the user's exceptions pass through."""
-        if self._entry is None:
-            if compile_disabled():
-                from nlsq.kernels.backend import call_function
-
-                address = self.address
-                self._entry = lambda x, data, out: call_function(address, x, data, out)
-            else:
-                self._entry = _C_FUNCTION.prototype()(self.address)
-        if self._entry(handle(np.ascontiguousarray(x)), self.data_address, handle(out)):
-            self.raise_original(x)
-
-    def first(self, x: FloatArray) -> FloatArray:
-        """Evaluate for the first time."""
-        return self(x)
-
-    def __call__(self, x: FloatArray) -> FloatArray:
-        """Evaluate at `x`."""
-        out = np.empty(self.m)
-        self.into(x, out)
-        return out
 
 
 def _positional(function: Callable[..., Any]) -> list[str]:

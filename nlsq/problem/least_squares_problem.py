@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nlsq.derivatives import Analytic, CentralDifference, ComplexStep, ForwardDifference
+from nlsq.derivatives.exact import Exact, why_not_exact
 from nlsq.loss import Loss
 from nlsq.problem.compiled import CompiledFunction, CompiledResidual
 from nlsq.problem.residual import PlainResidual
@@ -35,7 +36,8 @@ class LeastSquaresProblem:
         Start; also the typical size of the parameters for difference steps.
     jac : callable, estimator or {"2-point", "3-point", "cs"}, optional
         Jacobian ``x -> J (m, n)`` with ``J[i, j] = dr_i/dx_j`` (array, sparse matrix or LinearOperator), or how to
-        estimate it. Default: forward differences.
+        estimate it. Default: the exact derivative of a compiled function (see ``nlsq.compile``), where it has one and J
+        is dense; else forward differences.
     sparsity : SparsityPattern or sparse matrix, optional
         Pattern of J; differences are then compressed by colouring.
     bounds : (lower, upper), optional
@@ -55,6 +57,8 @@ class LeastSquaresProblem:
     ----------
     counters : Counters
         Evaluations of the current or last solve.
+    fallbacks : list of str
+        Why the Jacobian is not estimated in the way that is the default for such a residual; empty when it is.
 
     Notes
     -----
@@ -86,9 +90,11 @@ class LeastSquaresProblem:
         self.lower, self.upper = _bounds(bounds, self.x0)
         self.scale = _scale(scale, self.x0.size)
         self.loss = Loss(loss, loss_scale)
-        self.estimator = _estimator(jac, residual)
         self.pattern = _pattern(sparsity)
         self.residual = _residual(residual, self.x0)
+        self._exact_by_default = jac is None and self.pattern is None and _is_differentiable(self.residual)
+        self.estimator = Exact() if self._exact_by_default else _estimator(jac)
+        self.fallbacks: list[str] = []
         self.counters = Counters()
 
     @property
@@ -102,7 +108,13 @@ class LeastSquaresProblem:
         return self.lower is not None
 
     def prepare_jacobian(self, x: FloatArray, m: int, estimator: Any = None) -> Any:
-        """Prepare the problem's estimator, or another one, at `x` for `m` residuals."""
+        """Prepare the problem's estimator, or another one, at `x` for `m` residuals.
+
+        Where the exact derivative that is the default turns out to be none, the problem's estimator becomes forward
+        differences, and `fallbacks` says why.
+        """
+        if estimator is None and self._exact_by_default:
+            self._settle_default(x)
         options: dict[str, Any] = {
             "lower": self.lower,
             "upper": self.upper,
@@ -117,6 +129,13 @@ class LeastSquaresProblem:
         elif isinstance(estimator or self.estimator, ComplexStep):
             function = self.residual.in_python
         return (estimator or self.estimator).prepare(function, x, m, **options)
+
+    def _settle_default(self, x: FloatArray) -> None:
+        reason = why_not_exact(self.residual, x, lower=self.lower, upper=self.upper)
+        if reason:
+            self._exact_by_default = False
+            self.fallbacks.append(f"forward differences instead of exact derivatives: {reason}")
+            self.estimator = ForwardDifference()
 
 
 def _residual(residual: Any, x0: FloatArray) -> PlainResidual | CompiledResidual:
@@ -181,7 +200,11 @@ def _scale(scale: Any, n: int) -> FloatArray | None:
     return array
 
 
-def _estimator(jac: Any, residual: Any) -> Any:
+def _is_differentiable(residual: PlainResidual | CompiledResidual) -> bool:
+    return isinstance(residual, CompiledResidual) and residual.differentiable
+
+
+def _estimator(jac: Any) -> Any:
     if jac is None:
         return ForwardDifference()
     if isinstance(jac, str):

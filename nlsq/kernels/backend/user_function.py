@@ -2,6 +2,11 @@
 
 The C function is ``int f(const double* p, const int64* data, double* out)``. It returns 0, or numba's status when the
 user's code raised: kernels never see the exception, the caller runs the function again in Python to raise the original.
+
+Its exact derivative is another: ``int jac(const double* p, const int64* data, double* jac_t)`` fills the transposed
+Jacobian (n, m) of the residual, weights applied. It runs the function on dual numbers, at most `WIDEST` partials at a
+time: with more parameters it goes over the data again, with as many partials each time as the rest divides into, and
+the last time together with some that it had before.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from numba.core.runtime import rtsys
 
 from nlsq.kernels.backend.compiler import compile_native, wrap_as_c_function
 from nlsq.kernels.backend.lowering import DOUBLE_POINTER, LOWERED
-from nlsq.kernels.backend.primitives import double_pointer, int_pointer
+from nlsq.kernels.backend.primitives import double_pointer, int_pointer, shift
 from nlsq.kernels.backend.vector_math import CONTRACT, with_vector_math
 
 _serial = count()
@@ -76,6 +81,56 @@ _COMPLEX_FORMS = {
     "rows": ("values = function(carray(double_pointer(table[1]), (table[2], table[0])), {parameters})", "values[i]"),
     "residual": ("values = function(np.array([{parameters}]))", "values[i]"),
 }
+
+_JACOBIAN = """
+def wrapper(p, data, out):
+    table = int_pointer(data)
+    m = table[0]
+    {prepare}
+    for chunk in range({chunks}):
+        start = min(chunk * {width}, {n} - {width})
+        {seed}
+        part = shift(out, start * m)
+        {values}
+        for i in range(m):
+            store({value}, part, i, m)
+{weigh}
+"""
+_WEIGH = """
+    if table[4] != 0:
+        weights = double_pointer(table[4])
+        for j in range({n}):
+            for i in range(m):
+                out[j * m + i] *= weights[i]
+"""
+_CHECKED = """
+        if len(values) != m:
+            raise ValueError("the function returned another length than before")
+"""
+_SEEDED = "({names}) = ({seeds})"
+_JACOBIAN_FORMS = {  # prepare, seed, values, value
+    "scalar": ("x = double_pointer(table[1])", _SEEDED, "", "function(x[i], {names})"),
+    "array": (
+        "x = carray(double_pointer(table[1]), (table[0],))",
+        _SEEDED,
+        "values = function(x, {names})" + _CHECKED,
+        "values[i]",
+    ),
+    "rows": (
+        "x = carray(double_pointer(table[1]), (table[2], table[0]))",
+        _SEEDED,
+        "values = function(x, {names})" + _CHECKED,
+        "values[i]",
+    ),
+    "residual": (
+        "q = new_array({n})",
+        "for j in range({n}):\n            q[j] = seed(p[j], j - start)",
+        "values = function(q)" + _CHECKED,
+        "values[i]",
+    ),
+}
+MOST_LINES = 6  # of an error of numba's, that are worth reading
+WIDEST = 8  # partials in one go: with more, the registers spill
 
 
 def is_jitted(function: Any) -> bool:
@@ -152,9 +207,54 @@ def compile_complex_function(function: Any, form: str, n: int) -> tuple[int, Any
     return _compile_wrapper(_COMPLEX.format(prepare=prepare, value=value), function)
 
 
-def _compile_wrapper(source: str, function: Any) -> tuple[int, Any]:
+def compile_exact_derivative(function: Any, form: str, n: int) -> tuple[int, Any]:
+    """Compile the transposed Jacobian of `function` by dual numbers; address and what must be kept alive.
+
+    Raises
+    ------
+    TypeError
+        If the function does not compile for dual numbers; the message says what it was that does not.
+    """
+    from nlsq.kernels.backend import dual_operations  # declares what dual numbers do
+    from nlsq.kernels.backend.dual_arrays import new_array
+    from nlsq.kernels.backend.dual_form import dual_form
+
+    chunks = -(-n // WIDEST)
+    width = -(-n // chunks)
+    names = "".join(f"p{j}, " for j in range(n))
+    seeds = "".join(f"seed(p[{j}], {j} - start), " for j in range(n))
+    parts = [part.format(names=names, seeds=seeds, n=n) for part in _JACOBIAN_FORMS[form]]
+    prepare, seed, values, value = parts
+    weigh = "" if form == "residual" else _WEIGH.format(n=n)
+    source = _JACOBIAN.format(
+        prepare=prepare, seed=seed, values=values, value=value, weigh=weigh, chunks=chunks, width=width, n=n
+    )
+    tools = {
+        "seed": dual_operations.seeding(width),
+        "store": dual_operations.store_partials,
+        "new_array": new_array(width),
+        "shift": LOWERED[shift],
+    }
+    try:
+        return _compile_wrapper(source, dual_form(function, width), tools)
+    except (errors.NumbaError, NotImplementedError) as error:
+        raise TypeError(_why(error)) from error
+
+
+_NOISE = ("Failed in", "There are", "- Of which", "Overload", "With argument", "No match", "During", "^", "<source")
+
+
+def _why(error: Exception) -> str:
+    """Give what a numba error says about the user's code, without the route by which numba came there."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith((*_NOISE, 'File "<string>"'))]
+    return " ".join(telling[:MOST_LINES])
+
+
+def _compile_wrapper(source: str, function: Any, tools: dict[str, Any] | None = None) -> tuple[int, Any]:
     """Compile the source of a wrapper around `function`."""
     scope: dict[str, Any] = {
+        **(tools or {}),
         "function": function,
         "carray": numba.carray,
         "int_pointer": LOWERED[int_pointer],

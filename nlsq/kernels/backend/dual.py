@@ -1,0 +1,294 @@
+"""Dual numbers as a numba type: a value with its partial derivatives, carried through any compiled code.
+
+    a + sum_k a_k e_k   with  e_j e_k = 0,     f(a + sum_k a_k e_k) = f(a) + f'(a) sum_k a_k e_k
+
+Seeding parameter j with e_j and running a function on such numbers gives its value and its exact partial derivatives
+[1]_, whatever loops, branches and calls it goes through: the arithmetic of the derivative is that of the chain rule,
+and nothing is approximated. A number with `width` partials is `width` + 1 doubles in registers; partials are scalars
+rather than a vector, so that loops over data points vectorise across the points.
+
+Comparisons compare values. Where a function has a kink the derivative is, as JAX has it: 0 for abs at 0; half of each
+side for equal arguments of min and max; 0 for floor, ceil, round, sign and for conversions to integers. ``float(a)``
+keeps the partials.
+
+An operation is declared once, with `operation`, for numbers and for arrays of them: on arrays it becomes a loop with
+NumPy's broadcasting.
+
+References
+----------
+.. [1] A. Griewank, A. Walther, "Evaluating Derivatives", SIAM, 2nd edition, 2008, chapter 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.imputils import lower_builtin, lower_cast
+from numba.core.typeconv import Conversion
+from numba.core.typing.npydecl import NumpyRulesInplaceArrayOperator
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import models, register_model
+from numba.np import arrayobj
+
+DOUBLE = ir.DoubleType()
+FLAGS = ("contract", "nsz")
+# how functions that meet dual numbers are compiled: numba cannot hand those to Python, so nothing is wrapped
+INTERNAL = {"error_model": "numpy", "fastmath": set(FLAGS), "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+Partials = list[Any] | None  # of a plain number: none
+Term = tuple[Any, Partials]  # a slope with what it multiplies
+
+
+class DualType(types.Type):
+    """A double with `width` partial derivatives."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(f"dual({width})")
+
+    def unify(self, typing_context: Any, other: Any) -> Any:
+        """Meet a plain number in a variable: the variable is dual."""
+        return self if is_plain(other) else None
+
+    def can_convert_from(self, typing_context: Any, other: Any) -> Any:
+        """Say that plain numbers convert, with partials 0."""
+        return Conversion.safe if is_plain(other) else None
+
+
+@register_model(DualType)
+class _DualModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, dual: DualType) -> None:
+        super().__init__(manager, dual, ir.LiteralStructType([DOUBLE] * (dual.width + 1)))
+
+
+def is_plain(kind: Any) -> bool:
+    """Say whether a type is that of a real number without partials."""
+    return isinstance(kind, types.Float | types.Integer | types.Boolean)
+
+
+def pack(builder: Any, width: int, value: Any, partials: Partials) -> Any:
+    """Make a dual number."""
+    packed: Any = ir.Constant(ir.LiteralStructType([DOUBLE] * (width + 1)), ir.Undefined)
+    packed = builder.insert_value(packed, value, 0)
+    for k in range(width):
+        packed = builder.insert_value(packed, DOUBLE(0.0) if partials is None else partials[k], k + 1)
+    return packed
+
+
+def unpack(builder: Any, kind: Any, number: Any) -> tuple[Any, Partials]:
+    """Value and partials of a dual number, or of a double: the value and None."""
+    if not isinstance(kind, DualType):
+        return number, None
+    return builder.extract_value(number, 0), [builder.extract_value(number, k + 1) for k in range(kind.width)]
+
+
+def combine(builder: Any, terms: Sequence[Term], *, guarded: bool = False) -> Partials:
+    """Sum of slopes times partials; a slope of None is 1.
+
+    `guarded` is for slopes that may be infinite: what does not depend on a parameter keeps its partial 0, as in sqrt(a
+    x) at x = 0.
+    """
+    total: Partials = None
+    for slope, partials in terms:
+        if partials is None:
+            continue
+        scaled = partials if slope is None else [builder.fmul(slope, part, flags=FLAGS) for part in partials]
+        if guarded:
+            zero = DOUBLE(0.0)
+            idle = [builder.fcmp_ordered("==", part, zero) for part in partials]
+            scaled = [builder.select(one, zero, product) for one, product in zip(idle, scaled)]
+        total = scaled if total is None else [builder.fadd(a, b, flags=FLAGS) for a, b in zip(total, scaled)]
+    return total
+
+
+@lower_cast(types.Float, DualType)
+@lower_cast(types.Integer, DualType)
+@lower_cast(types.Boolean, DualType)
+def _from_plain(context: Any, builder: Any, source: Any, target: Any, number: Any) -> Any:
+    return pack(builder, target.width, context.cast(builder, number, source, types.float64), None)
+
+
+# Operations: what numba is told about a function of dual numbers
+
+Emit = Callable[[Any, Any, tuple[Any, ...], Sequence[Any]], Any]  # context, builder, types, numbers -> number
+SAME = "dual"  # the result has partials; else it is of the numba type given
+
+
+def _element(kind: Any) -> Any:
+    return kind.dtype if isinstance(kind, types.Array) else kind
+
+
+def _settled(kind: Any, keeps_boolean: bool) -> Any:
+    """Give the type in which an operation takes an argument: dual, double or boolean, or an array of any."""
+    if isinstance(kind, types.Array | DualType):
+        return kind
+    if isinstance(kind, types.Omitted):
+        return kind
+    return types.boolean if keeps_boolean and isinstance(kind, types.Boolean) else types.float64
+
+
+def _accepts(kind: Any) -> bool:
+    if isinstance(kind, types.Omitted):
+        return isinstance(kind.value, int | float)
+    element = _element(kind)
+    return isinstance(element, DualType) or is_plain(element)
+
+
+def _width(kinds: Sequence[Any]) -> int:
+    """Width of the dual numbers among the arguments; 0 where there are none or they do not go together."""
+    widths = {_element(kind).width for kind in kinds if isinstance(_element(kind), DualType)}
+    return widths.pop() if len(widths) == 1 else 0
+
+
+def operation(
+    function: Any, emit: Emit, arity: tuple[int, int], result: Any = SAME, *, in_place: bool = False, mask: bool = False
+) -> None:
+    """Tell numba how a function acts on dual numbers, and elementwise on arrays of them.
+
+    Parameters
+    ----------
+    function : callable
+        What user code calls, or an operator.
+    emit : callable
+        ``emit(context, builder, types, numbers)`` for one element: dual numbers and doubles.
+    arity : (int, int)
+        Least and greatest number of arguments.
+    result : numba type, optional
+        Of the result, where it has no partials.
+    in_place : bool
+        On arrays, write into the first argument.
+    mask : bool
+        The first argument is a condition, and stays a boolean.
+    """
+    key = ("nlsq dual operation", function)
+
+    class Template(AbstractTemplate):
+        def generic(self, arguments: Any, keywords: Any) -> Any:
+            width = _width(arguments)
+            if keywords or width == 0 or not arity[0] <= len(arguments) <= arity[1]:
+                return None
+            if not all(_accepts(kind) for kind in arguments):
+                return None
+            settled = [_settled(kind, mask and k == 0) for k, kind in enumerate(arguments)]
+            element = DualType(width) if result is SAME else result
+            arrays = [kind for kind in settled if isinstance(kind, types.Array)]
+            if not arrays:
+                return signature(element, *settled)
+            if in_place:
+                first = settled[0]
+                fits = isinstance(first, types.Array) and first.dtype == element and first.mutable
+                return signature(first, *settled) if fits else None
+            return signature(types.Array(element, max(a.ndim for a in arrays), "C"), *settled)
+
+        def get_impl_key(self, chosen: Any) -> Any:
+            return key
+
+    def emit_settled(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
+        wanted = [types.boolean if mask and k == 0 else types.float64 for k in range(len(kinds))]
+        pairs = [_as_operand(context, builder, *three) for three in zip(kinds, numbers, wanted)]
+        return emit(context, builder, tuple(k for k, _ in pairs), [number for _, number in pairs])
+
+    infer_global(function)(Template)
+    if in_place:
+        _let_pass()
+
+    @lower_builtin(key, types.VarArg(types.Any))  # type: ignore[untyped-decorator, unused-ignore]
+    def implementation(context: Any, builder: Any, chosen: Any, numbers: Any) -> Any:
+        if not isinstance(chosen.return_type, types.Array):
+            return emit_settled(context, builder, chosen.args, numbers)
+        return _elementwise(context, builder, chosen, numbers, emit_settled, in_place)
+
+
+@cache
+def _let_pass() -> None:
+    """Keep numba's rule for changes of arrays in place from failing on dual numbers before the rule here is asked."""
+    theirs = NumpyRulesInplaceArrayOperator.generic
+
+    def generic(self: Any, arguments: Any, keywords: Any) -> Any:
+        return None if _width(arguments) else theirs(self, arguments, keywords)
+
+    NumpyRulesInplaceArrayOperator.generic = generic
+
+
+def _as_operand(context: Any, builder: Any, kind: Any, number: Any, wanted: Any) -> tuple[Any, Any]:
+    """Type and value as `emit` takes them: dual or `wanted`; a literal stays the Python number that it comes as."""
+    if isinstance(number, int | float) or isinstance(kind, DualType) or kind == wanted:
+        return kind, number
+    return wanted, context.cast(builder, number, kind, wanted)
+
+
+class _Operand:
+    """An argument of an elementwise operation: an array with its strides, or one number for all elements."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, number: Any, ndim: int) -> None:
+        self.kind, self.number = kind, number
+        self.shape: list[Any] = []
+        self.strides: list[Any] = []
+        if isinstance(kind, types.Array):
+            array = self.array = arrayobj.make_array(kind)(context, builder, number)
+            one, zero = (context.get_constant(types.intp, k) for k in (1, 0))
+            lead = ndim - kind.ndim
+            self.shape = [one] * lead + cgutils.unpack_tuple(builder, array.shape, kind.ndim)
+            strides = [zero] * lead + cgutils.unpack_tuple(builder, array.strides, kind.ndim)
+            self.strides = [  # an extent of 1 is repeated
+                builder.select(builder.icmp_signed("==", extent, one), zero, stride)
+                for extent, stride in zip(self.shape, strides)
+            ]
+
+    def element(self, context: Any, builder: Any, indices: Sequence[Any]) -> tuple[Any, Any]:
+        """Type and value at an index of the result."""
+        if not self.shape:
+            return self.kind, self.number
+        pointer = _place(builder, self.array.data, indices, self.strides)
+        return self.kind.dtype, arrayobj.load_item(context, builder, self.kind, pointer)
+
+
+def _place(builder: Any, data: Any, indices: Sequence[Any], strides: Sequence[Any]) -> Any:
+    place = builder.ptrtoint(data, strides[0].type)
+    for index, stride in zip(indices, strides):
+        place = builder.add(place, builder.mul(index, stride))
+    return builder.inttoptr(place, data.type)
+
+
+def _refuse(context: Any, builder: Any, wrong: Any, message: str) -> None:
+    """Raise ValueError, at run time, where `wrong`."""
+    with builder.if_then(wrong, likely=False):
+        context.call_conv.return_user_exc(builder, ValueError, (message,))
+
+
+def _broadcast(context: Any, builder: Any, operands: Sequence[_Operand], ndim: int) -> list[Any]:
+    """Shape of the result by NumPy's rule."""
+    one = context.get_constant(types.intp, 1)
+    shape = [one] * ndim
+    extents = [(d, extent) for operand in operands for d, extent in enumerate(operand.shape)]
+    for d, extent in extents:
+        shape[d] = builder.select(builder.icmp_signed("==", shape[d], one), extent, shape[d])
+    for d, extent in extents:
+        other = builder.and_(builder.icmp_signed("!=", extent, shape[d]), builder.icmp_signed("!=", extent, one))
+        _refuse(context, builder, other, "operands could not be broadcast together")
+    return shape
+
+
+def _elementwise(context: Any, builder: Any, chosen: Any, numbers: Any, emit: Emit, in_place: bool) -> Any:
+    kind = chosen.return_type
+    operands = [_Operand(context, builder, k, number, kind.ndim) for k, number in zip(chosen.args, numbers)]
+    shape = _broadcast(context, builder, operands, kind.ndim)
+    if in_place:
+        out = operands[0].array
+        for extent, needed in zip(operands[0].shape, shape):
+            wrong = builder.icmp_signed("!=", extent, needed)
+            _refuse(context, builder, wrong, "the result does not fit into the array that is changed in place")
+    else:
+        out = arrayobj._empty_nd_impl(context, builder, kind, shape)
+    strides = cgutils.unpack_tuple(builder, out.strides, kind.ndim)
+    with cgutils.loop_nest(builder, shape, shape[0].type) as indices:
+        elements = [operand.element(context, builder, indices) for operand in operands]
+        value = emit(context, builder, tuple(k for k, _ in elements), [number for _, number in elements])
+        arrayobj.store_item(context, builder, kind, value, _place(builder, out.data, indices, strides))
+    if in_place:
+        return arrayobj.impl_ret_borrowed(context, builder, kind, out._getvalue())
+    return arrayobj.impl_ret_new_ref(context, builder, kind, out._getvalue())

@@ -1,0 +1,167 @@
+"""A residual that is called by address: a compiled function with its data, or a C function brought along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.kernels.backend import Kernel, address_of_array, address_of_kernel, compile_disabled, handle
+from nlsq.kernels.backend.signature import Signature
+
+FloatArray = NDArray[np.float64]
+_C_FUNCTION = Signature.parse("int(double*, int, double*)")
+
+
+@dataclass(slots=True)
+class Derivative:
+    """The exact derivative of a compiled function in one of its forms.
+
+    Attributes
+    ----------
+    address : int
+        Of the C function; 0: there is none.
+    reason : str
+        Why there is none.
+    compared : bool
+        Whether it has been compared with a difference.
+    """
+
+    address: int = 0
+    reason: str = ""
+    compared: bool = False
+
+    def refuse(self, reason: str) -> None:
+        """Do without it."""
+        self.address, self.reason = 0, reason
+
+
+class CompiledResidual:
+    """A compiled function with its data: what the solvers evaluate.
+
+    Attributes
+    ----------
+    m : int
+        Number of residuals.
+    in_python : callable
+        The same as a Python function ``p -> r``, for complex p too.
+    calls_python : bool
+        Whether the C function needs the interpreter.
+    address, data_address : int
+        For kernels: the C function and its data.
+    jacobian_address : int
+        For kernels: the C function of the exact derivative, 0 where there is none. It takes the same data.
+    normal_address : int
+        For kernels: the C function of the normal equations in one pass, 0 where there is none.
+    binding : Binding or None
+        Data and constants of a traced function.
+    """
+
+    __slots__ = (
+        "_alive",
+        "_complex_address",
+        "_derivative",
+        "_entry",
+        "_jacobian_entry",
+        "_kernel",
+        "_raw_address",
+        "binding",
+        "calls_python",
+        "in_python",
+        "m",
+        "normal_address",
+        "table",
+    )
+
+    def __init__(
+        self,
+        function: Kernel | int,
+        table: NDArray[np.int64],
+        in_python: Callable[..., Any],
+        m: int,
+        alive: tuple[Any, ...],
+        calls_python: bool = False,
+        complex_address: Callable[[], int] | None = None,
+        derivative: Callable[[], Derivative] | None = None,
+    ) -> None:
+        self.calls_python = calls_python
+        self._derivative = derivative
+        self._complex_address = complex_address
+        self._kernel = function if isinstance(function, Kernel) else None
+        self._raw_address = 0 if isinstance(function, Kernel) else function
+        self.table, self.in_python, self.m, self._alive = table, in_python, m, alive
+        self._entry: Callable[..., int] | None = None
+        self._jacobian_entry: Callable[..., int] | None = None
+        self.normal_address = 0
+        self.binding: Any = None
+
+    @property
+    def address(self) -> int:
+        """Address of the residual's C function."""
+        return self._raw_address if self._kernel is None else address_of_kernel(self._kernel)
+
+    @property
+    def data_address(self) -> int:
+        """Address of its data table."""
+        return address_of_array(self.table)
+
+    def complex_address(self) -> int:
+        """Address of the C function for complex parameters, for the data at `data_address`."""
+        if self._complex_address is None:
+            raise TypeError("this residual was not compiled for complex parameters.")
+        return self._complex_address()
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether an exact derivative may be asked for."""
+        return self._derivative is not None
+
+    @property
+    def derivative(self) -> Derivative:
+        """The exact derivative, or why there is none; compiled when it is first asked for."""
+        return Derivative(reason="this residual has none") if self._derivative is None else self._derivative()
+
+    @property
+    def jacobian_address(self) -> int:
+        """Address of the C function that fills the transposed Jacobian, (n, m); 0 where there is none."""
+        return self.derivative.address
+
+    def jacobian_into(self, x: FloatArray, jac_t_out: FloatArray) -> None:
+        """Evaluate the exact transposed Jacobian, C-contiguous (n, m); the user's exceptions pass through."""
+        if self._jacobian_entry is None:
+            self._jacobian_entry = _C_FUNCTION.prototype()(self.jacobian_address)
+        if self._jacobian_entry(handle(np.ascontiguousarray(x)), self.data_address, handle(jac_t_out)):
+            self.raise_original(x)
+
+    def raise_original(self, x: FloatArray) -> None:
+        """Run the user's function in Python after its compiled form failed, so that its own exception is raised."""
+        size = np.size(self.in_python(x.copy()))
+        if size != self.m:
+            raise ValueError(f"the compiled function returned {size} values where {self.m} were expected.")
+        raise RuntimeError("the compiled function failed at a point where its Python form does not.")
+
+    def into(self, x: FloatArray, out: FloatArray) -> None:
+        """Evaluate at `x` into `out`, shape (m,); the user's exceptions pass through."""
+        if self._entry is None:
+            if compile_disabled():
+                from nlsq.kernels.backend import call_function
+
+                address = self.address
+                self._entry = lambda x, data, out: call_function(address, x, data, out)
+            else:
+                self._entry = _C_FUNCTION.prototype()(self.address)
+        if self._entry(handle(np.ascontiguousarray(x)), self.data_address, handle(out)):
+            self.raise_original(x)
+
+    def first(self, x: FloatArray) -> FloatArray:
+        """Evaluate for the first time."""
+        return self(x)
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """Evaluate at `x`."""
+        out = np.empty(self.m)
+        self.into(x, out)
+        return out
