@@ -20,6 +20,7 @@ HISTORY: list = []
 COUNTS = {"calls": 0}
 CONFIG = types.SimpleNamespace(scale=2.0, data=T.copy())
 TOTAL = 0
+RATES = {1.0: 2.0}
 KINDS = {"object": object}
 STATE = np.random.RandomState(0)
 GENERATOR = np.random.default_rng(1)
@@ -263,9 +264,9 @@ def makes_objects(p):
     return np.array([p[0], p[1]], dtype=object)
 
 
-@unclean("data type 'O'")
+@unclean("data type '|O'")
 def makes_objects_by_name(p):
-    return np.zeros(3, "O")
+    return np.zeros(3, "|O")
 
 
 @unclean("a type is used where")
@@ -281,6 +282,21 @@ def looks_up_by_a_formatted_value(p):
 @unclean("made from an argument")
 def compares_a_formatted_value(p):
     return T if f"{p[0]:.3f}" == "1.000" else Y
+
+
+@unclean("may come from an argument")
+def looks_up_a_value(p):
+    return RATES[p[0]] * T
+
+
+@unclean("may come from an argument")
+def asks_for_a_value(p):
+    return T if p[0] in RATES else Y
+
+
+@unclean("may come from an argument")
+def gets_a_value(p):
+    return RATES.get(p[0], 1.0) * T
 
 
 @unclean("imports scipy.integrate")

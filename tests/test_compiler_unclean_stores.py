@@ -136,6 +136,11 @@ def sums_into(p):
     return T.sum(0, float, Y)
 
 
+@unclean("may write to")
+def rounds_into(p):
+    return T.round(2, Y)
+
+
 @unclean("copyto")
 def copies_into(p):
     np.copyto(Y, p)

@@ -39,6 +39,7 @@ __all__ = [
     "Rule",
     "is_library",
     "is_numeric_type",
+    "is_other_type",
     "rule_of",
 ]
 
@@ -118,7 +119,8 @@ DATA_METHODS: dict[str, tuple[str, int]] = {
     **dict.fromkeys("max min all any argmax argmin ptp".split(), ("fresh", 1)),
     **dict.fromkeys("astype".split(), ("fresh", 1)),
     **dict.fromkeys("clip".split(), ("fresh", 2)),
-    **dict.fromkeys("conj conjugate reshape ravel round transpose squeeze diagonal swapaxes".split(), ("view", 9)),
+    **dict.fromkeys("conj conjugate reshape ravel transpose squeeze diagonal swapaxes".split(), ("view", 9)),
+    "round": ("view", 1),
     **dict.fromkeys("append extend insert pop reverse update".split(), ("change", 2)),
     **dict.fromkeys("fill sort".split(), ("change", 1)),
     **dict.fromkeys("items keys values get index count".split(), ("read", 2)),
@@ -196,6 +198,14 @@ def is_library(function: Any) -> bool:
     """Whether a Python function belongs to numpy, scipy or Python itself: those are listed or refused, not followed."""
     top = (function.__module__ or "").partition(".")[0]
     return top in ("numpy", "scipy") or (top in sys.stdlib_module_names and top not in _COMMON_NAMES)
+
+
+def is_other_type(name: str) -> bool:
+    """Whether a text names a data type that is not one of numbers."""
+    try:
+        return np.dtype(name).kind not in "biufc"
+    except (TypeError, ValueError):
+        return False  # a mode, a side, a subscript
 
 
 def is_numeric_type(kind: Any) -> bool:

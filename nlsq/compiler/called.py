@@ -30,7 +30,7 @@ from nlsq.compiler.abstract_values import (
     items,
     join_all,
 )
-from nlsq.compiler.allowed import DATA_METHODS, KEYWORDS, TEXT_METHODS, Rule, is_library, rule_of
+from nlsq.compiler.allowed import DATA_METHODS, KEYWORDS, TEXT_METHODS, Rule, is_library, is_other_type, rule_of
 from nlsq.compiler.arguments import Arguments, bound
 from nlsq.compiler.dependencies import Holder, Record
 from nlsq.compiler.operations import SHAPE, Operations, in_words
@@ -160,7 +160,7 @@ class Calls(Operations):
         if data.form == "text":
             if not (type(value) is Known and value.constant):
                 raise Refusal(f"hands a text to {name}")
-            if value.object in ("O", "object", "S", "U", "V", "M", "m"):
+            if is_other_type(value.object):
                 raise Refusal(f"hands the data type {value.object!r} to {name}")
         return data
 
@@ -201,7 +201,7 @@ class Calls(Operations):
                 raise Refusal(f"hands an argument to the text method .{name}")
             return Items((TEXT,), "iterator", 1) if name == "split" else TEXT if name != "startswith" else VALUE
         result, limit = DATA_METHODS[name]
-        if arguments.rest is not None and result != "view":
+        if arguments.rest is not None and limit < 9:
             raise Refusal(f"calls .{name} with arguments that cannot be told apart")
         if len(given) > limit:
             raise Refusal(f"calls .{name} with an argument that it may write to")
@@ -245,6 +245,7 @@ class Calls(Operations):
         else:
             found = [self.element(receiver)]
         if name == "get":
+            self.require_plain_key(arguments.positional[0] if arguments.positional else VALUE)
             return join_all([*found, *(arguments.positional[1:] or [VALUE])])
         if name == "items":
             return items([items([TEXT, join_all(found)], "tuple")], "iterator")

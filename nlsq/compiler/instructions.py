@@ -230,7 +230,13 @@ def _to_bool(frame: Frame, one: Instruction) -> None:
     frame.machine.truth(frame.stack[-1])
 
 
-@handles("COMPARE_OP", "CONTAINS_OP")
+@handles("CONTAINS_OP")
+def _contains(frame: Frame, one: Instruction) -> None:
+    value, container = frame.popped(2)
+    frame.stack.append(frame.machine.contains(value, container))
+
+
+@handles("COMPARE_OP")
 def _compare(frame: Frame, one: Instruction) -> None:
     left, right = frame.popped(2)
     frame.stack.append(frame.machine.compare(left, right))

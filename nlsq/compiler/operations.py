@@ -160,6 +160,8 @@ class Operations:
     def _outside_element(self, value: Known, key: Value, is_slice: bool) -> Value:
         if type(value.object) not in (tuple, list, dict):
             raise Refusal(f"subscripts {in_words(value)}")
+        if type(value.object) is dict:
+            self.require_plain_key(key)
         if is_slice:
             return items(elements_of(value, self.record), "list")
         if type(key) is Known and key.constant:
@@ -242,6 +244,17 @@ class Operations:
         if TRACED_TEXT in (a, b):
             raise Refusal("compares a text that was made from an argument")
         return VALUE if a.owner == b.owner == NUMBER else ARRAY
+
+    def require_plain_key(self, key: Value) -> None:
+        """Refuse to look a value up that may come from an argument: a symbol is not equal to its number."""
+        if self.as_data(key).owner != NUMBER and type(key) is not Items:
+            raise Refusal("looks something up by a value that may come from an argument")
+
+    def contains(self, value: Value, container: Value) -> Value:
+        """`value in container`."""
+        self.require_plain_key(value)
+        self.as_data(container)
+        return VALUE
 
     def identity(self, left: Value, right: Value) -> Value:
         """`left is right`: only against None, True, False and Ellipsis, which symbols answer as arrays do."""
