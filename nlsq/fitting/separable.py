@@ -9,6 +9,8 @@ References
 ----------
 .. [1] G. H. Golub and V. Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
    variables separate", SIAM Journal on Numerical Analysis 10, 1973.
+.. [2] P. W. Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares", Communications
+   in Statistics A6, 1977.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ FloatArray = NDArray[np.float64]
 WITNESSES = 2  # points that must show a parameter to be linear
 SLOPE_ERROR = 1e-7  # relative difference of quotients that rounding explains
 ROUNDING = 1e-12
+REWEIGHTED = 5  # times, for a robust loss [2]_
 RCOND = 1e-10  # relative length of a direction below which linear parameters are not told apart
 
 
@@ -155,7 +158,7 @@ class Screen:
     def _at(self, p: FloatArray, changes: dict[int, float]) -> FloatArray | None:
         point = p.copy()
         for j, value in changes.items():
-            point[j] = value
+            point[j] = min(max(value, self.lower[j]), self.upper[j])  # rounding may lead out of the bounds
         return self.values(point)
 
     def project(self, p: FloatArray) -> tuple[FloatArray | None, FloatArray]:
@@ -172,11 +175,21 @@ class Screen:
                 return None, p
             np.subtract(f, base, out=columns[:, k])
             columns[:, k] /= self._step[j]
-        coefficients = solve_scaled(columns, self.y - base)
+        coefficients = self._coefficients(columns, self.y - base)
         linear = np.clip(self._origin[self.linear] + coefficients, self.lower[self.linear], self.upper[self.linear])
         point[self.linear] = linear
         residual: FloatArray = base + columns @ (linear - self._origin[self.linear]) - self.y
         return residual, point
+
+    def _coefficients(self, columns: FloatArray, target: FloatArray) -> FloatArray:
+        """Return the best coefficients: by least squares, and for a robust loss reweighted by it a few times."""
+        coefficients = solve_scaled(columns, target)
+        if not self.loss.is_linear:
+            for _ in range(REWEIGHTED):
+                slope = self.loss.of_residual(columns @ coefficients - target)[1]
+                root = np.sqrt(np.maximum(slope, 0.0))
+                coefficients = solve_scaled(columns * root[:, np.newaxis], target * root)
+        return coefficients
 
     def score(self, p: FloatArray) -> tuple[float, FloatArray]:
         """Return cost and point with the best linear parameters for the others in `p`; infinite without values."""

@@ -226,7 +226,10 @@ def polish(screen: Screen, pool: list[Entry], deadline: float | None) -> list[En
         if cost <= perfect or out_of_time(deadline):
             polished.append((cost, p))
             continue
-        problem = LeastSquaresProblem(screen.projected_residual(p), p[others], bounds=bounds)
+        loss = screen.loss
+        problem = LeastSquaresProblem(
+            screen.projected_residual(p), p[others], bounds=bounds, loss=loss.function, loss_scale=loss.scale
+        )
         solved = drive(problem, choose_solver(problem), POLISH, max_evaluations=POLISH_EVALUATIONS)
         trial = p.copy()
         trial[others] = solved.x

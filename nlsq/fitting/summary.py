@@ -111,8 +111,6 @@ def _unidentified(result: FitResult) -> list[str]:
     for direction in result.null_directions:
         relative = direction / np.where(params == 0.0, 1.0, np.abs(params))
         relative = relative / np.linalg.norm(relative)
-        if relative[np.argmax(np.abs(relative) > SMALL_PART)] < 0.0:
-            relative = -relative
         parts = [
             f"{'-' if part < 0.0 else '+'} {abs(part):.2f} {name}"
             for part, name in zip(relative, result.names, strict=True)

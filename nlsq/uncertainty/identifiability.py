@@ -52,7 +52,8 @@ class Identification:
     identifiable : ndarray of bool, shape (n,)
         Whether the data determine the parameter.
     null_directions : ndarray, shape (k, n)
-        Unit vectors, in the units of the parameters, along which the residual does not move.
+        Unit vectors, in the units of the parameters, along which the residual does not move; the first component that
+        is not zero is positive.
     singular_values : ndarray, shape (min(m, n),)
         Of the scaled Jacobian, descending.
     scale : ndarray, shape (n,)
@@ -139,7 +140,8 @@ def _from_factors(values: FloatArray, v_t: FloatArray, scale: FloatArray, precis
     threshold = precision * all_values[0] if n else 0.0
     is_seen = all_values > threshold
     root = v_t[is_seen] / all_values[is_seen, np.newaxis] / scale
-    seen = root.T @ root
+    with np.errstate(over="ignore"):  # a variance beyond the largest number is infinite
+        seen = root.T @ root
     unseen = v_t[~is_seen]
     covariance = seen.copy()
     identifiable = np.ones(n, dtype=bool)
@@ -150,5 +152,8 @@ def _from_factors(values: FloatArray, v_t: FloatArray, scale: FloatArray, precis
         covariance[~identifiable] = covariance[:, ~identifiable] = np.nan
     directions = unseen / scale
     directions[np.abs(unseen) < LEAST_SHARE] = 0.0
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    return Identification(covariance, seen, identifiable, directions / lengths, values, scale)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    for direction in directions:
+        if direction[np.argmax(direction != 0.0)] < 0.0:  # of the two signs, the one that begins with a plus
+            np.negative(direction, out=direction)
+    return Identification(covariance, seen, identifiable, directions, values, scale)

@@ -1,0 +1,344 @@
+"""`model` and `compile`: functions compiled ahead of their first fit, as objects with the fewest steps around a solve.
+
+A plain Python function is traced and its kernels are compiled at once; what would be decided in the course of several
+fits is decided here, and a function that cannot be traced is an error that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.compiler.kernel_source import Variant
+from nlsq.compiler.routes import Entry, Route, route_of
+from nlsq.fitting.signatures import parameter_names
+from nlsq.kernels.backend import compile_disabled
+from nlsq.problem import CompiledFunction
+from nlsq.problem.compiled import compile as compile_jitted
+from nlsq.problem.traced import traced_residual
+from nlsq.solvers.least_overhead import DEFAULTS, Options
+from nlsq.solvers.traced import fit_traced
+from nlsq.status import Status
+
+FloatArray = NDArray[np.float64]
+
+PROBE = 64  # points of the x that a model is traced on ahead of its data
+KERNELS = ("residual", "jacobian", "residual_and_jacobian", "normal_equations", "cost")
+
+
+class Solution(NamedTuple):
+    """What `Model.solve` returns.
+
+    Attributes
+    ----------
+    params : ndarray, shape (n,)
+        Where the solve ended.
+    covariance : ndarray, shape (n, n), or None
+        Covariance of the parameters; None where it cannot be estimated.
+    status : int
+        A member of `nlsq.Status`; 1 to 4 are convergence.
+    """
+
+    params: FloatArray
+    covariance: FloatArray | None
+    status: int
+
+
+@final
+class Model:
+    """A traced function with its kernels; made by `nlsq.model`, `nlsq.compile` or `Model.load`.
+
+    Attributes
+    ----------
+    function : callable
+        The function; calling the model calls it.
+    kind : {"model", "residual"}
+        ``f(x, a, b, ...)`` or ``f(p)``.
+    names : tuple of str
+        Names of a model's parameters; empty for a residual.
+    """
+
+    __slots__ = ("_options", "_route", "function", "kind", "names")
+
+    def __init__(self, function: Any, kind: Literal["model", "residual"], names: tuple[str, ...], route: Route) -> None:
+        self.function, self.kind, self.names, self._route = function, kind, names, route
+        n = len(names)
+        self._options: Options = (*DEFAULTS, 200 * (n + 1), 100.0)
+
+    @property
+    def n(self) -> int:
+        """Number of parameters of a model; 0 for a residual, which may take any."""
+        return len(self.names)
+
+    @property
+    def route(self) -> Route:
+        """What is known of the function."""
+        return self._route
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        return self.function(*arguments)
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__name__", "function")
+        return f"<nlsq.Model {name}({', '.join(('x', *self.names) if self.kind == 'model' else ('p',))})>"
+
+    def solve(
+        self, x: Any, y: FloatArray, p0: Any, weights: FloatArray | None = None, *, absolute_sigma: bool = False
+    ) -> Solution:
+        """Fit data with the least overhead: arrays in, arrays and a status out.
+
+        Levenberg-Marquardt by MINPACK's rules at SciPy's default tolerances.
+
+        Parameters
+        ----------
+        x : ndarray, shape (m,) or (k, m)
+            Independent variables, contiguous float64.
+        y : ndarray, shape (m,)
+            Data, contiguous float64.
+        p0 : array_like, shape (n,)
+            Start.
+        weights : ndarray, shape (m,), optional
+            Factors of the residuals, 1 / sigma.
+        absolute_sigma : bool
+            Whether the weights are in the data's unit.
+
+        Returns
+        -------
+        Solution
+            Also when the solve failed: where it ended, with its status.
+
+        Raises
+        ------
+        TypeError
+            If this is a residual, or the function does not trace for an x of this shape.
+        ValueError
+            If an array is not contiguous float64 or its shape does not fit.
+        """
+        route = self._route
+        start = p0 if type(p0) is np.ndarray and p0.dtype == np.float64 else np.array(p0, dtype=np.float64)
+        entry = route.latest
+        if entry is None or entry.shape != x.shape or not entry.holds_for(self.function):
+            entry = self.entry(x)
+        fitted = fit_traced(
+            route, entry, self.function, x, y, weights, start, self._options, 1 if absolute_sigma else 0
+        )
+        if fitted is None:
+            self._refuse(x, y, start, weights)
+        return Solution(*fitted)  # type: ignore[misc]
+
+    def _refuse(self, x: Any, y: Any, start: FloatArray, weights: Any) -> None:
+        """Say why a solve was not possible."""
+        if self._route.reason:
+            raise TypeError(f"{self!r} cannot be solved by its kernels: {self._route.reason}.")
+        for name, array in (("x", x), ("y", y), ("p0", start), ("weights", weights)):
+            if array is None:
+                continue
+            if type(array) is not np.ndarray or array.dtype != np.float64 or not array.flags.c_contiguous:
+                raise ValueError(f"{name} must be a contiguous float64 array; use np.ascontiguousarray({name}, float).")
+            if name != "p0" and not np.isfinite(array).all():
+                raise ValueError(f"{name} has an entry that is not finite at index {int(np.argmin(np.isfinite(array)))}.")
+        raise ValueError(
+            f"shapes do not fit: x {np.shape(x)}, y {np.shape(y)}, p0 {start.shape}, "
+            f"weights {None if weights is None else np.shape(weights)}; expected (m,), (m,), ({self.n},), (m,)."
+        )
+
+    def entry(self, x: Any = None, n: int | None = None) -> Entry:
+        """Return the graph for an x of some shape, or for `n` parameters of a residual.
+
+        Raises
+        ------
+        TypeError
+            If the function cannot be traced; the message says why.
+        """
+        from nlsq.compiler.trace import trace_model, trace_residual
+
+        if self.kind == "residual":
+            if n is None:
+                raise TypeError("a residual is traced for a number of parameters: give a start.")
+            entry = self._route.entry(self.function, n, lambda: trace_residual(self.function, n))
+        else:
+            if not isinstance(x, np.ndarray | tuple | list):
+                raise TypeError(f"x must be an array or a tuple of arrays, got {type(x).__name__}.")
+            shape = x.shape if isinstance(x, np.ndarray) else tuple(np.shape(row) for row in x)
+            entry = self._route.entry(
+                self.function, (shape, self.n), lambda: trace_model(self.function, as_doubles(x), self.n)
+            )
+            if entry is not None:
+                entry.shape = shape
+        if entry is None:
+            raise TypeError(f"{self!r} cannot be compiled: {self._route.reason}.")
+        return entry
+
+    def source(self, kernel: str = "normal_equations", x: Any = None, n: int | None = None) -> str:
+        """Return a kernel as Python source: flat, without branches and allocations.
+
+        Parameters
+        ----------
+        kernel : {"residual", "jacobian", "residual_and_jacobian", "normal_equations", "cost"}
+            Which.
+        x : array_like, optional
+            Independent variables of the shape in question; by default a vector.
+        n : int, optional
+            Number of parameters, for a residual.
+        """
+        if kernel not in KERNELS:
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}.")
+        entry = self.entry(probe() if x is None and self.kind == "model" else x, n)
+        return entry.kernels.source(kernel, Variant(response=self.kind == "model"))
+
+    def residual_and_jacobian(
+        self, p: Any, x: Any = None, y: Any = None, weights: Any = None
+    ) -> tuple[FloatArray, Any]:
+        """Evaluate residual and Jacobian.
+
+        Parameters
+        ----------
+        p : array_like, shape (n,)
+            Parameters.
+        x, y, weights : ndarray, optional
+            Data, for a model; without y the model's values are returned.
+
+        Returns
+        -------
+        residual : ndarray, shape (m,)
+        jac : ndarray (m, n), or csr_array
+            Sparse where a residual's rows depend on slices of p.
+        """
+        from nlsq.fitting.evaluation import residual_and_jacobian
+
+        return residual_and_jacobian(self, np.array(p, dtype=np.float64), x, y, weights)
+
+    def save(self, path: Any) -> None:
+        """Write the graph to a file that `Model.load` reads.
+
+        Raises
+        ------
+        TypeError
+            If the graph depends on the contents of arrays or on the number of points.
+        """
+        from nlsq.fitting.saving import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: Any) -> Model:
+        """Read a model that `save` wrote. Nothing in the file is executed.
+
+        Raises
+        ------
+        ValueError
+            If the file is none of `save`, of another version, or damaged.
+        """
+        from nlsq.fitting.saving import load
+
+        return load(path)
+
+
+def as_doubles(x: Any) -> Any:
+    """Return x with its arrays as contiguous float64."""
+    if isinstance(x, np.ndarray):
+        return np.ascontiguousarray(x, dtype=np.float64)
+    return type(x)(np.ascontiguousarray(row, dtype=np.float64) for row in x)
+
+
+def probe(variables: int = 1) -> Any:
+    """Return an x to trace a model on before there are data."""
+    row = np.linspace(0.5, 1.5, PROBE)
+    return row if variables == 1 else np.stack([row] * variables)
+
+
+def model(
+    function: Callable[..., Any], *, names: Any = None, variables: int = 1, compile_now: bool = True
+) -> Model:
+    """Trace a model ``f(x, a, b, ...)`` and compile its kernels ahead of the first fit.
+
+    Parameters
+    ----------
+    function : callable
+        A plain Python function of NumPy operations; it need not be decorated.
+    names : sequence of str, optional
+        Names of the parameters where the signature does not tell, as for ``f(x, *p)``.
+    variables : int
+        Number of independent variables: rows of x.
+    compile_now : bool
+        Whether to compile at once; else at the first use.
+
+    Returns
+    -------
+    Model
+        Pass it in place of the function, to any of the library's functions.
+
+    Raises
+    ------
+    TypeError
+        If the function cannot be traced: the message says what it does that has no graph.
+    """
+    return _made(function, "model", names, variables, compile_now)
+
+
+def compile(
+    function: Callable[..., Any], *, kind: Literal["model", "residual"] = "model", n: int | None = None
+) -> Any:
+    """Make a function that solvers call by address, at the speed of compiled code.
+
+    Parameters
+    ----------
+    function : callable
+        A model ``f(x, a, b, ...)`` or a residual ``f(p) -> r``: a plain Python function, which is traced, or a
+        ``numba.njit`` function, written for one x or for an array of them, with loops and branches.
+    kind : {"model", "residual"}
+        Which of the two it is.
+    n : int, optional
+        Number of parameters of a plain residual, to compile it now; else it is compiled when it is first used.
+
+    Returns
+    -------
+    Model or CompiledFunction
+        Pass it in place of the function.
+
+    Raises
+    ------
+    TypeError
+        If a plain function cannot be traced.
+    ValueError
+        If `kind` is unknown.
+    """
+    if kind not in ("model", "residual"):
+        raise ValueError(f"kind must be 'model' or 'residual', got {kind!r}.")
+    if isinstance(function, Model | CompiledFunction):
+        return function
+    if compile_disabled() or hasattr(function, "py_func"):
+        return compile_jitted(function, kind=kind)
+    if kind == "model":
+        return model(function)
+    made = _made(function, "residual", (), 1, False)
+    if n is not None:
+        _compile(made.entry(n=n), Variant(response=False))
+    return made
+
+
+def _made(function: Any, kind: Any, names: Any, variables: int, compile_now: bool) -> Model:
+    if isinstance(function, Model):
+        return function
+    if not callable(function):
+        raise TypeError(f"function must be callable, got {type(function).__name__}.")
+    route = route_of(function, kind)
+    if route is None:
+        raise TypeError(f"only Python functions can be traced, got {type(function).__name__}; see nlsq.explain.")
+    found = tuple(names) if names is not None else parameter_names(function) if kind == "model" else ()
+    route.require()
+    made = Model(function, kind, found, route)
+    if kind == "model" and compile_now:
+        _compile(made.entry(probe(variables)), Variant())
+    return made
+
+
+def _compile(entry: Entry, variant: Variant) -> None:
+    entry.kernels.address("residual", variant)
+
+
+__all__ = ["Model", "Solution", "Status", "compile", "model", "traced_residual"]
