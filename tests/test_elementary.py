@@ -16,7 +16,7 @@ from nlsq.kernels.elementary import ELEMENTARY  # noqa: E402
 INF, NAN, TINY, HUGE = np.inf, np.nan, 5e-324, 1.7976931348623157e308
 PI = np.pi
 NEAR_CANCELLATION = ("gammaln", "digamma")
-IN_UNITS = [name for name in ELEMENTARY if name not in NEAR_CANCELLATION]
+IN_UNITS = [name for name in ELEMENTARY if name not in NEAR_CANCELLATION and not name.startswith("wofz")]
 ALLOWED = {"pow": 2.0, "pow_positive_base": 2.0}  # others 1.5 units in the last place
 FAST, MANY = 2_000, 100_000
 
@@ -221,3 +221,4 @@ def test_sines_of_huge_arguments(implementation):
 
 def test_every_function_is_tried():
     assert {name for name in ELEMENTARY if ELEMENTARY[name].arity == 1} == set(SPECIAL)
+    assert set(ELEMENTARY) - set(SPECIAL) == {"pow", "pow_positive_base", "atan2", "hypot", "wofz_real", "wofz_imag"}

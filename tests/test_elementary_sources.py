@@ -19,6 +19,7 @@ from nlsq.kernels.elementary import ELEMENTARY, exp, needs_slow_reduction, sin_f
 
 FILES = (
     "exponential",
+    "faddeeva",
     "gamma",
     "hyperbolic",
     "inverse_trigonometric",

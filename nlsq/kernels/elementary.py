@@ -4,13 +4,15 @@
 straight-line code with three readers, see `nlsq.kernels.backend.primitives`. Errors are at most 1.5 units in the last
 place (pow 2) over the whole range, with C99's values at zeros, infinities and NaN. `sin_fast`, `cos_fast` and
 `tan_fast` are right below 2^40 and say where they are not, see `nlsq.kernels.trigonometric`; `gammaln` and `digamma`
-are accurate to rounding of their largest term, see `nlsq.kernels.gamma`.
+are accurate to rounding of their largest term, see `nlsq.kernels.gamma`; `wofz_real` and `wofz_imag` are the parts of
+the Faddeeva function at x + i y, see `nlsq.kernels.faddeeva`.
 """
 
 from __future__ import annotations
 
 from nlsq.kernels.backend.primitives import Elementary
 from nlsq.kernels.exponential import exp, expm1
+from nlsq.kernels.faddeeva import wofz_imag, wofz_real
 from nlsq.kernels.gamma import digamma, gammaln
 from nlsq.kernels.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
 from nlsq.kernels.inverse_trigonometric import acos, asin, atan, atan2
@@ -51,6 +53,8 @@ __all__ = [
     "sqrt",
     "tan_fast",
     "tanh",
+    "wofz_imag",
+    "wofz_real",
 ]
 
 ELEMENTARY: dict[str, Elementary] = {
@@ -86,5 +90,7 @@ ELEMENTARY: dict[str, Elementary] = {
         expit,
         gammaln,
         digamma,
+        wofz_real,
+        wofz_imag,
     )
 }

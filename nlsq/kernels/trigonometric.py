@@ -91,6 +91,19 @@ def cosine_parts(r: Any, z: Any, r_low: Any) -> Any:
     return w, ((1.0 - w) - half) + fma(z * z, polynomial_6(z, COS), -r * r_low)
 
 
+def sine_and_cosine(x: Any) -> Any:
+    """Give both for |x| < 2^40."""
+    r, r_low, quadrant = reduced(x)
+    z = r * r
+    sine = r + sine_tail(r, z, r_low)
+    cosine, cosine_low = cosine_parts(r, z, r_low)
+    cosine = cosine + cosine_low
+    even = (quadrant & 1) == 0
+    first, second = select(even, sine, cosine), select(even, cosine, sine)
+    first = as_double(as_bits(first) ^ ((quadrant & 2) << 62))
+    return first, as_double(as_bits(second) ^ (((quadrant + 1) & 2) << 62))
+
+
 @elementary("sin", slow=needs_slow_reduction)
 def sin_fast(x: Any) -> Any:
     """Give the sine for |x| < 2^40."""

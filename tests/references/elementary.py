@@ -143,7 +143,7 @@ def _pairs(name, rng, n):
 def points(name, n, seed=7):
     """Return a tuple of arrays, one for each argument, of about `n` stratified points."""
     rng = np.random.default_rng(seed)
-    if name in ("pow", "pow_positive_base", "atan2", "hypot"):
+    if name in ("pow", "pow_positive_base", "atan2", "hypot", "wofz_real", "wofz_imag"):
         return _pairs(name, rng, n)
     return (_mix(rng, n, *_ONE_ARGUMENT[_SAME.get(name, name)]),)
 
