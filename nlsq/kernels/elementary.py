@@ -31,6 +31,7 @@ __all__ = [
     "atan2",
     "atanh",
     "cbrt",
+    "cos",
     "cos_fast",
     "cosh",
     "digamma",
@@ -48,19 +49,22 @@ __all__ = [
     "needs_slow_reduction",
     "pow",
     "pow_positive_base",
+    "sin",
     "sin_fast",
     "sinh",
     "sqrt",
+    "tan",
     "tan_fast",
     "tanh",
     "wofz_imag",
     "wofz_real",
 ]
 
+sin, cos, tan = sin_fast, cos_fast, tan_fast
 ELEMENTARY: dict[str, Elementary] = {
-    "sin": sin_fast,
-    "cos": cos_fast,
-    "tan": tan_fast,
+    "sin": sin,
+    "cos": cos,
+    "tan": tan,
 } | {
     function.name: function
     for function in (

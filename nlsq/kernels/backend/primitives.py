@@ -99,10 +99,12 @@ class Elementary:
         self.slow = slow
 
     def __call__(self, *arguments: Any) -> Any:
-        """Hand the function to a symbolic value, or run its source as plain Python."""
+        """Hand the function to a symbolic value, or run it as plain Python."""
         for argument in arguments:
             if hasattr(argument, "emit_elementary"):
                 return argument.emit_elementary(self, *arguments)
+        if self.slow is not None and self.library is not None and self.slow(*arguments):
+            return getattr(math, self.library)(*arguments)
         return self.source(*arguments)
 
     def __repr__(self) -> str:
