@@ -102,6 +102,11 @@ class GraphKernels:
         return sparse_program(trace, layout, self.sparse, variant)
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether rows depend on few parameters each."""
+        return self.sparse is not None and not self.sparse.gradients
+
+    @property
     def fuses(self) -> bool:
         """Whether there is a kernel for the normal equations."""
         return self.is_curve and self.trace.graph.n <= FUSED_UP_TO

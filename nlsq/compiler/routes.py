@@ -73,6 +73,15 @@ class Route:
         if self.seconds >= WORTH_COMPILING and not self.reason:
             self.ready = not compile_disabled()
 
+    def may_compile(self) -> bool:
+        """Trace these functions from now on, because there is much to do; whether that is possible."""
+        self.ready = not compile_disabled() and not self.reason
+        return self.ready
+
+    def require(self) -> None:
+        """Trace these functions from now on, as the user asks."""
+        self.reason, self.ready = "", not compile_disabled()
+
     def refuse(self, reason: str) -> None:
         """Call these functions plainly from now on."""
         self.reason, self.ready = reason, False
@@ -137,11 +146,17 @@ class Entry:
         What solvers keep here.
     quick : list
         Likewise, for fits without weights at default options.
+    native : list
+        Likewise, for `nlsq.fit` at default options.
+    names : tuple of str
+        Of a model's parameters, where someone has found them out.
+    shape : tuple
+        Of a model's x.
     uses : int
         How often results were asked for.
     """
 
-    __slots__ = ("_inner", "_lookups", "_namespace", "_own", "_places", "is_stable", "kernels", "origins", "plans", "quick", "trace", "uses", "version")
+    __slots__ = ("_inner", "_lookups", "_namespace", "_own", "_places", "is_stable", "kernels", "names", "native", "origins", "plans", "quick", "shape", "trace", "uses", "version")
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], dependencies: Any, trace: Any) -> None:
         from nlsq.compiler.compile import kernels_of
@@ -160,6 +175,9 @@ class Entry:
         self.version = self.uses = 0
         self.plans: Any = None
         self.quick: list[Any] = []
+        self.native: list[Any] = []
+        self.names: tuple[str, ...] = ()
+        self.shape: Any = None
 
     def holds_for(self, function: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> bool:
         """Whether the graph is that of this function, now; takes over the arrays that it brings along."""

@@ -33,7 +33,7 @@ RUNGS = 4  # a decade
 def axes_of(x: Any) -> list[FloatArray]:
     """Return the finite real predictors in x: it itself, its rows, or the arrays in a tuple."""
     if isinstance(x, tuple):
-        parts = list(x)
+        parts = [part for part in x if isinstance(part, np.ndarray)]
     else:
         array = np.asarray(x) if isinstance(x, np.ndarray) else np.empty(0)
         parts = list(array) if array.ndim == 2 and array.shape[0] <= array.shape[1] else [array]

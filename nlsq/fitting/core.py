@@ -110,9 +110,9 @@ def evaluate_jacobian(core: FitCore, estimator: Any) -> tuple[FloatArray, float]
     task = core.task
     residual = weighted_residual(core)
     p = task.among_free(core.params)
-    if estimator is None and task.jac is None:
-        estimator = "3-point"
     problem = task.problem(core.params, estimator)
+    if estimator is None and task.jac is None and accuracy_of(problem) >= FORWARD:
+        problem = task.problem(core.params, "3-point")
     problem.residual.first(p)
     prepared = problem.prepare_jacobian(p, residual.size)
     jac = np.asarray(prepared.evaluate(p, residual, None))

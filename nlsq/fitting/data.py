@@ -170,9 +170,9 @@ def read_predictors(x: Any, points: int) -> tuple[Any, Any]:
     """Return x as the model gets it, and the mask of each of its arrays (None where nothing is masked)."""
     if isinstance(x, tuple | list):
         parts = [_to_numpy(part) for part in x]
-        if any(np.ndim(part) for part in parts):
-            masks = tuple(_mask(part) for part in parts)
-            return tuple(_as_numbers(np.ma.getdata(part)) for part in parts), masks
+        if any(isinstance(part, np.ndarray | list | tuple) and np.ndim(part) for part in parts):
+            masks = tuple(_mask(part) if isinstance(part, np.ndarray) else None for part in parts)
+            return tuple(_as_part(part) for part in parts), masks
         return _as_numbers(np.asarray(parts)), None
     values = _to_numpy(x)
     if isinstance(values, np.ndarray):
@@ -180,6 +180,11 @@ def read_predictors(x: Any, points: int) -> tuple[Any, Any]:
     if hasattr(values, "to_numpy"):
         _refuse_incomplete_table(values)
     return x, None
+
+
+def _as_part(part: Any) -> Any:
+    """Return one of several predictors: an array as numbers, anything else as it is."""
+    return _as_numbers(np.ma.getdata(part)) if isinstance(part, np.ndarray | list | tuple) else part
 
 
 def _refuse_incomplete_table(table: Any) -> None:
@@ -213,7 +218,7 @@ def _as_numbers(values: Any) -> NDArray[Any]:
 def _parts(predictors: Any) -> list[tuple[str, Any, int | None]]:
     """Return the arrays in x, each with its name in messages and its place in a tuple."""
     if isinstance(predictors, tuple):
-        return [(f"x[{k}]", part, k) for k, part in enumerate(predictors)]
+        return [(f"x[{k}]", part, k) for k, part in enumerate(predictors) if isinstance(part, np.ndarray)]
     return [("x", predictors, None)] if isinstance(predictors, np.ndarray) else []
 
 
@@ -239,7 +244,8 @@ def _refuse_nonfinite(nan_policy: str, name: str, array: NDArray[Any], masked: N
 def _missing_points(predictors: Any, masks: Any, points: int) -> tuple[NDArray[np.bool_] | None, bool]:
     """Return the points whose predictors are missing, and whether x can be cut down to a part of its points."""
     parts = _parts(predictors)
-    if not parts or any(part.ndim == 0 or part.shape[-1] != points for _, part, _ in parts):
+    whole = not isinstance(predictors, tuple) or len(parts) == len(predictors)
+    if not (parts and whole) or any(part.ndim == 0 or part.shape[-1] != points for _, part, _ in parts):
         for name, part, place in parts:
             masked = masked_of(masks, name, part, place)
             if (part.dtype.kind in "fc" and not np.isfinite(part).all()) or (masked is not None and masked.any()):

@@ -18,12 +18,15 @@ import numpy as np
 from nlsq.fitting.data import read_data
 from nlsq.fitting.multistart import solve_from_many
 from nlsq.fitting.parameters import Parameters, read_parameters
+from nlsq.fitting.quick import fit_again
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, solve_from
 from nlsq.fitting.starts import find_starts
-from nlsq.fitting.task import FitTask
+from nlsq.fitting.task import FitTask, plain_time
 from nlsq.loss import Loss
 from nlsq.status import StepReport
+
+NOTHING = (None,) * 11  # options of a plain call
 
 
 def fit(
@@ -142,9 +145,14 @@ def fit(
     >>> def decay(x, height, rate):
     ...     return height * np.exp(-rate * x)
     >>> result = fit(decay, x, decay(x, 2.5, 1.3), {"height": 1, "rate": 1})
-    >>> round(result.params["rate"], 6)
+    >>> round(float(result.params["rate"]), 6)
     1.3
     """
+    given = (sigma, bounds, fixed, method, jac, weights, tolerances, max_evaluations, time_limit, callback, starts)
+    if given == NOTHING and loss == "linear" and not constraints and not progress and nan_policy == "raise":
+        again = None if p0 is None or absolute_sigma else fit_again(getattr(model, "function", model), x, y, p0)
+        if again is not None:
+            return again
     if constraints is not None and len(constraints):
         raise NotImplementedError("constraints have their place here, but no solver takes them yet; use bounds.")
     options = read_options(method, tolerances, max_evaluations, time_limit, callback, progress)
@@ -153,6 +161,12 @@ def fit(
     if data.complex and jac == "cs":
         raise ValueError("jac='cs' needs a real model, but y is complex; use '2-point' or '3-point'.")
     task = task_of(model, parameters, data, jac, Loss(loss, loss_scale), absolute_sigma)
+    with plain_time(task):
+        return _solve(task, parameters, starts, options)
+
+
+def _solve(task: FitTask, parameters: Parameters, starts: int | None, options: SolveOptions) -> FitResult:
+    """Solve from the starts that were asked for."""
     if starts is not None:
         return FitResult(solve_from_many(task, parameters, read_count(starts), options))
     if not parameters.missing.any():

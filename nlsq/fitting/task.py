@@ -5,13 +5,16 @@ r(p) = whiten( model(x, *p) - y )      over the parameters p that are not held
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.compiler.routes import MANY_POINTS, route_of
 from nlsq.fitting.data import DOUBLE, CurveData
 from nlsq.loss import Loss
 from nlsq.problem import CompiledFunction, LeastSquaresProblem
@@ -125,8 +128,38 @@ def residual_of(task: FitTask, held: FloatArray) -> tuple[Any, Any]:
     jac = task.jac
     if callable(jac) and not hasattr(jac, "prepare"):
         jac = _jacobian(task, held.copy())
-    by_address = _by_address(task)
+    by_address = (
+        _by_address(task) if jac is not None or task.model is None else _traced(task, held) or _by_address(task)
+    )
     return (python_residual(task, held) if by_address is None else by_address), jac
+
+
+@contextmanager
+def plain_time(task: FitTask) -> Iterator[None]:
+    """Note the time of a fit whose model is called plainly, so that it is compiled once that pays."""
+    model = getattr(task.model, "function", task.model)
+    route = None if isinstance(task.model, CompiledFunction) else route_of(model, "model")
+    started = perf_counter()
+    yield
+    if route is not None and not route.ready:
+        route.spend(started)
+
+
+def _traced(task: FitTask, held: FloatArray) -> Any:
+    """Return the residual of a plain model by the kernels of its graph, where it is to be traced; else None."""
+    data, model = task.data, task.model
+    route = None if isinstance(model, CompiledFunction) else route_of(getattr(model, "function", model), "model")
+    x, y = data.x, data.y
+    if route is None or data.factor is not None or data.keep is not None or data.complex:
+        return None
+    arrays = x if isinstance(x, tuple) else (x,)
+    if not arrays or any(type(one) is not np.ndarray or one.dtype != DOUBLE for one in arrays):
+        return None
+    if not route.ready and (route.reason or y.size < MANY_POINTS or not route.may_compile()):
+        return None
+    from nlsq.fitting.tracing import traced_task
+
+    return traced_task(task, route, held)
 
 
 def python_residual(task: FitTask, held: FloatArray) -> Callable[[NDArray[Any]], NDArray[Any]]:

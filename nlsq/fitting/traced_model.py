@@ -140,7 +140,9 @@ class Model:
             if type(array) is not np.ndarray or array.dtype != np.float64 or not array.flags.c_contiguous:
                 raise ValueError(f"{name} must be a contiguous float64 array; use np.ascontiguousarray({name}, float).")
             if name != "p0" and not np.isfinite(array).all():
-                raise ValueError(f"{name} has an entry that is not finite at index {int(np.argmin(np.isfinite(array)))}.")
+                raise ValueError(
+                    f"{name} has an entry that is not finite at index {int(np.argmin(np.isfinite(array)))}."
+                )
         raise ValueError(
             f"shapes do not fit: x {np.shape(x)}, y {np.shape(y)}, p0 {start.shape}, "
             f"weights {None if weights is None else np.shape(weights)}; expected (m,), (m,), ({self.n},), (m,)."
@@ -251,9 +253,7 @@ def probe(variables: int = 1) -> Any:
     return row if variables == 1 else np.stack([row] * variables)
 
 
-def model(
-    function: Callable[..., Any], *, names: Any = None, variables: int = 1, compile_now: bool = True
-) -> Model:
+def model(function: Callable[..., Any], *, names: Any = None, variables: int = 1, compile_now: bool = True) -> Model:
     """Trace a model ``f(x, a, b, ...)`` and compile its kernels ahead of the first fit.
 
     Parameters
@@ -280,9 +280,7 @@ def model(
     return _made(function, "model", names, variables, compile_now)
 
 
-def compile(
-    function: Callable[..., Any], *, kind: Literal["model", "residual"] = "model", n: int | None = None
-) -> Any:
+def compile(function: Callable[..., Any], *, kind: Literal["model", "residual"] = "model", n: int | None = None) -> Any:
     """Make a function that solvers call by address, at the speed of compiled code.
 
     Parameters

@@ -147,6 +147,17 @@ class Plan:
         solution: FloatArray = self.space.x.copy()
         return solution
 
+    def solve_data(self, x: Any, y: Any, start: Any) -> FloatArray | None:
+        """Solve with other data; return the parameters, None where one of the arrays is no plain vector of doubles."""
+        status = self._call(self._plan_address, id(x), id(y), 0, id(start))
+        if status < 0:
+            if status == arrays.NOT_PLAIN:
+                return None
+            self.residual.raise_original(self.space.x_new)
+        self.status = status
+        solution: FloatArray = self.space.x.copy()
+        return solution
+
     def fit(self, x: Any, y: Any, weights: Any, start: Any, absolute: int) -> tuple[FloatArray, FloatArray | None] | None:
         """Fit data from a start; None where one of the arrays is no plain vector of doubles.
 

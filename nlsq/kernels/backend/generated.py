@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+from typing import Any
+
+from numpy.typing import NDArray
+
 from nlsq.kernels.backend import cache as disk
 from nlsq.kernels.backend.loader import link_object
 from nlsq.kernels.backend.program import Program
@@ -35,3 +40,12 @@ def make(symbol: str, programs: list[Program]) -> list[int]:
             disk.write(disk.folder(), symbol, code)
         _loaded.add(symbol)
     return link_object(code, symbols)
+
+
+_prototypes = {count: ctypes.CFUNCTYPE(ctypes.c_ssize_t, *[ctypes.c_ssize_t] * count) for count in (3, 4)}
+
+
+def call(address: int, *arrays: NDArray[Any]) -> None:
+    """Call a kernel with contiguous arrays: parameters, table, one or two outputs."""
+    places = [array.__array_interface__["data"][0] for array in arrays]
+    _prototypes[len(places)](address)(*places)
