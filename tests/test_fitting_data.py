@@ -184,6 +184,22 @@ def test_other_types_become_doubles(dtype):
     assert result.residual.dtype == np.float64
 
 
+def test_parts_of_x_that_are_no_arrays_reach_the_model_as_they_are():
+    seen = []
+
+    def model(x, a):
+        t, unit, nothing = x
+        seen.append((unit, nothing))
+        return a * t
+
+    y = 2.0 * X
+    y[3] = np.nan
+    result = fit(model, (X, "seconds", None), y, nan_policy="omit")
+    assert result.params["a"] == pytest.approx(2.0)
+    assert set(seen) == {("seconds", None)}
+    assert result.omitted == 1
+
+
 def test_user_arrays_are_neither_changed_nor_kept():
     x, y = X.copy(), Y.copy()
     result = fit(decay, x, y, START)
