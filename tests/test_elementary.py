@@ -18,32 +18,39 @@ PI = np.pi
 NEAR_CANCELLATION = ("gammaln", "digamma")
 IN_UNITS = [name for name in ELEMENTARY if name not in NEAR_CANCELLATION and not name.startswith("wofz")]
 ALLOWED = {"pow": 2.0, "pow_positive_base": 2.0}  # others 1.5 units in the last place
-FAST, MANY = 2_000, 100_000
+LIBRARY = 4.0  # units that the C library may be off where it stands in
+FAST, MANY = 1_500, 100_000
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
-def implementation(request):
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def implementation(kind):
     """Give name -> callable(*arrays) -> array."""
-    return IMPLEMENTATIONS[request.param]
+    return IMPLEMENTATIONS[kind]
 
 
-def check_units(implementation, name, n):
+def check_units(kind, name, n):
     arguments, high, low = reference(name, n)
-    error = units(implementation(name)(*arguments), high, low)
+    error = units(IMPLEMENTATIONS[kind](name)(*arguments), high, low)
     worst = int(np.argmax(error))
     where = [float(argument[worst]) for argument in arguments]
-    assert error[worst] <= ALLOWED.get(name, 1.5), f"{name}{where} is off by {error[worst]} units"
+    allowed = LIBRARY if kind == "without fma" and ELEMENTARY[name].library else ALLOWED.get(name, 1.5)
+    assert error[worst] <= allowed, f"{name}{where} is off by {error[worst]} units"
 
 
 @pytest.mark.parametrize("name", IN_UNITS)
-def test_error_in_units_of_the_last_place(implementation, name):
-    check_units(implementation, name, FAST)
+def test_error_in_units_of_the_last_place(kind, name):
+    check_units(kind, name, FAST)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IN_UNITS)
-def test_error_in_units_of_the_last_place_on_many_points(implementation, name):
-    check_units(implementation, name, MANY)
+def test_error_in_units_of_the_last_place_on_many_points(kind, name):
+    check_units(kind, name, MANY)
 
 
 def check_beside_cancellation(implementation, name, n):
@@ -102,11 +109,17 @@ SPECIAL = {
 
 
 @pytest.mark.parametrize("name", [name for name in ELEMENTARY if ELEMENTARY[name].arity == 1])
-def test_special_values(implementation, name):
+def test_special_values(kind, name):
     table = SPECIAL[name]
     x = np.array([*table, NAN])
     expected = np.array([*table.values(), NAN])
-    np.testing.assert_array_equal(implementation(name)(x), expected)
+    got = IMPLEMENTATIONS[kind](name)(x)
+    if kind == "without fma":  # the library's cube root of 27 need not be 3
+        infinite = ~np.isfinite(expected)
+        np.testing.assert_array_equal(got[infinite], expected[infinite])
+        np.testing.assert_array_max_ulp(got[~infinite], expected[~infinite], maxulp=1)
+    else:
+        np.testing.assert_array_equal(got, expected)
 
 
 ODD = ("expm1", "log1p", "sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "sqrt", "cbrt", "erf")

@@ -10,6 +10,7 @@ import numpy as np
 
 from nlsq.kernels.backend.lowering import jitted
 from nlsq.kernels.elementary import ELEMENTARY
+from references.elementary_vectors import in_vectors, processors
 
 
 def _slow_lanes_from_library(name, values, arguments):
@@ -53,4 +54,4 @@ def in_plain_python(name):
     return lambda *arguments: np.array([ELEMENTARY[name](*map(float, row)) for row in zip(*arguments, strict=True)])
 
 
-IMPLEMENTATIONS = {"numba": in_numba_loop}
+IMPLEMENTATIONS = {"numba": in_numba_loop} | {name: in_vectors(name) for name in processors()}
