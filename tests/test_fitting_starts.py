@@ -1,12 +1,14 @@
 """Start values from the data, and fits from several starts."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.problems import nist
-from nlsq.fitting import fit
+from nlsq.fitting import fit, starts
 from nlsq.fitting.candidates import Candidates, axes_of, primes
 from nlsq.fitting.separable import Screen
 from nlsq.loss import Loss
@@ -191,6 +193,19 @@ def test_several_predictors_complex_data_and_robust_losses_have_starts_too():
     y[::10] += 20.0
     result = fit(gauss, X, y, loss="cauchy", loss_scale=0.1)
     np.testing.assert_allclose(result.params, [3.0, 4.2, 0.6, 0.5], atol=0.02)
+
+
+def test_expensive_model_is_not_searched_for_ever(monkeypatch):
+    monkeypatch.setattr(starts, "PATIENCE", 0.05)
+
+    def slow(x, height, center, width, offset):
+        time.sleep(0.002)
+        return gauss(x, height, center, width, offset)
+
+    result = fit(slow, X, gauss(X, 3.0, 4.2, 0.6, 0.5))
+    assert result.nfev_start < 100
+    assert starts.CUT_SHORT in result.fallbacks
+    assert starts.CUT_SHORT in fit(slow, X, gauss(X, 3.0, 4.2, 0.6, 0.5), starts=2).fallbacks
 
 
 def test_model_without_values_anywhere_starts_at_one():

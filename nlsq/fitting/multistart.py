@@ -20,7 +20,7 @@ from nlsq.fitting.named import NamedArray, named
 from nlsq.fitting.parameters import Parameters
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, solve_from
-from nlsq.fitting.starts import find_starts, out_of_time
+from nlsq.fitting.starts import CUT_SHORT, find_starts, out_of_time
 from nlsq.fitting.task import FitTask
 from nlsq.status import Status
 
@@ -74,10 +74,10 @@ def solve_from_many(task: FitTask, parameters: Parameters, count: int, options: 
     FitCore
         The best, with ``minima``; its counts are those of all solves together.
     """
-    spent = 0
+    spent, cut_short = 0, False
     if parameters.missing.any():
         found = find_starts(task, parameters, options.deadline, count)
-        points, spent = found.points, found.evaluations
+        points, spent, cut_short = found.points, found.evaluations, found.cut_short
     else:
         points = [parameters.start]
     points = points + [spread(points[0], parameters, i) for i in range(count - len(points))]
@@ -95,6 +95,8 @@ def solve_from_many(task: FitTask, parameters: Parameters, count: int, options: 
     best = min(ends, key=rank)
     best.minima = minima_of(task, ends)
     best.nfev_start = spent
+    if cut_short:
+        best.fallbacks = [*best.fallbacks, CUT_SHORT]
     if len(ends) < count:
         best.fallbacks = [*best.fallbacks, f"the time limit ended the fit after {len(ends)} of {count} starts"]
     for name in ("nfev", "njev", "nit"):

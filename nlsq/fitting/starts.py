@@ -6,8 +6,9 @@
     4. move each of these, one at a time, over its whole range, and polish again
     5. go on with the next best points while neighbouring residuals are alike, as they are under a wrong curve [1]_
 
-Every step keeps the bounds, and the same data give the same start. A point at which the model has no finite values, or
-raises an arithmetic or value error, is passed over. Of long data a part is looked at, if the model goes by points.
+Every step keeps the bounds, and the same data give the same start unless time cuts the search short. A point at which
+the model has no finite values, or raises an arithmetic or value error, is passed over. Of long data a part is looked
+at, if the model goes by points.
 
 References
 ----------
@@ -47,7 +48,10 @@ STRUCTURED = 1.0  # Durbin and Watson's ratio, which is 2 for independent residu
 PERFECT = 1e-20  # of the sum of squares of y
 DIFFERENT = 0.1  # relative difference of a parameter that makes another point
 ALIKE = 1e-9  # relative difference of costs that is none
+PATIENCE = 5.0  # seconds after which the search for an expensive model ends with the best so far
+DRAWING = 0.4  # share of the time for points drawn; what is left polishes them
 LONG = 2000  # points that are looked at in longer data
+CUT_SHORT = "the search for start values was cut short by time; give p0, or a faster model"
 GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
@@ -62,10 +66,13 @@ class Found:
         All parameters, the best first; never empty.
     evaluations : int
         Calls of the model.
+    cut_short : bool
+        Whether time ended the search.
     """
 
     points: list[FloatArray]
     evaluations: int
+    cut_short: bool
 
 
 def find_starts(task: FitTask, parameters: Parameters, deadline: float | None = None, count: int = 1) -> Found:
@@ -78,7 +85,7 @@ def find_starts(task: FitTask, parameters: Parameters, deadline: float | None = 
     parameters : Parameters
         Start with NaN where it is to be found; bounds.
     deadline : float, optional
-        Time of ``time.perf_counter()`` at which the search is cut short.
+        Time of ``time.perf_counter()`` at which the search is cut short; after `PATIENCE` in any case.
     count : int
         How many points are wanted, at most; they differ from each other.
 
@@ -90,11 +97,13 @@ def find_starts(task: FitTask, parameters: Parameters, deadline: float | None = 
     unknown = np.flatnonzero(parameters.missing & ~parameters.fixed)
     lower, upper = parameters.lower[unknown], parameters.upper[unknown]
     candidates = Candidates(task.data.x, task.data.y, lower, upper)
+    begun = time.perf_counter()
+    end = begun + PATIENCE if deadline is None else min(deadline, begun + PATIENCE)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the points are ours, and so are their overflows
         data, spent = thinned(task, parameters.start, unknown, candidates)
         screen = screen_of(task, data, parameters.start, unknown, lower, upper)
-        pool = search(screen, candidates, deadline, order_of(data), count)
+        pool = search(screen, candidates, (begun + DRAWING * (end - begun), end), order_of(data), count)
     if not pool:
         pool = [(math.inf, np.clip(np.ones(unknown.size), lower, upper))]
     points = []
@@ -102,7 +111,7 @@ def find_starts(task: FitTask, parameters: Parameters, deadline: float | None = 
         point = parameters.start.copy()
         point[unknown] = p
         points.append(point)
-    return Found(points, screen.evaluations + spent)
+    return Found(points, screen.evaluations + spent, out_of_time(end))
 
 
 def screen_of(
@@ -164,17 +173,22 @@ def order_of(data: CurveData) -> NDArray[np.intp] | None:
 
 
 def search(
-    screen: Screen, candidates: Candidates, deadline: float | None, order: NDArray[np.intp] | None, count: int
+    screen: Screen,
+    candidates: Candidates,
+    deadlines: tuple[float, float],
+    order: NDArray[np.intp] | None,
+    count: int,
 ) -> list[Entry]:
-    """Return the best points with their costs, best first."""
-    screen.find_linear(candidates.draw(i) for i in range(POINTS_TRIED))
+    """Return the best points with their costs, best first; drawn until the first deadline, better by the second."""
+    drawn_by, deadline = deadlines
+    screen.find_linear(candidates.draw(i) for i in range(POINTS_TRIED) if not out_of_time(drawn_by))
     others = screen.others
     pool: list[Entry] = []
     for i in range(min(DRAWN * len(others), DRAWN_AT_MOST) if others else 1):
         entry = screen.score(candidates.draw(i))
         if entry[0] < math.inf:
             pool.append(entry)
-        if out_of_time(deadline):
+        if out_of_time(drawn_by):
             break
     pool.sort(key=lambda entry: entry[0])
     if not others:
@@ -186,7 +200,11 @@ def search(
         moved = [move_each(screen, candidates, entry, deadline) for entry in distinct(polished, others, KEPT)]
         found = sorted(found + polished + polish(screen, moved, deadline), key=lambda entry: entry[0])
         hopeful = hopeful[lot:]
-        if not hopeful or (count == 1 and not is_structured(screen.project(found[0][1])[0], order)):
+        if (
+            not hopeful
+            or out_of_time(deadline)
+            or (count == 1 and not is_structured(screen.project(found[0][1])[0], order))
+        ):
             break
     found = [upright(screen, entry) for entry in distinct(found, others, count)]
     return distinct(found + hopeful, others, count)
@@ -201,7 +219,7 @@ def is_structured(residual: FloatArray | None, order: NDArray[np.intp] | None) -
     return bool(steps @ steps < STRUCTURED * (in_order @ in_order))
 
 
-def move_each(screen: Screen, candidates: Candidates, entry: Entry, deadline: float | None) -> Entry:
+def move_each(screen: Screen, candidates: Candidates, entry: Entry, deadline: float) -> Entry:
     """Move one parameter after the other over its whole range, and keep what is better."""
     perfect = PERFECT * float(screen.y @ screen.y)
     for j in screen.others:
@@ -212,12 +230,14 @@ def move_each(screen: Screen, candidates: Candidates, entry: Entry, deadline: fl
             scored = screen.score(trial)
             if scored[0] < entry[0]:
                 entry = scored
-        if out_of_time(deadline) or entry[0] <= perfect:
+            if out_of_time(deadline):
+                return entry
+        if entry[0] <= perfect:
             break
     return entry
 
 
-def polish(screen: Screen, pool: list[Entry], deadline: float | None) -> list[Entry]:
+def polish(screen: Screen, pool: list[Entry], deadline: float) -> list[Entry]:
     """Fit shortly from each of the points, over the parameters that are not linear; best first."""
     others, polished = screen.others, []
     bounds = screen.lower[others], screen.upper[others]
@@ -230,7 +250,10 @@ def polish(screen: Screen, pool: list[Entry], deadline: float | None) -> list[En
         problem = LeastSquaresProblem(
             screen.projected_residual(p), p[others], bounds=bounds, loss=loss.function, loss_scale=loss.scale
         )
-        solved = drive(problem, choose_solver(problem), POLISH, max_evaluations=POLISH_EVALUATIONS)
+        time_left = max(0.0, deadline - time.perf_counter())
+        solved = drive(
+            problem, choose_solver(problem), POLISH, max_evaluations=POLISH_EVALUATIONS, time_limit=time_left
+        )
         trial = p.copy()
         trial[others] = solved.x
         polished.append(min((cost, p), screen.score(trial), key=lambda entry: entry[0]))
