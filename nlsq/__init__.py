@@ -7,13 +7,15 @@ The names below are imported when they are first used (PEP 562), so that ``impor
 
 Drop-in for SciPy
     `curve_fit`, `least_squares`, `leastsq`
+Curve fitting
+    `fit`, `FitResult`
 Native
     `LeastSquaresProblem`, `solve`, `Tolerances`, `SolveResult`, `Status`, `jacobian`, `check_jacobian`
 Methods
     `LevenbergMarquardt`, `TrustRegionReflective`, `Dogbox`, `GaussNewton`, `GradientDescent`,
     with `MoreRadius`, `Nielsen` (damping), `LineSearch` and `FixedLength`
-Compiled kernels
-    `compile`, `precompile`, `clear_cache`
+Compiled models and kernels
+    `model`, `compile`, `Model`, `explain`, `precompile`, `clear_cache`
 """
 
 __version__ = "0.1.0.dev0"
@@ -27,7 +29,12 @@ _HOME = {
     "least_squares": "nlsq.scipy_api.least_squares",
     "leastsq": "nlsq.scipy_api.leastsq",
     "LeastSquaresProblem": "nlsq.problem",
-    "compile": "nlsq.problem",
+    "fit": "nlsq.fitting",
+    "FitResult": "nlsq.fitting",
+    "compile": "nlsq.fitting",
+    "model": "nlsq.fitting",
+    "explain": "nlsq.fitting",
+    "Model": "nlsq.fitting",
     "solve": "nlsq.solvers",
     "Tolerances": "nlsq.solvers",
     "LevenbergMarquardt": "nlsq.solvers",
@@ -49,12 +56,14 @@ _HOME = {
 
 __all__ = [
     "Dogbox",
+    "FitResult",
     "FixedLength",
     "GaussNewton",
     "GradientDescent",
     "LeastSquaresProblem",
     "LevenbergMarquardt",
     "LineSearch",
+    "Model",
     "MoreRadius",
     "Nielsen",
     "SolveResult",
@@ -66,17 +75,21 @@ __all__ = [
     "clear_cache",
     "compile",
     "curve_fit",
+    "explain",
+    "fit",
     "jacobian",
     "least_squares",
     "leastsq",
+    "model",
     "precompile",
     "solve",
 ]
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.derivatives import check_jacobian, jacobian
+    from nlsq.fitting import FitResult, Model, compile, explain, fit, model
     from nlsq.kernels.backend import clear_cache, precompile
-    from nlsq.problem import LeastSquaresProblem, compile
+    from nlsq.problem import LeastSquaresProblem
     from nlsq.scipy_api.curve_fit import curve_fit
     from nlsq.scipy_api.least_squares import least_squares
     from nlsq.scipy_api.leastsq import leastsq

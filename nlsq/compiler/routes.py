@@ -27,6 +27,8 @@ from nlsq.kernels.backend import compile_disabled
 
 WORTH_COMPILING = 0.1  # seconds spent in plain solves: what compiling costs
 MANY_POINTS = 100_000  # residuals from which one solve is worth it
+WORTH_TRACING_ANEW = 2000  # residuals from which a graph that holds for one call alone is worth it
+UNSTABLE = "its graph depends on what is in arrays, lists or objects that it reads, which may change from call to call"
 MOST_ROUTES = 1000
 MOST_ENTRIES = 16  # shapes of one function
 NUMBERS = (int, float, bool, str, complex, type(None), np.float64, np.int64)
@@ -51,17 +53,20 @@ class Route:
         Why they are called plainly; empty when they are not, or when that is not known yet.
     ready : bool
         Whether to trace them.
+    required : bool
+        Whether the user asked for it.
     seconds : float
         Time spent in plain solves.
     latest : Entry or None
         The graph that was valid last.
     """
 
-    __slots__ = ("code", "entries", "form", "latest", "ready", "reason", "seconds")
+    __slots__ = ("code", "entries", "form", "latest", "ready", "reason", "required", "seconds")
 
     def __init__(self, code: CodeType, form: str) -> None:
         self.code, self.form = code, form
         self.reason = ""
+        self.required = False
         self.seconds = 0.0
         self.entries: dict[Any, list[Entry]] = {}
         self.latest: Entry | None = None
@@ -80,7 +85,7 @@ class Route:
 
     def require(self) -> None:
         """Trace these functions from now on, as the user asks."""
-        self.reason, self.ready = "", not compile_disabled()
+        self.reason, self.ready, self.required = "", not compile_disabled(), True
 
     def refuse(self, reason: str) -> None:
         """Call these functions plainly from now on."""
@@ -107,17 +112,19 @@ class Route:
             if entry.holds_for(function, arguments):
                 self.latest = entry
                 return entry
-        from nlsq.compiler.clean import Unclean, errors_are_silent, examine_cached
-        from nlsq.compiler.graph import NotTraceable
+        from nlsq.compiler.clean import errors_are_silent
 
         if not errors_are_silent():
             return None
-        try:
-            dependencies = examine_cached(function, tuple(range(1, 1 + len(arguments))))
-            entry = Entry(function, arguments, dependencies, trace())
-        except (Unclean, NotTraceable) as error:
-            self.refuse(str(error))
+        entry = self.examine(function, key, trace, arguments)
+        if isinstance(entry, str):
+            self.refuse(entry)
             return None
+        if not entry.is_stable:
+            if not self.required and entry.trace.m < WORTH_TRACING_ANEW:
+                self.refuse(UNSTABLE)
+                return None
+            return entry
         _marker(self.code, self.form).write()
         with _lock:
             if candidates is None or len(candidates) >= MOST_ENTRIES:
@@ -127,6 +134,22 @@ class Route:
             candidates.insert(0, entry)
         self.latest = entry
         return entry
+
+    def examine(
+        self, function: Callable[..., Any], key: Any, trace: Callable[[], Any], arguments: tuple[Any, ...] = ()
+    ) -> Entry | str:
+        """Return a valid graph, or the reason why there is none; see `entry`. Nothing is remembered of a new one."""
+        from nlsq.compiler.clean import Unclean, examine_cached
+        from nlsq.compiler.graph import NotTraceable
+
+        for entry in self.entries.get(key) or ():
+            if entry.holds_for(function, arguments):
+                return entry
+        try:
+            dependencies = examine_cached(function, tuple(range(1, 1 + len(arguments))))
+            return Entry(function, arguments, dependencies, trace())
+        except (Unclean, NotTraceable) as error:
+            return str(error)
 
 
 class Entry:

@@ -21,7 +21,7 @@ from nlsq.fitting.parameters import Parameters, read_parameters
 from nlsq.fitting.quick import fit_again
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, solve_from
-from nlsq.fitting.starts import find_starts
+from nlsq.fitting.starts import CUT_SHORT, find_starts
 from nlsq.fitting.task import FitTask, plain_time
 from nlsq.loss import Loss
 from nlsq.status import StepReport
@@ -133,7 +133,7 @@ def fit(
     others they follow by linear least squares (variable projection). The others are sought among values built from
     spans, locations and rates of x and sizes of y: drawn evenly (always the same), then one parameter at a time; the
     best are polished by short fits. Bounds are kept. It takes thousands of calls of the model, counted in
-    ``result.nfev_start``.
+    ``result.nfev_start``; for an expensive model it ends after five seconds with the best so far.
 
     The covariance is ``s^2 (J'J)^-1`` with ``s^2 = 2 cost / dof``, J the weighted Jacobian, its rows scaled by a
     robust loss as in SciPy; see `FitResult`.
@@ -174,6 +174,8 @@ def _solve(task: FitTask, parameters: Parameters, starts: int | None, options: S
     found = find_starts(task, parameters, options.deadline)
     core = solve_from(task, found.points[0], options)
     core.nfev_start = found.evaluations
+    if found.cut_short:
+        core.fallbacks = [*core.fallbacks, CUT_SHORT]
     return FitResult(core)
 
 

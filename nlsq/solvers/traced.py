@@ -20,6 +20,7 @@ from nlsq.solvers.least_overhead import DEFAULTS, Options, Plan, Shelf, fit_with
 FloatArray = NDArray[np.float64]
 
 AGREEMENT = 1e-9  # of the largest value: kernels and NumPy round differently
+BESIDE = 1e-3  # of each parameter
 SAMPLED_ABOVE = 100_000  # points from which a model is compared on a sample of them
 SAMPLE = 4096
 
@@ -89,26 +90,47 @@ def plain_residual(function: Callable[..., Any], x: Any, y: Any, weights: Any) -
 
 
 def agrees(plan: Plan, residual: Callable[..., Any], p: FloatArray, x: Any = None) -> bool:
-    """Whether kernels and function give the same residuals at `p`, as far as rounding goes."""
+    """Whether kernels and function give the same residuals at `p`, as far as rounding goes.
+
+    Where residuals nearly vanish rounding is all that there is: then they are compared beside `p`, and have to be as
+    close at `p` as rounding is there.
+    """
+    with np.errstate(all="ignore"):
+        ours, theirs = both(plan, residual, p, x)
+        if same_values(ours, theirs):
+            return True
+        beside = p + BESIDE * np.where(p == 0.0, 1.0, np.abs(p))
+        near, nearly = both(plan, residual, beside, x)
+        return same_values(near, nearly) and same_values(ours, theirs, size_of(nearly))
+
+
+def both(plan: Plan, residual: Callable[..., Any], p: FloatArray, x: Any) -> tuple[FloatArray, FloatArray]:
+    """Return the residuals of kernels and function at `p`, of a sample of the points where there are very many."""
     m = plan.residual.m
     ours = np.empty(m)
     plan.residual.into(p, ours)
-    with np.errstate(all="ignore"):
-        if x is not None and m > SAMPLED_ABOVE and x.shape[-1] == m:
-            rows = np.linspace(0, m - 1, SAMPLE).astype(np.int64)
-            return same_values(ours[rows], residual(p, rows))
-        return same_values(ours, residual(p))
+    if x is not None and m > SAMPLED_ABOVE and x.shape[-1] == m:
+        rows = np.linspace(0, m - 1, SAMPLE).astype(np.int64)
+        return ours[rows], residual(p, rows)
+    return ours, residual(p)
 
 
-def same_values(ours: FloatArray, theirs: Any) -> bool:
-    """Whether residuals are equal but for rounding, and undefined at the same places."""
+def size_of(values: Any) -> float:
+    """Return the largest size among the finite values; 0 if there are none."""
+    values = np.abs(np.asarray(values, dtype=np.float64))
+    return float(values[np.isfinite(values)].max(initial=0.0))
+
+
+def same_values(ours: FloatArray, theirs: Any, least_size: float = 0.0) -> bool:
+    """Whether residuals are equal but for rounding, and undefined at the same places.
+
+    `least_size` is the size from which rounding errors are counted where residuals are smaller.
+    """
     theirs = np.asarray(theirs, dtype=np.float64).ravel()
     if theirs.shape != ours.shape:
         return False
     defined = np.isfinite(theirs)
     if not np.array_equal(defined, np.isfinite(ours)):
         return False
-    if not defined.any():
-        return True
-    size = float(np.max(np.abs(theirs[defined])))
-    return bool(np.max(np.abs(ours[defined] - theirs[defined])) <= AGREEMENT * size)
+    difference = size_of(ours[defined] - theirs[defined])
+    return difference <= AGREEMENT * max(size_of(theirs), least_size)

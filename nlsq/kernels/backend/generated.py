@@ -48,4 +48,9 @@ _prototypes = {count: ctypes.CFUNCTYPE(ctypes.c_ssize_t, *[ctypes.c_ssize_t] * c
 def call(address: int, *arrays: NDArray[Any]) -> None:
     """Call a kernel with contiguous arrays: parameters, table, one or two outputs."""
     places = [array.__array_interface__["data"][0] for array in arrays]
-    _prototypes[len(places)](address)(*places)
+    kernel_at(address, len(places))(*places)
+
+
+def kernel_at(address: int, count: int = 3) -> Any:
+    """Return a callable for a kernel that takes `count` addresses."""
+    return _prototypes[count](address)

@@ -1,0 +1,221 @@
+"""A traced model in a file: its graph as numbers and names, nothing that is executed.
+
+The file is JSON. Lengths that follow the number of points are written as the symbol "m"; a graph in which the number of
+points occurs in another way (as ``len(x)`` in an expression, say) is one for that number alone, and is not written.
+Reading checks every node against the list of operations; the kernels are compiled anew or found on disk, from the same
+programs, so that another process on the same machine computes the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.compiler.compile import structure
+from nlsq.compiler.graph import OPERATIONS, Graph
+from nlsq.compiler.interpret import output
+from nlsq.compiler.routes import Entry
+from nlsq.compiler.trace import Segment, Trace, trace_model
+
+if TYPE_CHECKING:
+    from nlsq.fitting.traced_model import Model
+
+FORMAT, VERSION = "nlsq model", 1
+POINTS = (61, 97)  # a graph is recorded for two numbers of points, to see what follows them
+FloatArray = NDArray[np.float64]
+
+
+def save(model: Model, path: Any) -> None:
+    """Write a model; see `Model.save`."""
+    if model.kind != "model":
+        raise TypeError("only models f(x, a, b, ...) can be saved, since a residual brings its data along.")
+    content = model.function.content if isinstance(model.function, LoadedFunction) else content_of(model)
+    Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def content_of(model: Model) -> dict[str, Any]:
+    """Return what is written."""
+    latest = model.route.latest
+    variables = latest.trace.variables if latest is not None else 1
+    traces = [_recorded(model, variables, m) for m in POINTS]
+    first, second = traces
+    if structure(first) != structure(second):
+        raise TypeError(f"{model!r} cannot be saved: its graph depends on the number of points.")
+    if first.sources or not first.sees_all:
+        raise TypeError(f"{model!r} cannot be saved: it reads arrays, which would have to be saved too.")
+    if first.graph.constants != second.graph.constants:
+        raise TypeError(f"{model!r} cannot be saved: one of its numbers depends on the number of points.")
+    graph = first.graph
+    lengths = {a: b for one, two in zip(_shapes(first), _shapes(second), strict=True) for a, b in zip(one, two, strict=True)}
+
+    def symbolic(length: int) -> Any:
+        return "m" if length == POINTS[0] and lengths.get(length) == POINTS[1] else length
+
+    if any(a != b and a != POINTS[0] for a, b in lengths.items()):
+        raise TypeError(f"{model!r} cannot be saved: lengths in its graph follow the number of points in another way.")
+    offsets = [one.offset for one in first.segments]
+    if offsets != [one.offset for one in second.segments]:
+        raise TypeError(f"{model!r} cannot be saved: it stacks outputs, whose places follow the number of points.")
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "names": list(model.names),
+        "variables": first.variables,
+        "constants": [value.hex() for value in graph.constants],
+        "nodes": [_written(node) for node in graph.nodes],
+        "shapes": [[symbolic(length) for length in shape] for shape in graph.shapes],
+        "segments": [
+            [one.node, [symbolic(length) for length in one.shape], one.offset, list(one.strides)]
+            for one in first.segments
+        ],
+        "shape": [symbolic(length) for length in first.shape],
+    }
+
+
+def _recorded(model: Model, variables: int, m: int) -> Trace:
+    row = np.linspace(0.5, 1.5, m)
+    return trace_model(model.function, row if variables == 1 else np.stack([row] * variables), model.n)
+
+
+def _shapes(trace: Trace) -> list[tuple[int, ...]]:
+    return [*trace.graph.shapes, *(one.shape for one in trace.segments), trace.shape]
+
+
+def _written(node: tuple[Any, ...]) -> list[Any]:
+    return [float(part).hex() if isinstance(part, float) else list(part) if isinstance(part, tuple) else part for part in node]
+
+
+def load(path: Any) -> Model:
+    """Read a model; see `Model.load`."""
+    from nlsq.fitting.traced_model import Model
+
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content["format"] != FORMAT or content["version"] != VERSION:
+            raise ValueError(f"{path} is a file of {content['format']!r} version {content['version']}, not {VERSION}.")
+        function = LoadedFunction(content)
+        function.trace((POINTS[0],) if content["variables"] == 1 else (content["variables"], POINTS[0]))
+    except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no model that nlsq saved, or is damaged: {error}") from error
+    return Model(function, "model", tuple(content["names"]), LoadedRoute(function))  # type: ignore[arg-type]
+
+
+class LoadedFunction:
+    """A model without Python code: its graph, evaluated by NumPy when it is called.
+
+    Parameters
+    ----------
+    content : dict
+        What the file holds.
+    """
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+        self.n = len(content["names"])
+        self.variables = int(content["variables"])
+        self.__name__ = "loaded"
+
+    def trace(self, shape: tuple[int, ...]) -> Trace:
+        """Return the graph for an x of some shape, every part of it checked.
+
+        Raises
+        ------
+        ValueError
+            If the file does not hold a graph.
+        """
+        m = shape[-1]
+        content = self.content
+
+        def lengths(written: list[Any]) -> tuple[int, ...]:
+            return tuple(m if length == "m" else int(length) for length in written)
+
+        graph = Graph(self.n)
+        graph.constants = [float.fromhex(value) for value in content["constants"]]
+        for _ in range(self.variables):
+            graph.add_slot(np.zeros(m))
+        for position, (written, symbols) in enumerate(zip(content["nodes"], content["shapes"], strict=True)):
+            node = _read(written, position, graph, self.variables)
+            graph.nodes.append(node)
+            graph.shapes.append(lengths(symbols))
+            graph.remember(position)
+        segments = []
+        for node, symbols, offset, strides in content["segments"]:
+            if not 0 <= node < len(graph.nodes):
+                raise ValueError(f"a segment refers to node {node}, which is not there.")
+            segments.append(Segment(int(node), lengths(symbols), int(offset), tuple(int(one) for one in strides)))
+        out = lengths(content["shape"])
+        return Trace(graph, segments, int(np.prod(out, dtype=np.int64)), out, self.variables, [], True)
+
+    def __call__(self, x: Any, *p: Any) -> FloatArray:
+        """Evaluate."""
+        rows = np.asarray(x, dtype=np.float64)
+        if len(p) != self.n:
+            raise TypeError(f"this model takes {self.n} parameters, got {len(p)}.")
+        trace = self.trace(rows.shape)
+        data = [rows] if self.variables == 1 else list(rows)
+        return output(trace, np.array(p, dtype=np.float64), data).reshape(trace.shape)
+
+
+def _read(written: list[Any], position: int, graph: Graph, variables: int) -> tuple[Any, ...]:
+    """Check a node and return it."""
+    operation, *parts = written
+    if operation in OPERATIONS:
+        if len(parts) != OPERATIONS[operation] or not all(type(one) is int and 0 <= one < position for one in parts):
+            raise ValueError(f"node {position} is no {operation!r} of earlier nodes.")
+        return (operation, *parts)
+    if operation == "number":
+        return (operation, float.fromhex(parts[0]))
+    if operation == "sum" and type(parts[0]) is int and 0 <= parts[0] < position:
+        return (operation, parts[0])
+    limit = {"parameter": graph.n, "constant": len(graph.constants), "data": variables}.get(operation)
+    if limit is None or type(parts[0]) is not int or not 0 <= parts[0] < limit:
+        raise ValueError(f"node {position} is {written}, which a model cannot have.")
+    if operation == "data":
+        slot, offset, strides = parts
+        if offset != 0 or strides != [1]:
+            raise ValueError(f"node {position} reads data out of order.")
+        return (operation, slot, 0, (1,))
+    return (operation, parts[0])
+
+
+class LoadedRoute:
+    """The route of a loaded model: always by its kernels. See `nlsq.compiler.routes.Route`."""
+
+    def __init__(self, function: LoadedFunction) -> None:
+        self._function = function
+        self._entries: dict[Any, Entry] = {}
+        self.latest: Entry | None = None
+        self.reason = ""
+        self.ready = self.required = True
+        self.seconds = 0.0
+
+    def entry(self, function: Any, key: Any, trace: Any, arguments: Any = ()) -> Entry:
+        """Return the graph for x of some shape."""
+        shape = key[0]
+        found = self._entries.get(shape)
+        if found is None:
+            found = self._entries[shape] = Entry(function, (), _NoDependencies(), self._function.trace(shape))
+        self.latest = found
+        return found
+
+    def require(self) -> None:
+        """Nothing more to do."""
+
+    def refuse(self, reason: str) -> None:
+        """Say that kernels and graph disagree."""
+        raise RuntimeError(f"a loaded model cannot be used on this machine: {reason}.")
+
+    def spend(self, started: float) -> None:
+        """Nothing is spent on plain calls."""
+
+
+class _NoDependencies:
+    """A loaded model reads nothing from outside."""
+
+    _lookups: tuple[Any, ...] = ()
+    _own: tuple[Any, ...] = ()
+    others: tuple[Any, ...] = ()
