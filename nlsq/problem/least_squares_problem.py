@@ -90,10 +90,12 @@ class LeastSquaresProblem:
         self.lower, self.upper = _bounds(bounds, self.x0)
         self.scale = _scale(scale, self.x0.size)
         self.loss = Loss(loss, loss_scale)
+        self.estimator = _estimator(jac)
         self.pattern = _pattern(sparsity)
         self.residual = _residual(residual, self.x0)
         self._exact_by_default = jac is None and self.pattern is None and _is_differentiable(self.residual)
-        self.estimator = Exact() if self._exact_by_default else _estimator(jac)
+        if self._exact_by_default:
+            self.estimator = Exact()
         self.fallbacks: list[str] = []
         self.counters = Counters()
 

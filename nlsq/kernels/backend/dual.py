@@ -122,11 +122,11 @@ def _element(kind: Any) -> Any:
     return kind.dtype if isinstance(kind, types.Array) else kind
 
 
-def _settled(kind: Any, keeps_boolean: bool) -> Any:
-    """Give the type in which an operation takes an argument: dual, double or boolean, or an array of any."""
-    if isinstance(kind, types.Array | DualType):
+def _settled(kind: Any, keeps_boolean: bool, keeps_literal: bool) -> Any:
+    """Give the type in which an operation takes an argument: dual, double, boolean or literal, or an array."""
+    if isinstance(kind, types.Array | DualType | types.Omitted):
         return kind
-    if isinstance(kind, types.Omitted):
+    if keeps_literal and isinstance(kind, types.IntegerLiteral):
         return kind
     return types.boolean if keeps_boolean and isinstance(kind, types.Boolean) else types.float64
 
@@ -145,7 +145,14 @@ def _width(kinds: Sequence[Any]) -> int:
 
 
 def operation(
-    function: Any, emit: Emit, arity: tuple[int, int], result: Any = SAME, *, in_place: bool = False, mask: bool = False
+    function: Any,
+    emit: Emit,
+    arity: tuple[int, int],
+    result: Any = SAME,
+    *,
+    in_place: bool = False,
+    mask: bool = False,
+    literals: bool = False,
 ) -> None:
     """Tell numba how a function acts on dual numbers, and elementwise on arrays of them.
 
@@ -163,17 +170,21 @@ def operation(
         On arrays, write into the first argument.
     mask : bool
         The first argument is a condition, and stays a boolean.
+    literals : bool
+        Whole numbers written in the user's code come to `emit` as Python numbers.
     """
     key = ("nlsq dual operation", function)
 
     class Template(AbstractTemplate):
+        prefer_literal = literals
+
         def generic(self, arguments: Any, keywords: Any) -> Any:
             width = _width(arguments)
             if keywords or width == 0 or not arity[0] <= len(arguments) <= arity[1]:
                 return None
             if not all(_accepts(kind) for kind in arguments):
                 return None
-            settled = [_settled(kind, mask and k == 0) for k, kind in enumerate(arguments)]
+            settled = [_settled(kind, mask and k == 0, literals) for k, kind in enumerate(arguments)]
             element = DualType(width) if result is SAME else result
             arrays = [kind for kind in settled if isinstance(kind, types.Array)]
             if not arrays:
@@ -216,6 +227,8 @@ def _let_pass() -> None:
 
 def _as_operand(context: Any, builder: Any, kind: Any, number: Any, wanted: Any) -> tuple[Any, Any]:
     """Type and value as `emit` takes them: dual or `wanted`; a literal stays the Python number that it comes as."""
+    if isinstance(kind, types.IntegerLiteral):
+        return kind, kind.literal_value
     if isinstance(number, int | float) or isinstance(kind, DualType) or kind == wanted:
         return kind, number
     return wanted, context.cast(builder, number, kind, wanted)

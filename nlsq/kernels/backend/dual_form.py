@@ -60,7 +60,7 @@ def _jitted(dispatcher: Any, replaced: dict[int, Any], done: dict[int, Any]) -> 
     if id(dispatcher) not in done:
         done[id(dispatcher)] = dispatcher  # what calls itself keeps calling the original
         copy = _copy(dispatcher.py_func, replaced, done)
-        done[id(dispatcher)] = numba.njit(pipeline_class=DualPipeline, **INTERNAL)(copy)
+        done[id(dispatcher)] = numba.njit(pipeline_class=DualPipeline, forceinline=True, **INTERNAL)(copy)
     return done[id(dispatcher)]
 
 

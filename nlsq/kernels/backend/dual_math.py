@@ -27,17 +27,36 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from nlsq.kernels.backend.dual import INTERNAL
+from nlsq.kernels.backend.lowering import jitted
+from nlsq.kernels.elementary import ELEMENTARY
 
 Rule = Callable[..., Any]
 
-# The elementary functions that rules call: what computes them can be exchanged here.
-exp, log, sin, cos, tan = math.exp, math.log, math.sin, math.cos, math.tan
-expm1, log1p, sqrt, hypot = math.expm1, math.log1p, math.sqrt, math.hypot
-sinh, cosh, tanh = math.sinh, math.cosh, math.tanh
-asin, acos, atan, atan2 = math.asin, math.acos, math.atan, math.atan2
-asinh, acosh, atanh = math.asinh, math.acosh, math.atanh
-erf, erfc, gamma, lgamma = math.erf, math.erfc, math.gamma, math.lgamma
-cbrt = np.cbrt
+# The elementary functions that rules call. Straight-line ones keep a loop over the data vectorised; the ones there are
+# for sin, cos and tan hold below 2^40 only.
+exp, log, expm1, log1p, log2, log10, sinh, cosh, tanh, asin, acos, atan, atan2, asinh, acosh, atanh = (
+    jitted(ELEMENTARY[name])
+    for name in (
+        "exp",
+        "log",
+        "expm1",
+        "log1p",
+        "log2",
+        "log10",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "asinh",
+        "acosh",
+        "atanh",
+    )
+)
+erf, erfc, cbrt, hypot, power = (jitted(ELEMENTARY[name]) for name in ("erf", "erfc", "cbrt", "hypot", "pow"))
+sin, cos, tan, sqrt, gamma, lgamma = math.sin, math.cos, math.tan, math.sqrt, math.gamma, math.lgamma
 
 LN_2, LN_10 = math.log(2.0), math.log(10.0)
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
@@ -67,7 +86,7 @@ def exp_rule(a):
 
 @rule
 def exp2_rule(a):
-    value = 2.0**a
+    value = power(2.0, a)
     return value, value * LN_2
 
 
@@ -83,12 +102,12 @@ def log_rule(a):
 
 @rule
 def log2_rule(a):
-    return np.log2(a), 1.0 / (a * LN_2)
+    return log2(a), 1.0 / (a * LN_2)
 
 
 @rule
 def log10_rule(a):
-    return math.log10(a), 1.0 / (a * LN_10)
+    return log10(a), 1.0 / (a * LN_10)
 
 
 @rule
@@ -251,8 +270,8 @@ def divide_rule(a, b):
 
 @rule
 def power_rule(a, b):
-    value = a**b
-    slope_a = b * a ** (b - 1.0) if b != 0.0 else 0.0
+    value = power(a, b)
+    slope_a = b * power(a, b - 1.0) if b != 0.0 else 0.0
     slope_b = value * log(a) if a != 0.0 else 0.0 if b > 0.0 else math.nan
     return value, slope_a, slope_b
 
@@ -260,14 +279,14 @@ def power_rule(a, b):
 @rule
 def power_of_exponent_rule(a, b):
     """For a plain base."""
-    value = a**b
+    value = power(a, b)
     return value, 0.0, value * log(a) if a != 0.0 else 0.0 if b > 0.0 else math.nan
 
 
 @rule
 def power_of_base_rule(a, b):
     """For a plain exponent."""
-    return a**b, b * a ** (b - 1.0) if b != 0.0 else 0.0, 0.0
+    return power(a, b), b * power(a, b - 1.0) if b != 0.0 else 0.0, 0.0
 
 
 @rule

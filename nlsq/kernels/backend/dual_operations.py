@@ -29,6 +29,7 @@ from nlsq.kernels.backend.dual import (
     pack,
     unpack,
 )
+from nlsq.kernels.backend.lowering import DOUBLE_POINTER
 
 # From rules to LLVM
 
@@ -218,6 +219,20 @@ def seeding(width: int) -> Any:
     return seed
 
 
+@cache
+def stack_memory(count: int) -> Any:
+    """Give the function that returns a pointer to so many doubles of its caller's stack frame."""
+
+    @intrinsic
+    def allocate(typing_context: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return cgutils.alloca_once(builder, DOUBLE, size=count)
+
+        return DOUBLE_POINTER(), generate
+
+    return allocate
+
+
 @intrinsic
 def store_partials(typing_context: Any, number: Any, out: Any, row: Any, stride: Any) -> Any:
     """Store partial k at ``out[k * stride + row]``; a number without partials does not depend on any parameter."""
@@ -329,8 +344,8 @@ def _declare() -> None:
         operation(of_numpy, _comparison(symbol), (2, 2), types.boolean)
     for functions, in_place, emit in _ARITHMETIC:
         for function in functions:
-            operation(function, emit, (2, 2))
-        operation(in_place, emit, (2, 2), in_place=True)
+            operation(function, emit, (2, 2), literals=True)
+        operation(in_place, emit, (2, 2), in_place=True, literals=True)
     for function in (operator.floordiv, np.floor_divide):
         operation(function, _of_values(kinks.floor_divide), (2, 2), types.float64)
     for function in (operator.neg, np.negative):

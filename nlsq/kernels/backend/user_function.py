@@ -82,26 +82,38 @@ _COMPLEX_FORMS = {
     "residual": ("values = function(np.array([{parameters}]))", "values[i]"),
 }
 
+# Partials go through a block of stack memory: LLVM sees that it overlaps neither the data nor the result, so that the
+# loop over the points is vectorised.
 _JACOBIAN = """
 def wrapper(p, data, out):
     table = int_pointer(data)
     m = table[0]
+    block = stack_memory()
     {prepare}
     for chunk in range({chunks}):
         start = min(chunk * {width}, {n} - {width})
         {seed}
-        part = shift(out, start * m)
         {values}
-        for i in range(m):
-            store({value}, part, i, m)
-{weigh}
+        for first in range(0, m, {size}):
+            count = min({size}, m - first)
+            for i in range(count):
+                store({value}, block, i, {size})
+            for k in range({width}):
+                row, part = shift(out, (start + k) * m + first), shift(block, k * {size})
+                {copy}
 """
-_WEIGH = """
-    if table[4] != 0:
-        weights = double_pointer(table[4])
-        for j in range({n}):
-            for i in range(m):
-                out[j * m + i] *= weights[i]
+_COPY = """
+                for i in range(count):
+                    row[i] = part[i]
+"""
+_COPY_WEIGHTED = """
+                if table[4] != 0:
+                    weights = double_pointer(table[4] + 8 * first)
+                    for i in range(count):
+                        row[i] = part[i] * weights[i]
+                else:
+                    for i in range(count):
+                        row[i] = part[i]
 """
 _CHECKED = """
         if len(values) != m:
@@ -109,27 +121,28 @@ _CHECKED = """
 """
 _SEEDED = "({names}) = ({seeds})"
 _JACOBIAN_FORMS = {  # prepare, seed, values, value
-    "scalar": ("x = double_pointer(table[1])", _SEEDED, "", "function(x[i], {names})"),
+    "scalar": ("x = double_pointer(table[1])", _SEEDED, "", "function(x[first + i], {names})"),
     "array": (
         "x = carray(double_pointer(table[1]), (table[0],))",
         _SEEDED,
         "values = function(x, {names})" + _CHECKED,
-        "values[i]",
+        "values[first + i]",
     ),
     "rows": (
         "x = carray(double_pointer(table[1]), (table[2], table[0]))",
         _SEEDED,
         "values = function(x, {names})" + _CHECKED,
-        "values[i]",
+        "values[first + i]",
     ),
     "residual": (
         "q = new_array({n})",
         "for j in range({n}):\n            q[j] = seed(p[j], j - start)",
         "values = function(q)" + _CHECKED,
-        "values[i]",
+        "values[first + i]",
     ),
 }
 MOST_LINES = 6  # of an error of numba's, that are worth reading
+BLOCK = 64  # points
 WIDEST = 8  # partials in one go: with more, the registers spill
 
 
@@ -225,13 +238,21 @@ def compile_exact_derivative(function: Any, form: str, n: int) -> tuple[int, Any
     seeds = "".join(f"seed(p[{j}], {j} - start), " for j in range(n))
     parts = [part.format(names=names, seeds=seeds, n=n) for part in _JACOBIAN_FORMS[form]]
     prepare, seed, values, value = parts
-    weigh = "" if form == "residual" else _WEIGH.format(n=n)
     source = _JACOBIAN.format(
-        prepare=prepare, seed=seed, values=values, value=value, weigh=weigh, chunks=chunks, width=width, n=n
+        prepare=prepare,
+        seed=seed,
+        values=values,
+        value=value,
+        copy=_COPY if form == "residual" else _COPY_WEIGHTED,
+        chunks=chunks,
+        width=width,
+        n=n,
+        size=BLOCK,
     )
     tools = {
         "seed": dual_operations.seeding(width),
         "store": dual_operations.store_partials,
+        "stack_memory": dual_operations.stack_memory(width * BLOCK),
         "new_array": new_array(width),
         "shift": LOWERED[shift],
     }
