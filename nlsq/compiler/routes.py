@@ -304,6 +304,12 @@ def route_of(function: Any, form: str) -> Route | None:
     return found
 
 
+def unwrapped(function: Any, form: str) -> tuple[Any, Route | None]:
+    """Return the plain function and its route, also of an `nlsq.Model`."""
+    route = getattr(function, "nlsq_route", None)
+    return (function, route_of(function, form)) if route is None else (function.function, route)
+
+
 def _inner_code(function: Any) -> CodeType | None:
     """Return the code that a method, partial or njit function leads to."""
     while not hasattr(function, "__code__"):

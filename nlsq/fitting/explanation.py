@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nlsq.compiler.routes import WORTH_COMPILING, Entry, Route, route_of
+from nlsq.compiler.routes import WORTH_COMPILING, Entry, Route, unwrapped
 from nlsq.fitting.signatures import parameter_names
 from nlsq.fitting.traced_model import Model, as_doubles, probe
 from nlsq.kernels.backend import address_of_array, compile_disabled
@@ -95,7 +95,7 @@ def explain(function: Callable[..., Any], x: Any = None, p0: Any = None, *, kind
         raise ValueError(f"kind must be 'model' or 'residual', got {kind!r}.")
     if compile_disabled():
         return Explanation("plain", "nothing is compiled, as NLSQ_DISABLE_COMPILE asks")
-    route = route_of(inner, kind)
+    inner, route = unwrapped(function, kind)
     if route is None:
         return Explanation("plain", f"it is no Python function but an object of type {type(inner).__name__}")
     entry, p, reason = _entry(route, inner, kind, x, p0)

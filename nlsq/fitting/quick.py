@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import route_of
+from nlsq.compiler.routes import unwrapped
 from nlsq.fitting.core import FitCore
 from nlsq.fitting.data import CurveData
 from nlsq.fitting.result import FitResult
@@ -33,7 +33,7 @@ def fit_again(model: Callable[..., Any], x: Any, y: Any, p0: Any) -> FitResult |
     model, x, y, p0
         See `nlsq.fit`.
     """
-    route = route_of(model, "model")
+    model, route = unwrapped(model, "model")
     if route is None or route.latest is None or type(x) is not np.ndarray or type(y) is not np.ndarray:
         return None
     entry = route.latest

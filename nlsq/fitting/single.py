@@ -26,8 +26,6 @@ from nlsq.fitting.task import FitTask, plain_time
 from nlsq.loss import Loss
 from nlsq.status import StepReport
 
-NOTHING = (None,) * 11  # options of a plain call
-
 
 def fit(
     model: Callable[..., Any],
@@ -148,9 +146,11 @@ def fit(
     >>> round(float(result.params["rate"]), 6)
     1.3
     """
-    given = (sigma, bounds, fixed, method, jac, weights, tolerances, max_evaluations, time_limit, callback, starts)
-    if given == NOTHING and loss == "linear" and not constraints and not progress and nan_policy == "raise":
-        again = None if p0 is None or absolute_sigma else fit_again(getattr(model, "function", model), x, y, p0)
+    # Compared by identity: an array has no truth value.
+    plain = sigma is bounds is fixed is method is jac is weights is tolerances is None
+    unlimited = max_evaluations is time_limit is callback is starts is None
+    if plain and unlimited and loss == "linear" and not constraints and not progress and nan_policy == "raise":
+        again = None if p0 is None or absolute_sigma else fit_again(model, x, y, p0)
         if again is not None:
             return again
     if constraints is not None and len(constraints):

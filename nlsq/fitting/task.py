@@ -14,7 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import MANY_POINTS, route_of
+from nlsq.compiler.routes import MANY_POINTS, unwrapped
 from nlsq.fitting.data import DOUBLE, CurveData
 from nlsq.loss import Loss
 from nlsq.problem import CompiledFunction, LeastSquaresProblem
@@ -137,8 +137,7 @@ def residual_of(task: FitTask, held: FloatArray) -> tuple[Any, Any]:
 @contextmanager
 def plain_time(task: FitTask) -> Iterator[None]:
     """Note the time of a fit whose model is called plainly, so that it is compiled once that pays."""
-    model = getattr(task.model, "function", task.model)
-    route = None if isinstance(task.model, CompiledFunction) else route_of(model, "model")
+    route = None if isinstance(task.model, CompiledFunction) else unwrapped(task.model, "model")[1]
     started = perf_counter()
     yield
     if route is not None and not route.ready:
@@ -148,7 +147,7 @@ def plain_time(task: FitTask) -> Iterator[None]:
 def _traced(task: FitTask, held: FloatArray) -> Any:
     """Return the residual of a plain model by the kernels of its graph, where it is to be traced; else None."""
     data, model = task.data, task.model
-    route = None if isinstance(model, CompiledFunction) else route_of(getattr(model, "function", model), "model")
+    route = None if isinstance(model, CompiledFunction) else unwrapped(model, "model")[1]
     x, y = data.x, data.y
     if route is None or data.factor is not None or data.keep is not None or data.complex:
         return None

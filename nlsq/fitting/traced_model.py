@@ -74,8 +74,8 @@ class Model:
         return len(self.names)
 
     @property
-    def route(self) -> Route:
-        """What is known of the function."""
+    def nlsq_route(self) -> Route:
+        """What is known of the function; solvers look for it."""
         return self._route
 
     def __call__(self, *arguments: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import Route
+from nlsq.compiler.routes import Route, unwrapped
 from nlsq.compiler.trace import trace_model
 from nlsq.problem.traced import traced_residual
 from nlsq.solvers.least_overhead import DISAGREES
@@ -26,7 +26,7 @@ def traced_task(task: FitTask, route: Route, held: FloatArray) -> Any:
     """
     from nlsq.fitting.task import python_residual
 
-    model = getattr(task.model, "function", task.model)
+    model, _ = unwrapped(task.model, "model")
     data = task.data
     x = (
         tuple(np.ascontiguousarray(row) for row in data.x)

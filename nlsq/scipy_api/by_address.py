@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import MANY_POINTS, Route, route_of
+from nlsq.compiler.routes import MANY_POINTS, Route, unwrapped
 from nlsq.problem import CompiledFunction
+from nlsq.scipy_api.on_route import trace_of_model
 from nlsq.solvers.least_overhead import DEFAULTS, Shelf, arrays_are_readable, fit_with, minpack_plan, plain_doubles
 
 FloatArray = NDArray[np.float64]
@@ -88,7 +89,7 @@ def fit_again(
 
     The types and shapes of the arrays are looked at by the compiled code itself.
     """
-    route = route_of(f, "model")
+    f, route = unwrapped(f, "model")
     if route is None or route.latest is None or type(x) is not np.ndarray or type(y) is not np.ndarray:
         return None
     entry = route.latest
@@ -135,19 +136,13 @@ def fit_on_route(
             return None
     from nlsq.solvers.traced import fit_traced
 
-    entry = route.entry(f, (x.shape, n), lambda: _trace(f, x, n))
+    entry = route.entry(f, (x.shape, n), lambda: trace_of_model(f, x, n))
     if entry is None:
         return None
     fitted = fit_traced(route, entry, f, x, y, weights, start, _OPTIONS[n], 1 if absolute_sigma else 0)
     if fitted is None or fitted[1] is None or not 1 <= fitted[2] <= LAST_SUCCESS:
         return None
     return fitted[0], fitted[1]
-
-
-def _trace(f: Callable[..., Any], x: FloatArray, n: int) -> Any:
-    from nlsq.compiler.trace import trace_model
-
-    return trace_model(f, np.ascontiguousarray(x), n)
 
 
 def minimise_by_address(func: CompiledFunction, x0: Any) -> tuple[FloatArray, int] | None:

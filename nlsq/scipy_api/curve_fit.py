@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nlsq.compiler.routes import route_of
+from nlsq.compiler.routes import unwrapped
 from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.arguments import UNBOUNDED, check_keywords, end_of_bounds, is_bounds
 from nlsq.scipy_api.by_address import fit_again, fit_by_address, fit_on_route
 from nlsq.scipy_api.functions import DOUBLE, Failure, Function, NonfiniteError, failure
 from nlsq.scipy_api.messages import LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import details, minimise
+from nlsq.scipy_api.on_route import model_on_route
 from nlsq.scipy_api.model import Whitening, as_finite, as_float, feasible_start, number_of_parameters, without_nan
 from nlsq.uncertainty.covariance import covariance_from_jacobian
 
@@ -135,14 +136,14 @@ def fit_curve(
     kwargs: dict[str, Any],
 ) -> tuple[Any, ...]:
     """Do the work of `curve_fit`."""
-    route = None
+    route = None if type(f) is CompiledFunction else unwrapped(f, "model")[1]
     if p0 is not None and bounds is UNBOUNDED and jac is None and not kwargs and method in (None, "lm"):
         if nan_policy is None and not full_output:
+            fitted = None
             if type(f) is CompiledFunction:
                 fitted = fit_by_address(f, xdata, ydata, p0, sigma, absolute_sigma)
-            else:
-                route = route_of(f, "model")
-                fitted = None if route is None else fit_on_route(route, f, xdata, ydata, p0, sigma, absolute_sigma)
+            elif route is not None:
+                fitted = fit_on_route(route, getattr(f, "function", f), xdata, ydata, p0, sigma, absolute_sigma)
             if fitted is not None:
                 return fitted
     started = perf_counter()
@@ -155,10 +156,13 @@ def fit_curve(
     whitening = None if sigma is None else Whitening(sigma, y.size)
     if "args" in kwargs:
         raise ValueError("'args' is not a supported keyword argument.")
+    compiled = None
+    if route is not None and jac is None:
+        compiled = model_on_route(route, getattr(f, "function", f), xdata, y, whitening, start)
     if method == "lm":
-        fit = fit_minpack(f, xdata, y, whitening, start, jac, full_output, kwargs)
+        fit = fit_minpack(f, xdata, y, whitening, start, jac, full_output, kwargs, compiled)
     else:
-        fit = fit_trust_region(f, xdata, y, whitening, start, jac, bounds, method, kwargs)
+        fit = fit_trust_region(f, xdata, y, whitening, start, jac, bounds, method, kwargs, compiled)
     covariance = scaled_covariance(fit, start.size, absolute_sigma)
     if route is not None:
         route.spend(started)
@@ -220,8 +224,9 @@ def fit_minpack(
     jac: Any,
     full_output: bool,
     kwargs: dict[str, Any],
+    compiled: Any = None,
 ) -> Fit:
-    """Fit by Levenberg-Marquardt."""
+    """Fit by Levenberg-Marquardt; `compiled` is the residual by the kernels of a graph, if there is one."""
     if y.size != 1 and start.size > y.size:
         raise TypeError(
             f"The number of func parameters={start.size} must not exceed the number of data points={y.size}"
@@ -238,7 +243,7 @@ def fit_minpack(
         options = {name: option for name, option in kwargs.items() if name != "col_deriv"}
         col_deriv = kwargs["col_deriv"]
     try:
-        run = minimise(residual, start, first, dtype, jacobian, "_memoized_func", col_deriv, options)
+        run = minimise(residual, start, first, dtype, jacobian, "_memoized_func", col_deriv, options, compiled=compiled)
     except NonfiniteError as nonfinite:
         raise not_found(RuntimeError, nonfinite.message, nonfinite.fields) from None
     if run.info not in LEASTSQ_SUCCESS:
@@ -258,8 +263,9 @@ def fit_trust_region(
     bounds: Any,
     method: str,
     kwargs: dict[str, Any],
+    compiled: Any = None,
 ) -> Fit:
-    """Fit by a method of `least_squares`."""
+    """Fit by a method of `least_squares`; `compiled` as for `fit_minpack`."""
     options = kwargs.copy()
     if "max_nfev" not in options:
         options["max_nfev"] = options.pop("maxfev", None)
@@ -280,7 +286,9 @@ def fit_trust_region(
 
     residual = whitened_residual(observed, xdata, y, whitening)
     try:
-        result = minimise_with_bounds(residual, start, jac, bounds, method, model_dtype=lambda: dtype[0], **options)
+        result = minimise_with_bounds(
+            residual, start, jac, bounds, method, model_dtype=lambda: dtype[0], compiled=compiled, **options
+        )
     except NonfiniteError as nonfinite:
         raise not_found(NonfiniteFit, nonfinite.message, nonfinite.fields) from None
     if not result["success"]:

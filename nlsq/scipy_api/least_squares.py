@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nlsq.compiler.routes import route_of
+from nlsq.compiler.routes import unwrapped
 from nlsq.problem import LeastSquaresProblem
 from nlsq.scipy_api.arguments import (
     UNBOUNDED,
@@ -32,7 +33,7 @@ from nlsq.scipy_api.arguments import (
     read_x_scale,
     strictly_feasible,
 )
-from nlsq.scipy_api.called_back import Borrowed, KernelDifferences, can_be_called_back
+from nlsq.scipy_api.called_back import MOST_PARAMETERS, Borrowed, KernelDifferences, can_be_called_back
 from nlsq.scipy_api.functions import (
     DOUBLE,
     Differences,
@@ -55,7 +56,7 @@ from nlsq.scipy_api.jacobians import (
     first_residual,
 )
 from nlsq.scipy_api.messages import LEAST_SQUARES_MESSAGES, LEAST_SQUARES_STATUS, NONFINITE_ARRAY, NONFINITE_START
-from nlsq.scipy_api.on_route import least_squares_on_route
+from nlsq.scipy_api.on_route import least_squares_on_route, residual_on_route, same_values
 from nlsq.scipy_api.report import Watch, read_callback, summary
 from nlsq.solvers import Dogbox, LevenbergMarquardt, Tolerances, TrustRegionReflective, drive
 from nlsq.status import SolveResult, Status
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-NO_EXTRAS = (None,) * 7
 LSMR_OPTIONS = ("damp", "atol", "btol", "conlim", "maxiter", "show", "x0")
 
 
@@ -139,20 +139,23 @@ def least_squares(
     ValueError, TypeError
         If an argument is invalid, or residuals or Jacobian are not finite.
     """
-    route = None
-    if jac == "2-point" and loss == "linear" and type(args) is tuple and not (kwargs or verbose):
-        extras = x_scale, diff_step, tr_solver, tr_options, jac_sparsity, callback, workers
-        if bounds is UNBOUNDED and method == "trf" and extras == NO_EXTRAS:
-            route = route_of(fun, "residual")
-            if route is not None:
+    route = compiled = None
+    if type(jac) is str and jac == "2-point" and type(args) is tuple and not kwargs:
+        fun, route = unwrapped(fun, "residual")
+        if route is not None and route.ready:
+            extras = x_scale, diff_step, tr_solver, tr_options, jac_sparsity, callback, workers
+            plain = type(loss) is str and loss == "linear" and bounds is UNBOUNDED and method == "trf"
+            if plain and not verbose and all(extra is None for extra in extras):
                 result = least_squares_on_route(route, fun, x0, args, (ftol, xtol, gtol), max_nfev)
                 if result is not None:
                     return as_optimize_result(result)  # type: ignore[no-any-return]
+            if jac_sparsity is None and tr_solver is None:
+                compiled = partial(residual_on_route, route, fun, args)
     started = perf_counter()
     try:
         result = minimise(
             fun, x0, jac, bounds, method, ftol, xtol, gtol, x_scale, loss, f_scale, diff_step, tr_solver, tr_options,
-            jac_sparsity, max_nfev, verbose, args, kwargs, callback, workers,
+            jac_sparsity, max_nfev, verbose, args, kwargs, callback, workers, compiled=compiled,
         )  # fmt: skip
     except NonfiniteError as nonfinite:
         raise nonfinite.as_value_error() from None
@@ -167,7 +170,7 @@ def minimise(
     ftol: Any = 1e-8, xtol: Any = 1e-8, gtol: Any = 1e-8, x_scale: Any = None, loss: Any = "linear", f_scale: Any = 1.0,
     diff_step: Any = None, tr_solver: str | None = None, tr_options: Any = None, jac_sparsity: Any = None,
     max_nfev: Any = None, verbose: int = 0, args: Any = (), kwargs: Any = None, callback: Any = None,
-    workers: Any = None, model_dtype: Callable[[], Any] | None = None,
+    workers: Any = None, model_dtype: Callable[[], Any] | None = None, compiled: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Do the work of `least_squares`, with a dict for result.
 
@@ -175,6 +178,8 @@ def minimise(
     ----------
     model_dtype : callable, optional
         Tells, after the first call of `fun`, the precision in which it computes, if that is not its dtype.
+    compiled : CompiledResidual or callable, optional
+        The same residual by the kernels of its graph, or ``start -> CompiledResidual or None``.
 
     Raises
     ------
@@ -225,8 +230,11 @@ def minimise(
     limit = 100 * start.size if max_nfev is None else math.ceil(max_nfev)
 
     task = Task(function, f0, start, source, ends, (loss, loss_scale), scale, solver, tolerances, limit)
-    suits = watch is None and method != "lm" and workers is None and jac == "2-point" and diff_step is None
-    if suits and task.is_compiled_loops():
+    suits = watch is None and workers is None and jac == "2-point" and diff_step is None
+    by_kernels = compiled(start) if suits and callable(compiled) and not hasattr(compiled, "table") else compiled
+    if suits and by_kernels is not None and task.suits_kernels(by_kernels):
+        solved = task.run_kernels(by_kernels)
+    elif suits and method != "lm" and task.is_compiled_loops():
         solved = task.run_called_back()
     else:
         solved = task.run(watch)
@@ -273,6 +281,15 @@ class Task(NamedTuple):
         """Whether the compiled loop can solve it by calling the function back."""
         plain = self.source.linear_solver == "exact" and isinstance(self.loss[0], str) and not self.tolerances.tight
         return plain and can_be_called_back(self.f0.size, self.start.size, self.source.source.dtype)
+
+    def suits_kernels(self, compiled: Any) -> bool:
+        """Whether the kernels of a graph can solve it, and give the residual that the function gave."""
+        exact = self.source.linear_solver == "exact" and isinstance(self.loss[0], str) and self.start.size <= MOST_PARAMETERS
+        return exact and compiled.m == self.f0.size and same_values(compiled(self.start), self.f0)
+
+    def run_kernels(self, compiled: Any) -> SolveResult:
+        """Solve by the kernels of a graph."""
+        return drive(self.problem(compiled, None), self.solver, self.tolerances, max_evaluations=self.limit)
 
     def run_called_back(self) -> SolveResult:
         """Solve in the compiled loop."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nlsq.compiler.routes import route_of
+from nlsq.compiler.routes import unwrapped
 from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.by_address import minimise_by_address
 from nlsq.scipy_api.functions import NonfiniteError, with_arguments
@@ -104,7 +104,7 @@ def leastsq(
         if type(func) is CompiledFunction:
             minimum = minimise_by_address(func, x0) if args == () else None
         else:
-            route = route_of(func, "residual")
+            func, route = unwrapped(func, "residual")
             if route is not None and route.ready:
                 minimum = leastsq_on_route(route, func, x0, args)
         if minimum is not None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from nlsq.derivatives import ForwardDifference
 from nlsq.kernels import layout
 from nlsq.problem import LeastSquaresProblem
-from nlsq.scipy_api.called_back import Borrowed, can_be_called_back
+from nlsq.scipy_api.called_back import MOST_PARAMETERS, Borrowed, can_be_called_back
 from nlsq.scipy_api.factors import minpack_factors
 from nlsq.scipy_api.functions import (
     DOUBLE,
@@ -36,6 +36,7 @@ from nlsq.scipy_api.messages import (
     leastsq_message,
 )
 from nlsq.solvers import LevenbergMarquardt, MoreRadius, Tolerances, drive
+from nlsq.solvers.least_overhead import Plan, minpack_plan
 from nlsq.status import Status
 from nlsq.uncertainty.covariance import covariance_from_triangle, upper_triangle
 
@@ -50,7 +51,7 @@ class MinpackOptions(NamedTuple):
 
     ``of_plan`` is ``ftol, xtol, gtol, maxfev, factor``, with the limit that holds; ``maxfev`` is what the caller wrote.
     ``rel_step`` is None for the library's own step. ``improper`` says that MINPACK would refuse to start, ``plain``
-    that the compiled loop can run with these options.
+    that the compiled loop can run with these options, ``derivatives_are_free`` that it can with exact derivatives.
     """
 
     of_plan: tuple[float, float, float, int, float]
@@ -60,6 +61,7 @@ class MinpackOptions(NamedTuple):
     tolerances: Tolerances | None
     improper: bool
     plain: bool
+    derivatives_are_free: bool
 
 
 class MinpackRun(NamedTuple):
@@ -101,6 +103,7 @@ def minimise(
     col_deriv: bool,
     options: Mapping[str, Any],
     brief: bool = False,
+    compiled: Any = None,
 ) -> MinpackRun:
     """Check everything in MINPACK's order, and run.
 
@@ -124,6 +127,8 @@ def minimise(
         Arguments of `read_options`.
     brief : bool
         Whether ``x`` and ``info`` are all that is needed of a success.
+    compiled : CompiledResidual, optional
+        The same residual by the kernels of its graph, with exact derivatives.
     """
     shape = first.shape if isinstance(first, np.ndarray) else np.atleast_1d(first).shape
     n, m = start.size, shape[0] if shape else 1
@@ -146,6 +151,9 @@ def minimise(
         dtype = getattr(first, "dtype", DOUBLE)
     if jacobian is not None:
         jacobian = dense_jacobian(starting_with(first_jac, jacobian) if exact_start else jacobian, m, n, col_deriv)
+    if compiled is not None and settings.derivatives_are_free and n <= MOST_PARAMETERS:
+        plan = minpack_plan(compiled, x0, settings.of_plan)
+        return run_plan(plan, x0, None, settings, brief)
     if settings.plain and can_be_called_back(m, n, dtype if jacobian is None else DOUBLE):
         return run_called_back(function, first if exact_start else None, x0, m, jacobian, settings, brief)
     source: Any = jacobian
@@ -234,7 +242,8 @@ def read_options(
         cost, step, optimality = (None if math.isnan(value) else value for value in (ftol, xtol, gtol))
         tolerances = Tolerances(cost=cost, step=step, optimality=optimality, rule="minpack")
     plain = tolerances is not None and rel_step is None and diag is None and (has_jacobian or not tolerances.tight)
-    return MinpackOptions((ftol, xtol, gtol, limit, factor), maxfev, rel_step, scale, tolerances, improper, plain)
+    free = tolerances is not None and rel_step is None and diag is None
+    return MinpackOptions((ftol, xtol, gtol, limit, factor), maxfev, rel_step, scale, tolerances, improper, plain, free)
 
 
 def real(value: Any) -> float:
@@ -274,16 +283,20 @@ def run_called_back(
         If the residuals at `x0` or a Jacobian are not finite.
     """
     with Borrowed(function, first, m, x0.size, jacobian) as called_back:
-        plan = called_back.plan(settings.of_plan)
-        x = plan.solve(x0)
-        info = INFO[plan.status]
-        success = info in LEASTSQ_SUCCESS
-        if brief and success:
-            return MinpackRun(x, info, settings)
-        space, status, nfev = plan.space, plan.status, plan.nfev
-        njev = None if jacobian is None else int(space.iw[layout.NJEV])
-        cost, residual, jac = float(space.w[layout.COST]), space.residual.copy(), space.jac_t.T.copy()
-        unscaled = plan.covariance(True) if success else None
+        return run_plan(called_back.plan(settings.of_plan), x0, jacobian, settings, brief)
+
+
+def run_plan(plan: Plan, x0: FloatArray, jacobian: Function | None, settings: MinpackOptions, brief: bool) -> MinpackRun:
+    """Run the compiled loop with a plan; see `run_called_back`."""
+    x = plan.solve(x0)
+    info = INFO[plan.status]
+    success = info in LEASTSQ_SUCCESS
+    if brief and success:
+        return MinpackRun(x, info, settings)
+    space, status, nfev = plan.space, plan.status, plan.nfev
+    njev = None if jacobian is None else int(space.iw[layout.NJEV])
+    cost, residual, jac = float(space.w[layout.COST]), space.residual.copy(), plan.jacobian()
+    unscaled = plan.covariance(True) if success else None
     refuse_nonfinite(status, x, cost, residual, jac, nfev, njev)
     return MinpackRun(x, info, settings, nfev, njev, cost, residual, jac, unscaled)
 

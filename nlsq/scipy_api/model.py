@@ -28,6 +28,9 @@ def number_of_parameters(f: Callable[..., Any]) -> int:
     """
     if isinstance(f, CompiledFunction):
         f = f.function
+    names = getattr(f, "names", None)
+    if names is not None and hasattr(f, "nlsq_route"):  # an nlsq.Model
+        return len(names)
     if type(f) is FunctionType and not f.__dict__:
         count = f.__code__.co_argcount
     else:

@@ -29,15 +29,11 @@ def entry_on_route(route: Route, fun: Callable[..., Any], n: int, args: tuple[An
     if not route.ready or not 0 < n <= MOST_PARAMETERS or not arrays_are_readable():
         return None
     latest = route.latest
-    if latest is not None and latest.trace.graph.n == n and latest.holds_for(fun, args):
+    if latest is not None and latest.trace.graph.n == n and latest.trace.variables == 0 and latest.holds_for(fun, args):
         return latest
-    return route.entry(fun, n, lambda: _trace(fun, n, args), args)
-
-
-def _trace(fun: Callable[..., Any], n: int, args: tuple[Any, ...]) -> Any:
     from nlsq.compiler.trace import trace_residual
 
-    return trace_residual(fun, n, args)
+    return route.entry(fun, n, lambda: trace_residual(fun, n, args), args)
 
 
 def _usable(entry: Entry, n: int) -> bool:
@@ -158,3 +154,63 @@ def leastsq_on_route(route: Route, func: Callable[..., Any], x0: Any, args: Any)
     if disagrees or not 1 <= status <= LAST_SUCCESS:
         return None
     return x, MINPACK_INFO[status]  # type: ignore[index]
+
+
+def model_on_route(
+    route: Route, f: Callable[..., Any], x: Any, y: FloatArray, whitening: Any, start: NDArray[Any]
+) -> Any:
+    """Return the residual of a model by the kernels of its graph; None where the model has to be called.
+
+    It is compared with the model's own residual at the start.
+    """
+    n = start.size
+    if not route.ready or y.ndim != 1 or not 0 < n <= MOST_PARAMETERS or start.dtype != np.float64:
+        return None
+    if type(x) is not np.ndarray or x.dtype != np.float64 or x.shape[-1:] != y.shape or not arrays_are_readable():
+        return None
+    if whitening is not None and whitening.factor is not None:
+        return None
+    from nlsq.problem.traced import traced_residual
+    from nlsq.solvers.traced import plain_residual
+
+    x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+    entry = route.entry(f, (x.shape, n), lambda: trace_of_model(f, x, n))
+    if entry is None or entry.trace.m != y.size or entry.trace.shape != y.shape:
+        return None
+    weights = None
+    if whitening is not None:
+        weights = np.array(np.broadcast_to(whitening.weights, y.shape), dtype=np.float64)
+    plain = plain_residual(f, x, y, weights)
+    residual = traced_residual(entry.trace, plain, x, y, weights)
+    residual.binding.set_arrays(entry.origins, entry.version)
+    with np.errstate(all="ignore"):
+        if not same_values(residual(start), plain(start)):
+            route.refuse(DISAGREES)
+            return None
+    return residual
+
+
+def trace_of_model(f: Callable[..., Any], x: FloatArray, n: int) -> Any:
+    """Trace a model."""
+    from nlsq.compiler.trace import trace_model
+
+    return trace_model(f, np.ascontiguousarray(x), n)
+
+
+def residual_on_route(route: Route, fun: Callable[..., Any], args: tuple[Any, ...], start: FloatArray) -> Any:
+    """Return a residual function by the kernels of its graph; None where it has to be called."""
+    entry = entry_on_route(route, fun, start.size, args)
+    if entry is None or len(entry.trace.shape) != 1:
+        return None
+    from nlsq.problem.traced import traced_residual
+
+    residual = traced_residual(entry.trace, lambda p: fun(p, *args))
+    residual.binding.set_arrays(entry.origins, entry.version)
+    return residual
+
+
+def same_values(ours: FloatArray, theirs: Any) -> bool:
+    """See `nlsq.solvers.traced.same_values`."""
+    from nlsq.solvers import traced
+
+    return traced.same_values(ours, theirs)
