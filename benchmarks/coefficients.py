@@ -106,6 +106,7 @@ def fits() -> dict[str, tuple[Function, Any, Any, int]]:
 
     return {
         "EXP": (lambda r: (mpmath.exp(r) - 1 - r) / r**2, -half_log, half_log, 12),
+        "EXP_SHORT": (lambda r: (mpmath.exp(r) - 1 - r) / r**2, -half_log, half_log, 10),
         "LOG": (log_term, NEAR_ZERO, log_reach, 7),
         "LOG_TAIL": (lambda z: (log_term(z) - mpmath.mpf(2) / 3) / z, NEAR_ZERO, log_reach, 8),
         "SIN": (of_square(lambda x: (mpmath.sin(x) / x - 1) / x**2), NEAR_ZERO, quarter_pi, 7),

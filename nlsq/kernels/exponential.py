@@ -2,11 +2,11 @@
 
 Reduction (Cody and Waite [1]_): ``x = k log 2 + r`` with |r| <= log(2) / 2 and an integer k, by two fused multiply-adds
 with log 2 in two parts, the first of which is exact. Then ``exp(r) = 1 + r + r^2 P(r)`` with a polynomial P of degree
-11, and the scaling by 2^k in two factors, so that overflow and gradual underflow come out right. Rounding to the
+9 or 11, and the scaling by 2^k in two factors, so that overflow and gradual underflow come out right. Rounding to the
 nearest integer is the addition of 1.5 * 2^52, which leaves the integer in the low bits: no processor is asked for
 conversions between doubles and 64-bit integers, which AVX2 lacks.
 
-Errors are below 1.1 units in the last place; coefficients are fitted in ``benchmarks/coefficients.py``.
+Errors are below 1.2 units in the last place; coefficients are fitted in ``benchmarks/coefficients.py``.
 
 References
 ----------
@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from nlsq.kernels.backend.primitives import absolute, as_bits, as_double, elementary, fma, select
-from nlsq.kernels.polynomial import polynomial_12
+from nlsq.kernels.polynomial import polynomial_10, polynomial_12
 
 ROUND = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer that sits in the low bits
 ONE = 1023 << 52  # the bits of 1.0
@@ -43,6 +43,19 @@ EXP = (
     2.091821231913398e-09,
     1.6086677666787362e-10,
 )
+# the same to 2^-56 of exp(r), where nothing is built on the result
+EXP_SHORT = (
+    0.5000000000000001,
+    0.16666666666666669,
+    0.041666666666623824,
+    0.008333333333330039,
+    0.0013888888917367081,
+    0.00019841269863171557,
+    2.4801521057868204e-05,
+    2.7557268276905696e-06,
+    2.7620201591031547e-07,
+    2.5100472505694996e-08,
+)
 
 
 def power_of_two(shifted: Any) -> Any:
@@ -62,11 +75,6 @@ def nearest_multiple(x: Any) -> Any:
     return fma(x, LOG2_E, ROUND) - ROUND
 
 
-def exp_tail(r: Any) -> Any:
-    """Give exp(r) - 1 - r for |r| <= log(2) / 2."""
-    return polynomial_12(r, EXP) * (r * r)
-
-
 @elementary("exp")
 def exp(x: Any) -> Any:
     """Give e^x."""
@@ -75,7 +83,15 @@ def exp(x: Any) -> Any:
     k = nearest_multiple(inside)
     r = fma(k, -LN2_HIGH, inside)
     r = fma(k, -LN2_LOW, r)
-    return scaled(1.0 + fma(polynomial_12(r, EXP), r * r, r), k)
+    return scaled(1.0 + fma(polynomial_10(r, EXP_SHORT), r * r, r), k)
+
+
+def exp_of_reach(x: Any) -> Any:
+    """Give exp(x) for |x| <= 700, where one scaling is enough."""
+    k = nearest_multiple(x)
+    r = fma(k, -LN2_HIGH, x)
+    r = fma(k, -LN2_LOW, r)
+    return (1.0 + fma(polynomial_10(r, EXP_SHORT), r * r, r)) * power_of_two(k + ROUND)
 
 
 def expm1_parts(x: Any) -> Any:

@@ -31,6 +31,7 @@ SMALLEST_NORMAL = 2.2250738585072014e-308
 SUBNORMAL_SCALE = 18014398509481984.0  # 2^54
 MANTISSA = (1 << 52) - 1
 TWO_52 = 0x4330000000000000  # bits of 2^52: an integer below 2^52 put into its mantissa is added to it
+BIASED = 4503599627371519.0  # 2^52 + 1023
 HALF_ROOT = 0x3FE6A09E667F3BCD  # bits of 1 / sqrt 2
 LN2_SHORT = 0.6931471805582987  # 38 bits of log 2, so that k LN2_SHORT is exact
 LN2_REST = 1.6465949582897082e-12
@@ -69,9 +70,8 @@ def split(x: Any) -> Any:
     """Give ``k, m`` with x = 2^k m and m in [1/sqrt 2, sqrt 2); x is positive and finite."""
     subnormal = x < SMALLEST_NORMAL
     bits = as_bits(select(subnormal, x * SUBNORMAL_SCALE, x)) + (ONE - HALF_ROOT)
-    k = as_double(shift_right(bits, 52) | TWO_52) - 4503599627370496.0 - 1023.0
-    m = as_double((bits & MANTISSA) + HALF_ROOT)
-    return select(subnormal, k - 54.0, k), m
+    k = as_double(shift_right(bits, 52) | TWO_52) - select(subnormal, BIASED + 54.0, BIASED)
+    return k, as_double((bits & MANTISSA) + HALF_ROOT)
 
 
 def with_special_values(x: Any, value: Any) -> Any:

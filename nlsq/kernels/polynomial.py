@@ -62,6 +62,15 @@ def polynomial_9(x: Any, c: tuple[float, ...]) -> Any:
     return fma(c[8], x8, low)
 
 
+def polynomial_10(x: Any, c: tuple[float, ...]) -> Any:
+    """Evaluate a polynomial with ten coefficients."""
+    x2 = x * x
+    x4 = x2 * x2
+    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    x8 = x4 * x4
+    return fma(fma(c[9], x, c[8]), x8, low)
+
+
 def polynomial_11(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with eleven coefficients."""
     x2 = x * x

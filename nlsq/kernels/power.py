@@ -31,7 +31,7 @@ from nlsq.kernels.backend.primitives import (
     square_root,
 )
 from nlsq.kernels.exponential import ONE, ROUND, exp_parts, power_of_two, scaled
-from nlsq.kernels.logarithm import MANTISSA, SMALLEST_NORMAL, SUBNORMAL_SCALE, TWO_52, log_parts
+from nlsq.kernels.logarithm import BIASED, MANTISSA, SMALLEST_NORMAL, SUBNORMAL_SCALE, TWO_52, log_parts
 from nlsq.kernels.polynomial import polynomial_6, two_sum
 
 FARTHEST = 800.0  # exp is zero or infinite from here on
@@ -96,7 +96,7 @@ def cbrt(x: Any) -> Any:
     a = absolute(x)
     subnormal = a < SMALLEST_NORMAL
     bits = as_bits(select(subnormal, a * SUBNORMAL_SCALE, a))
-    k = as_double(shift_right(bits, 52) | TWO_52) - 4503599627370496.0 - 1023.0
+    k = as_double(shift_right(bits, 52) | TWO_52) - BIASED
     m = as_double((bits & MANTISSA) | ONE)
     third = floor((k + 0.5) * 0.3333333333333333)
     rest = k - 3.0 * third

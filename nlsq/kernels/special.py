@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any
 
 from nlsq.kernels.backend.primitives import absolute, copy_sign, elementary, fma, select
-from nlsq.kernels.exponential import ROUND, exp_parts, power_of_two, scaled
+from nlsq.kernels.exponential import exp_of_reach, exp_parts, scaled
 from nlsq.kernels.polynomial import polynomial_14, polynomial_15, polynomial_21, two_sum
 
 QUARTER_SLOPE = 0.28209479177387814  # 1 / (2 sqrt pi)
@@ -96,9 +96,8 @@ def erf(x: Any) -> Any:
     small = a < 1.0
     z = select(small, a * a, 1.0)
     b = select(a > 6.0, 6.0, a)
-    high, low, k = exp_parts(-b * b, 0.0)
     u = (b - 2.0) / (b + 2.0)
-    tail = (high + low) * power_of_two(k + ROUND) * polynomial_15(u, ERF_TAIL)
+    tail = exp_of_reach(-b * b) * polynomial_15(u, ERF_TAIL)
     return copy_sign(select(small, fma(a, polynomial_14(z, ERF), a), 1.0 - tail), x)
 
 
