@@ -18,6 +18,7 @@ from nlsq.fitting.data import CurveData
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.task import FitTask
 from nlsq.kernels import layout
+from nlsq.solvers.dense import EVALUATIONS
 from nlsq.solvers.least_overhead import DISAGREES, Plan
 from nlsq.status import Status
 
@@ -88,7 +89,7 @@ def native_plan(entry: Any, model: Callable[..., Any], x: FloatArray, y: FloatAr
     if not plain or start.shape != (entry.trace.graph.n,) or y.size != entry.trace.m or not np.isfinite(start).all():
         return None
     residual = traced_residual(entry.trace, plain_residual(model, x, y, None), x, y)
-    limit = 100 * (start.size + 1)
+    limit = EVALUATIONS * (start.size + 1)
     return Plan(
         residual, start, LevenbergMarquardt(), Tolerances(), limit, variables=entry.trace.variables, count_all=False
     )

@@ -99,7 +99,7 @@ def fit(
     tolerances : Tolerances, optional
         Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
     max_evaluations : int, optional
-        Limit of residual evaluations that the solver asks for. Default 100 (n + 1).
+        Limit of residual evaluations that the solver asks for. Default 1000 (n + 1).
     time_limit : float, optional
         Seconds.
     callback : callable, optional

@@ -26,6 +26,7 @@ DAMPING_ANEW = 1e-6  # of the damping, likewise
 REFINED_FROM = frozenset(
     {Status.OPTIMALITY, Status.COST_CHANGE, Status.STEP, Status.COST_AND_STEP, Status.COST_FLOOR, Status.STEP_FLOOR}
 )
+EVALUATIONS = 1000  # the default limit, by n + 1: a guard against solves without end, beyond all that make progress
 BLAS_FROM = 32  # parameters from which BLAS forms the normal matrix, and the loss is applied before it in Python
 
 
@@ -96,6 +97,8 @@ class DenseState:
 
     def result(self) -> SolveResult:
         """Collect the best point and what is known there."""
+        if self.iw[layout.NORMAL_READY] == layout.NORMAL_FUSED:  # the normal equations came without J
+            self.estimate.evaluate(self.space.x, self.space.residual, self.space.jac_t.T)
         handovers = int(self.iw[layout.QR_FALLBACKS])
         if handovers:
             self.fallbacks.append(f"normal equations too ill-conditioned: {handovers} times QR in place of Cholesky")
@@ -185,7 +188,7 @@ def new_state(
         first = residual.first(x0)
     space = Workspace(residual.m, x0.size)
     space.x[:] = x0
-    limit = 100 * (x0.size + 1) if max_evaluations is None else max_evaluations
+    limit = EVALUATIONS * (x0.size + 1) if max_evaluations is None else max_evaluations
     state = DenseState(problem, space, solver.kernels, tolerances, limit)
     state.iw[layout.LINEAR_ROUTE] = ROUTES[solver.linear_solver]
     np.abs(x0, out=space.vector(layout.TYPICAL))
@@ -326,7 +329,7 @@ def _linearise(problem: LeastSquaresProblem, state: DenseState) -> bool:
         scale_for_loss(problem.loss, space.jac_t.T, weighted)
     if space.n >= BLAS_FROM:
         np.matmul(space.jac_t, space.jac_t.T, out=space.matrix(layout.NORMAL))
-        state.iw[layout.NORMAL_READY] = 1
+        state.iw[layout.NORMAL_READY] = layout.NORMAL_MATRIX
     status = state.linearise(space.w_handle, space.iw_handle)
     if status == -1:  # the watchdog went back to a saved point
         return _linearise(problem, state)

@@ -116,7 +116,7 @@ def drive(
     tolerances : Tolerances or Termination
         Stopping tests: tolerances of the built-in ones, or an object that judges each report.
     max_evaluations : int, optional
-        Limit of residual evaluations. Default 100 (n + 1).
+        Limit of residual evaluations. Default 1000 (n + 1).
     time_limit : float, optional
         Seconds; looked at after each step.
     callback : callable, optional

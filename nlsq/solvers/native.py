@@ -36,7 +36,7 @@ def solve(
         Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
     max_evaluations : int, optional
         Limit of residual evaluations that the solver asks for (those inside difference Jacobians do not count). Default
-        100 (n + 1).
+        1000 (n + 1).
     time_limit : float, optional
         Seconds of wall-clock time.
     callback : callable, optional
