@@ -29,7 +29,7 @@ from nlsq.linalg.lsmr import column_norms, products
 from nlsq.loss import scale_for_loss
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
-from nlsq.solvers.dense import LOSS_CODES, PYTHON_LOSS, FloatArray, collect, describe, new_state
+from nlsq.solvers.dense import EVALUATIONS, LOSS_CODES, PYTHON_LOSS, FloatArray, collect, describe, new_state
 from nlsq.solvers.termination import Tolerances
 from nlsq.solvers.workspace import Workspace
 from nlsq.status import Counters, SolveResult, Status, StepReport
@@ -97,7 +97,7 @@ class MatrixFreeState:
         self.problem, self.method = problem, method
         self.space = Workspace(m, problem.n, matrices=False)
         self.w, self.iw = self.space.w, self.space.iw
-        self.limit = 100 * (problem.n + 1) if max_evaluations is None else max_evaluations
+        self.limit = EVALUATIONS * (problem.n + 1) if max_evaluations is None else max_evaluations
         self.status = self.pending = 0
         self.stale = True
         self.by_address = False
