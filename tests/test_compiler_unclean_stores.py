@@ -1,6 +1,7 @@
 """Functions that change what is not their own, in one way or another: none may be traced."""
 
 import functools
+import operator
 
 import numpy as np
 import pytest
@@ -215,6 +216,13 @@ def stores_through_a_longer_list(p):
 
 
 @unclean("stores an item into")
+def stores_through_a_sum_of_lists(p):
+    more = operator.add(ARRAYS, [])
+    more[0][0] = p[0]
+    return p
+
+
+@unclean("stores an item into")
 def stores_through_an_alias_of_a_list(p):
     first = []
     second = first
@@ -289,6 +297,18 @@ def stores_in_a_helper_by_double_star(p):
 @unclean("stores an item into an argument")
 def stores_in_a_helper_into_the_argument(p):
     return change(p)
+
+
+@unclean("stores an item into")
+def stores_in_a_reduction(p):
+    return functools.reduce(lambda a, b: change(Y) + a + b, p)
+
+
+@unclean("in place")
+def reduces_onto_an_array(p):
+    total = functools.reduce(lambda a, b: a, [p[0]], Y)
+    total += 1.0
+    return total
 
 
 @unclean("calls functools.partial")

@@ -10,6 +10,7 @@ The tables say what a call gives back, because that decides what may be changed 
     change     nothing; it changes the object whose method it is
     read       what is in a list or dictionary
     exception  an exception
+    operator   what the operator gives
 
 and "list", "tuple", "dict", "zip" and so on stand for themselves.
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import builtins
 import functools
 import math
+import operator
 import sys
 from types import BuiltinFunctionType
 from typing import Any
@@ -158,6 +160,7 @@ def _table() -> dict[Any, Rule]:
         if isinstance(function, BuiltinFunctionType) and function.__name__ not in _MATH_REFUSED:
             table[function] = Rule("numbers")
     table |= _rows(_NUMBERS, builtins, "numbers")
+    table |= _rows("add sub mul truediv pow", operator, "operator")
     for kind in HARMLESS_TYPES - {str, bytes, type(None), float, int, complex, bool}:
         table[kind] = Rule("view")  # numpy.float64(array) is the array itself
     for function in (max, min, sum):  # one of the arguments; sum([], start) is the start

@@ -28,6 +28,7 @@ from nlsq.compiler.abstract_values import (
     OneOf,
     Value,
     items,
+    join,
     join_all,
 )
 from nlsq.compiler.allowed import DATA_METHODS, KEYWORDS, TEXT_METHODS, Rule, is_library, is_other_type, rule_of
@@ -90,6 +91,8 @@ class Calls(Operations):
         rule = rule_of(function)
         if rule is not None:
             return self._call_listed(function, rule, arguments)
+        if function is functools.reduce:
+            return self._call_reduce(arguments, home)
         if type(function) is functools.partial:
             return self._call_partial(function, arguments, home)
         found = python_function(function, self.record)
@@ -121,10 +124,26 @@ class Calls(Operations):
             whole.outside = tuple(len(before) + position for position in arguments.outside)
         return self.call(admit(function.func, Holder("element", "func", function), self.record), whole, home)
 
+    def _call_reduce(self, arguments: Arguments, home: types.FunctionType) -> Value:
+        given = arguments.positional
+        if arguments.rest is not None or not 2 <= len(given) <= 3:
+            raise Refusal("calls functools.reduce with arguments that cannot be told apart")
+        element = self.element(given[1])
+        start = given[2] if len(given) == 3 else element
+        once = self.call(given[0], Arguments([start, element]), home)
+        again = self.call(given[0], Arguments([join(start, once), element]), home)
+        if join(once, again) != once:  # the result may take part in the next call
+            raise Refusal("calls functools.reduce with a function that is not understood")
+        return join(start, once)
+
     def _call_listed(self, function: Any, rule: Rule, arguments: Arguments) -> Value:
         name = name_of(function)
         if rule.result == "exception":
             return VALUE
+        if rule.result == "operator":
+            if len(arguments.positional) != 2 or len(arguments.every()) != 2:
+                raise Refusal(f"calls {name} with other than two arguments")
+            return self.binary(arguments.positional[0], arguments.positional[1])
         if rule.result in ("list", "tuple", "dict", "zip", "enumerate", "reversed"):
             return self._call_container(rule.result, arguments)
         if arguments.outside is not None:
@@ -240,7 +259,7 @@ class Calls(Operations):
         if name == "keys":
             self.as_data(receiver)
             return Items((TEXT,), "iterator", 1)
-        if type(receiver) is Known:
+        if type(receiver) is Known and type(receiver.object) in (tuple, list, dict):
             found = values_of(receiver, self.record) or [VALUE]
         else:
             found = [self.element(receiver)]

@@ -185,7 +185,10 @@ class _Shape:
             entries = tuple((keywords or {}).items())
             if not self._same_keywords(entries):
                 return False
-        cells = function.__closure__ or ()
+        cells = function.__closure__
+        if cells is None:
+            own.append((function, code, defaults, keywords, entries, (), []))
+            return True
         contents: list[Any] = []
         own.append((function, code, defaults, keywords, entries, cells, contents))
         try:
