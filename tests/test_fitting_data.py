@@ -39,7 +39,7 @@ def test_values_and_covariance_are_those_of_curve_fit(sigma, absolute):
 def test_weights_are_inverse_deviations():
     by_sigma = fit(decay, X, Y, START, sigma=SIGMA)
     by_weights = fit(decay, X, Y, START, weights=1.0 / SIGMA)
-    np.testing.assert_allclose(by_weights.params, by_sigma.params, rtol=1e-9)
+    np.testing.assert_allclose(by_weights.params, by_sigma.params, rtol=1e-7)
     np.testing.assert_allclose(by_weights.residual, (decay(X, *by_weights.params) - Y) / SIGMA, rtol=1e-9)
     with pytest.raises(ValueError, match="give one of them"):
         fit(decay, X, Y, START, sigma=SIGMA, weights=1.0 / SIGMA)
@@ -218,7 +218,7 @@ def test_several_outputs_a_point():
     y = two_outputs(X, 2.0, 1.5) + 0.01 * RNG.standard_normal((X.size, 2))
     result = fit(two_outputs, X, y, START, sigma=[[0.01, 0.02]] * X.size)
     flat = fit(lambda x, a, b: two_outputs(x, a, b).ravel(), X, y.ravel(), START, sigma=np.tile([0.01, 0.02], X.size))
-    np.testing.assert_allclose(result.params, flat.params, rtol=1e-9)
+    np.testing.assert_allclose(result.params, flat.params, rtol=1e-7)
     assert result.residual.shape == (2 * X.size,)
     assert result.predict().shape == (X.size, 2)
     assert result.dof == 2 * X.size - 2
@@ -265,7 +265,7 @@ def test_complex_data_are_fitted_in_both_parts():
         [0.4, 1.0, 0.3],
         sigma=np.concatenate((sigma[rest], sigma[rest])),
     )
-    np.testing.assert_allclose(omitted.params, by_hand.params, rtol=1e-9)
+    np.testing.assert_allclose(omitted.params, by_hand.params, rtol=1e-7)
     assert omitted.omitted == 1
     covariance = fit(resonance, f, resonance(f, 0.5, 1.1, 0.2), [0.4, 1.0, 0.3], sigma=np.eye(100))
     np.testing.assert_allclose(covariance.params, [0.5, 1.1, 0.2], rtol=1e-8)
@@ -306,7 +306,7 @@ def test_pandas_series():
     np.testing.assert_array_equal(result.params, fit(decay, X, Y, START, sigma=SIGMA).params)
     assert type(result.predict()) is np.ndarray
     whole = fit(lambda d, a, b: decay(d["t"], a, b), frame, frame["y"], START)
-    np.testing.assert_allclose(whole.params, fit(decay, X, Y, START).params, rtol=1e-9)
+    np.testing.assert_allclose(whole.params, fit(decay, X, Y, START).params, rtol=1e-7)
     frame.loc[3, "t"] = np.nan
     with pytest.raises(ValueError, match="is missing; drop such rows"):
         fit(lambda d, a, b: decay(d["t"], a, b), frame, frame["y"], START)
