@@ -1,5 +1,6 @@
 """What a verdict relied on is looked at again: changes are seen, or the verdict says that it cannot see them."""
 
+import contextlib
 import functools
 import gc
 import threading
@@ -214,9 +215,6 @@ def test_an_emptied_cell_is_seen():
     assert not seen.unchanged()
 
 
-# -- what it reports ---------------------------------------------------------------------------------------------------
-
-
 def test_arrays_are_reported_where_they_are_held():
     y, n = np.ones(20), np.arange(20)
     names = in_new_module("def h(p, w=X): return w * p[0] + X\n")
@@ -350,12 +348,18 @@ def test_methods_partials_and_outside_positions_are_known(monkeypatch):
     assert examine_cached(Instrument().residual).unchanged()
 
 
-def test_short_lived_functions_leave_nothing_behind():
+def printing(k, y):
+    return lambda p: print(p) or k * y
+
+
+@pytest.mark.parametrize("make", [made, scaled_model, printing])
+def test_short_lived_functions_leave_nothing_behind(make):
     watched = []
-    for i in range(3000):
+    for i in range(2000):
         data = np.full(1000, float(i))
         watched.append(weakref.ref(data))
-        examine_cached(scaled_model(float(i), data))
+        with contextlib.suppress(Unclean):
+            examine_cached(make(float(i), data))
     del data
     gc.collect()
     assert not any(one() is not None for one in watched)

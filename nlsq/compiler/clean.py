@@ -115,7 +115,8 @@ def _examined(
             if not machine.changed:
                 return record, None
     except Unclean as reason:
-        return record, reason.with_traceback(None)
+        # A copy: the exception itself holds on to the frames that it passed through, and they to the user's data.
+        return record, Unclean(reason.reason, reason.function, reason.line)
     except Refusal as refusal:
         line = function.__code__.co_firstlineno if type(function) is types.FunctionType else 0
         return record, Unclean(str(refusal), name, line)
