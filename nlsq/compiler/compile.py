@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.compiler.differentiate import derivatives
 from nlsq.compiler.graph import FloatArray, Shape
 from nlsq.compiler.jacobian_source import SparseLayout, dense_jacobian, pattern, sparse_layout, sparse_program
-from nlsq.compiler.kernel_source import Layout, Variant, curve_jacobian, is_curve, layout_of, residual_program
+from nlsq.compiler.kernel_source import Layout, Variant, curve_jacobian, is_curve, layout_of, residual_program, sums_of
 from nlsq.compiler.normal_source import FUSED_UP_TO, cost_program, normal_program
 from nlsq.compiler.trace import Trace
 from nlsq.kernels.backend.generated import find, make
@@ -29,7 +30,12 @@ MOST_KNOWN = 1000
 
 
 def structure(trace: Trace) -> Any:
-    """Return a key that is equal for traces that can share kernels."""
+    """Return a key that is equal for traces that can share kernels.
+
+    The graph gets the nodes of its derivatives first: with them come constants, which are numbered by their values.
+    """
+    for root in [one.node for one in trace.segments] + [trace.graph.nodes[index][1] for index in sums_of(trace)]:
+        derivatives(trace.graph, root)
     symbols: dict[int, int] = {}
 
     def symbolic(shape: Shape) -> tuple[int, ...]:
@@ -61,7 +67,7 @@ class GraphKernels:
     Parameters
     ----------
     trace : Trace
-        One of that structure; its graph gets the derivatives' nodes.
+        One of that structure.
 
     Attributes
     ----------
@@ -173,7 +179,7 @@ class Binding:
         Of the arrays that were taken last.
     """
 
-    __slots__ = ("_arrays", "_are_copies", "_scratch", "constants", "kernels", "m", "table", "trace", "version")
+    __slots__ = ("_are_copies", "_arrays", "_scratch", "constants", "kernels", "m", "table", "trace", "version")
 
     def __init__(self, kernels: GraphKernels, trace: Trace, variant: Variant) -> None:
         self.kernels, self.trace, self.m = kernels, trace, trace.m
@@ -202,7 +208,7 @@ class Binding:
 
     def _bind_sparse(self, sparse: SparseLayout) -> None:
         table, n, m = self.table, self.trace.graph.n, self.m
-        table[sparse.parameters], table[sparse.entries] = n, n * m
+        table[sparse.parameters], table[sparse.entries], table[sparse.one] = n, n * m, 1
         for position, place in enumerate(sparse.gradients.values()):
             table[place] = position * n
         table[sparse.rows] = len(sparse.gradients) * n
@@ -232,4 +238,3 @@ class Binding:
 def _address(array: NDArray[Any]) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
-

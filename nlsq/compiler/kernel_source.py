@@ -1,10 +1,15 @@
 """From a traced function to the programs of its kernels.
 
-    residual(p, data, r)                      r_i = w_i (f_i(p) - y_i)
-    jacobian(p, data, J')                     J'[j, i] = w_i d f_i / d p_j
-    residual_and_jacobian(p, data, r, v)      r, and the values of a sparse Jacobian (`nlsq.compiler.jacobian_source`)
-    normal_equations(p, data, g, N)           cost, g = J'r and N = J'J in one pass (`nlsq.compiler.normal_source`)
-    cost(p, data)                             1/2 |r|^2
+residual(p, data, r)
+    r_i = w_i (f_i(p) - y_i)
+jacobian(p, data, J')
+    J'[j, i] = w_i d f_i / d p_j; for rows that depend on slices or sums see `nlsq.compiler.jacobian_source`
+residual_and_jacobian(p, data, r, v)
+    r, and the values of a sparse Jacobian, see there too
+normal_equations(p, data, g, N)
+    cost, g = J'r and N = J'J in one pass, see `nlsq.compiler.normal_source`
+cost(p, data)
+    1/2 |r|^2, or under a robust loss, see there
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from nlsq.compiler.trace import Segment, Trace
 from nlsq.kernels.backend.program import FIRST_FREE, Loop, Place, Program, Statement
 
 Strides = tuple[tuple[int, int], ...]
+Name = str | float  # of a value in statements; a number stands for itself
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,9 @@ def layout_of(trace: Trace) -> Layout:
 
 
 def sums_of(trace: Trace) -> list[int]:
+    """Return the sums that the output needs, inner sums first."""
     graph = trace.graph
-    return [  # inner sums come first
+    return [
         index
         for index in graph.reachable([segment.node for segment in trace.segments])
         if graph.nodes[index][0] == "sum"
@@ -100,12 +107,12 @@ class Writer:
         """Return the places of the lengths of a shape; a number is a loop of one step."""
         return tuple(self.layout.lengths[length] for length in shape or (1,))
 
-    def name(self, index: int) -> str | float:
+    def name(self, index: int) -> Name:
         """Return what a node is called in statements."""
         node = self.graph.nodes[index]
         return float(node[1]) if node[0] == "number" else f"v{index}"
 
-    def number(self, root: int) -> str | float:
+    def number(self, root: int) -> Name:
         """Make sure that a number is known before the loops, and return its name."""
         for index in elementwise_nodes(self.graph, root):
             if index in self._numbers or self.graph.nodes[index][0] == "number":
@@ -121,7 +128,7 @@ class Writer:
         """Write the loop of a sum."""
         child = self.graph.nodes[index][1]
         loop = Loop(self.lengths(self.graph.shapes[child]))
-        loop.totals.append((f"v{index}", self.values(loop, [child])[0]))  # type: ignore[arg-type]
+        loop.totals.append((f"v{index}", self.values(loop, [child])[0]))
         self.program.steps.append(loop)
 
     def statement(self, index: int) -> Statement:
@@ -141,7 +148,7 @@ class Writer:
             return Statement(name, "read", (Place(array, node[2], strides=plain(node[3])),))
         return Statement(name, operation, tuple(self.name(one) for one in node[1:]))
 
-    def values(self, loop: Loop, roots: list[int]) -> list[str | float]:
+    def values(self, loop: Loop, roots: list[int]) -> list[Name]:
         """Write what the roots need into a loop, numbers before it; return their names."""
         written = {statement.name for statement in loop.statements}
         needed = sorted({index for root in roots for index in elementwise_nodes(self.graph, root)})
@@ -171,7 +178,7 @@ class Rows:
         self.loop = Loop(writer.lengths(segment.shape))
         self._weight: str | None = None
 
-    def residual(self) -> str | float:
+    def residual(self) -> Name:
         """Write the residual and return its name."""
         (value,) = self.writer.values(self.loop, [self.segment.node])
         statements, layout = self.loop.statements, self.writer.layout
@@ -192,7 +199,7 @@ class Rows:
             self.loop.statements.append(Statement("w", "read", (place,)))
         return self._weight
 
-    def columns(self, found: dict[int, int]) -> dict[int, str | float]:
+    def columns(self, found: dict[int, int]) -> dict[int, Name]:
         """Write derivatives by leaf; return their names, the weight applied."""
         leaves = list(found)
         names = self.writer.values(self.loop, [found[leaf] for leaf in leaves])

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from nlsq.compiler.differentiate import derivatives
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.kernel_source import Layout, Rows, Variant, Writer
+from nlsq.compiler.kernel_source import Layout, Name, Rows, Variant, Writer
 from nlsq.compiler.trace import Trace
 from nlsq.kernels.backend.program import Loop, Place, Program, Statement
 
@@ -33,11 +33,11 @@ def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
         names = {trace.graph.nodes[leaf][1]: name for leaf, name in rows.columns(found).items()}
         cost, residual, names = _with_loss(rows.loop, variant, residual, names)
 
-        def add(total: str, value: str | float, rows: Rows = rows, k: int = k) -> None:
-            rows.loop.totals.append((f"{total}_{k}", value))  # type: ignore[arg-type]
+        def add(total: str, value: Name, rows: Rows = rows, k: int = k) -> None:
+            rows.loop.totals.append((f"{total}_{k}", value))
             sums.setdefault(total, []).append(f"{total}_{k}")
 
-        def product(name: str, a: str | float, b: str | float, rows: Rows = rows) -> str:
+        def product(name: str, a: Name, b: Name, rows: Rows = rows) -> str:
             rows.loop.statements.append(Statement(name, "*", (a, b)))
             return name
 
@@ -55,7 +55,7 @@ def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
 def _finish_normal(program: Program, sums: dict[str, list[str]], n: int, variant: Variant) -> None:
     """Add up the segments' totals and write them out."""
 
-    def total(name: str) -> str | float:
+    def total(name: str) -> Name:
         parts = sums.get(name, [])
         if not parts:
             return 0.0
@@ -75,8 +75,8 @@ def _finish_normal(program: Program, sums: dict[str, list[str]], n: int, variant
                 program.writes.append((Place("second", i * n + j), value))
 
 
-def _return_cost(program: Program, total: str | float, variant: Variant) -> None:
-    factor: str | float = 0.5
+def _return_cost(program: Program, total: Name, variant: Variant) -> None:
+    factor: Name = 0.5
     if variant.loss != "linear":
         program.steps.append(Statement("s_end", "read", (Place("k", 0),)))
         program.steps.append(Statement("s2", "*", ("s_end", "s_end")))
@@ -109,22 +109,20 @@ def cost_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
     return program
 
 
-Columns = dict[int, str | float]
+Columns = dict[int, Name]
 
 
-def _with_loss(
-    loop: Loop, variant: Variant, residual: str | float, columns: Columns
-) -> tuple[str | None, str | float, Columns]:
+def _with_loss(loop: Loop, variant: Variant, residual: Name, columns: Columns) -> tuple[str | None, Name, Columns]:
     """Write rho and the weights of a robust loss; return rho's name, weighted residual and weighted columns."""
     if variant.loss == "linear":
         return None, residual, columns
     steps = loop.statements
 
-    def put(name: str, operation: str, *operands: str | float) -> str:
+    def put(name: str, operation: str, *operands: Name) -> str:
         steps.append(Statement(name, operation, operands))
         return name
 
-    scale = put("s", "read", Place("k", 0))  # type: ignore[arg-type]
+    scale = put("s", "read", Place("k", 0))
     ratio = put("t", "/", residual, scale)
     z = put("z", "*", ratio, ratio)
     if variant.loss == "soft_l1":

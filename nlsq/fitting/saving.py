@@ -50,7 +50,9 @@ def content_of(model: Model) -> dict[str, Any]:
     if first.graph.constants != second.graph.constants:
         raise TypeError(f"{model!r} cannot be saved: one of its numbers depends on the number of points.")
     graph = first.graph
-    lengths = {a: b for one, two in zip(_shapes(first), _shapes(second), strict=True) for a, b in zip(one, two, strict=True)}
+    lengths = {
+        a: b for one, two in zip(_shapes(first), _shapes(second), strict=True) for a, b in zip(one, two, strict=True)
+    }
 
     def symbolic(length: int) -> Any:
         return "m" if length == POINTS[0] and lengths.get(length) == POINTS[1] else length
@@ -86,7 +88,10 @@ def _shapes(trace: Trace) -> list[tuple[int, ...]]:
 
 
 def _written(node: tuple[Any, ...]) -> list[Any]:
-    return [float(part).hex() if isinstance(part, float) else list(part) if isinstance(part, tuple) else part for part in node]
+    return [
+        float(part).hex() if isinstance(part, float) else list(part) if isinstance(part, tuple) else part
+        for part in node
+    ]
 
 
 def load(path: Any) -> Model:

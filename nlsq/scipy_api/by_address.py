@@ -152,9 +152,7 @@ def minimise_by_address(func: CompiledFunction, x0: Any) -> tuple[FloatArray, in
     start = np.array(x0, dtype=np.float64)
     if start.ndim != 1 or not 0 < start.size < len(_OPTIONS):
         return None
-    plan, shelf = _shelf(func).take(
-        start.size, lambda: minpack_plan(func.bind(start), start, _OPTIONS[start.size])
-    )
+    plan, shelf = _shelf(func).take(start.size, lambda: minpack_plan(func.bind(start), start, _OPTIONS[start.size]))
     if plan.residual.m < start.size:
         shelf.append(plan)
         return None

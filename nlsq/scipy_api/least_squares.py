@@ -284,7 +284,11 @@ class Task(NamedTuple):
 
     def suits_kernels(self, compiled: Any) -> bool:
         """Whether the kernels of a graph can solve it, and give the residual that the function gave."""
-        exact = self.source.linear_solver == "exact" and isinstance(self.loss[0], str) and self.start.size <= MOST_PARAMETERS
+        exact = (
+            self.source.linear_solver == "exact"
+            and isinstance(self.loss[0], str)
+            and self.start.size <= MOST_PARAMETERS
+        )
         return exact and compiled.m == self.f0.size and same_values(compiled(self.start), self.f0)
 
     def run_kernels(self, compiled: Any) -> SolveResult:

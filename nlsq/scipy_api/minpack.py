@@ -286,7 +286,9 @@ def run_called_back(
         return run_plan(called_back.plan(settings.of_plan), x0, jacobian, settings, brief)
 
 
-def run_plan(plan: Plan, x0: FloatArray, jacobian: Function | None, settings: MinpackOptions, brief: bool) -> MinpackRun:
+def run_plan(
+    plan: Plan, x0: FloatArray, jacobian: Function | None, settings: MinpackOptions, brief: bool
+) -> MinpackRun:
     """Run the compiled loop with a plan; see `run_called_back`."""
     x = plan.solve(x0)
     info = INFO[plan.status]

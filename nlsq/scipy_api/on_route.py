@@ -83,7 +83,12 @@ def least_squares_on_route(
 
 
 def _reflective_plan(
-    entry: Entry, fun: Callable[..., Any], args: tuple[Any, ...], start: FloatArray, tolerances: tuple[Any, ...], limit: Any
+    entry: Entry,
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    start: FloatArray,
+    tolerances: tuple[Any, ...],
+    limit: Any,
 ) -> Plan:
     from nlsq.problem.traced import traced_residual
 

@@ -158,7 +158,9 @@ class Plan:
         solution: FloatArray = self.space.x.copy()
         return solution
 
-    def fit(self, x: Any, y: Any, weights: Any, start: Any, absolute: int) -> tuple[FloatArray, FloatArray | None] | None:
+    def fit(
+        self, x: Any, y: Any, weights: Any, start: Any, absolute: int
+    ) -> tuple[FloatArray, FloatArray | None] | None:
         """Fit data from a start; None where one of the arrays is no plain vector of doubles.
 
         Parameters

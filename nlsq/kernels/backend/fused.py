@@ -164,7 +164,9 @@ class _FunctionWriter:
         found = self._entries.get(place)
         if found is None:
             found = self._entries[place] = self.at_entry(
-                lambda builder: builder.load(builder.gep(self.table, [INTEGER(place)], source_etype=INTEGER), typ=INTEGER)
+                lambda builder: builder.load(
+                    builder.gep(self.table, [INTEGER(place)], source_etype=INTEGER), typ=INTEGER
+                )
             )
         return found
 
@@ -243,7 +245,9 @@ class _FunctionWriter:
             load = self.intrinsic(f"llvm.masked.load.{name}.p0", vector, [POINTER, INT32, mask.type, vector])
             return Value(self.emitter, self.builder.call(load, [address, INT32(8), mask, zero]))
         many = self.addresses(address, inner)
-        gather = self.intrinsic(f"llvm.masked.gather.{name}.v{self.lanes}p0", vector, [many.type, INT32, mask.type, vector])
+        gather = self.intrinsic(
+            f"llvm.masked.gather.{name}.v{self.lanes}p0", vector, [many.type, INT32, mask.type, vector]
+        )
         return Value(self.emitter, self.builder.call(gather, [many, INT32(8), mask, zero]))
 
     def addresses(self, address: Any, stride: tuple[int, int]) -> Any:
@@ -276,7 +280,9 @@ class _FunctionWriter:
             self.builder.call(store, [code, address, INT32(8), mask])
             return
         many = self.addresses(address, inner)
-        scatter = self.intrinsic(f"llvm.masked.scatter.{name}.v{self.lanes}p0", void, [code.type, many.type, INT32, mask.type])
+        scatter = self.intrinsic(
+            f"llvm.masked.scatter.{name}.v{self.lanes}p0", void, [code.type, many.type, INT32, mask.type]
+        )
         self.builder.call(scatter, [code, many, INT32(8), mask])
 
     def loop(self, loop: Loop) -> None:

@@ -58,7 +58,7 @@ class Loop:
         Places in the table of the number of steps of each axis.
     statements : list of Statement
         Done for each index.
-    totals : list of (str, str)
+    totals : list of (str, str or float)
         ``total += value``.
     writes : list of (Place, str, bool)
         ``place = value``, or ``place += value`` where the last is true.
@@ -66,7 +66,7 @@ class Loop:
 
     lengths: tuple[int, ...]
     statements: list[Statement] = field(default_factory=list)
-    totals: list[tuple[str, str]] = field(default_factory=list)
+    totals: list[tuple[str, str | float]] = field(default_factory=list)
     writes: list[tuple[Place, str | float, bool]] = field(default_factory=list)
 
 
@@ -139,7 +139,8 @@ def _element(place: Place, indices: tuple[str, ...]) -> str:
         terms.append(f"{place.by_points} * table[0]")
     for (constant, multiple), index in zip(place.strides, indices, strict=False):
         if constant or multiple:
-            factor = " + ".join([*([str(constant)] if constant else []), *([f"{multiple} * table[0]"] if multiple else [])])
+            parts = [str(constant)] if constant else []
+            factor = " + ".join([*parts, *([f"{multiple} * table[0]"] if multiple else [])])
             terms.append(index if factor == "1" else f"({factor}) * {index}")
     name = {"y": "response", "w": "weights"}.get(place.array, place.array)
     return f"{name}[{' + '.join(terms) or '0'}]"
