@@ -1,7 +1,7 @@
 """All elementary functions by name.
 
 `ELEMENTARY` maps a function's name in C (``"atan2"``; ``"expit"`` and ``"digamma"`` have SciPy's) to its `Elementary`:
-straight-line code with three readers, see `nlsq.kernels.backend.primitives`. Errors are at most 1.5 units in the last
+straight-line code with several readers, see `nlsq.kernels.backend.primitives`. Errors are at most 1.5 units in the last
 place (pow 2) over the whole range, with C99's values at zeros, infinities and NaN. `sin_fast`, `cos_fast` and
 `tan_fast` are right below 2^40 and say where they are not, see `nlsq.kernels.trigonometric`; `gammaln` and `digamma`
 are accurate to rounding of their largest term, see `nlsq.kernels.gamma`; `wofz_real` and `wofz_imag` are the parts of

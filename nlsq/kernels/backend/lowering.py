@@ -1,22 +1,22 @@
 """Numba's side of the primitives: each becomes one or two LLVM instructions. Imports numba.
 
-`jitted` compiles an elementary function. Its floating-point flags are empty: what it computes is inlined into callers
-that contract or reassociate, and flags belong to the single instruction, so that range reductions and compensated sums
-stay as they are written.
+Elementary functions are written by the emitter of `nlsq.kernels.backend.simd`. Floating-point flags belong to the
+single instruction, so that their range reductions and compensated sums stay as they are written when they are inlined
+into callers that reassociate.
 """
 
 from __future__ import annotations
 
-from types import FunctionType
+from functools import cache
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
 from nlsq.kernels.backend import primitives
 from nlsq.kernels.backend.signature import Signature
+from nlsq.kernels.backend.simd import Emitter, Value
 
 DOUBLE_POINTER = types.CPointer(types.float64)
 INT_POINTER = types.CPointer(types.int64)
@@ -139,6 +139,31 @@ def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
     return types.float64(*kinds), lambda context, builder, signature, arguments: builder.select(*arguments)
 
 
+def _intrinsic_of_doubles(count: int, generate: Any) -> Any:
+    """Declare an intrinsic that takes `count` doubles to a double."""
+    signature = types.float64(*(types.float64,) * count)
+    if count == 1:
+
+        @intrinsic
+        def unary(typing_context: Any, x: Any) -> Any:
+            return signature, generate
+
+        return unary
+    if count == 2:
+
+        @intrinsic
+        def binary(typing_context: Any, x: Any, y: Any) -> Any:
+            return signature, generate
+
+        return binary
+
+    @intrinsic
+    def ternary(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
+        return signature, generate
+
+    return ternary
+
+
 def _llvm_intrinsic(name: str, count: int) -> Any:
     """Generate a call of an LLVM intrinsic of `count` doubles."""
 
@@ -147,55 +172,22 @@ def _llvm_intrinsic(name: str, count: int) -> Any:
         function = builder.module.declare_intrinsic(name, (double,), ir.FunctionType(double, [double] * count))
         return builder.call(function, arguments)
 
-    kinds = types.float64(*(types.float64,) * count)
-    if count == 1:
-
-        @intrinsic
-        def unary(typing_context: Any, x: Any) -> Any:
-            return kinds, generate
-
-        return unary
-    if count == 2:
-
-        @intrinsic
-        def binary(typing_context: Any, x: Any, y: Any) -> Any:
-            return kinds, generate
-
-        return binary
-
-    @intrinsic
-    def ternary(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
-        return kinds, generate
-
-    return ternary
+    return _intrinsic_of_doubles(count, generate)
 
 
-_compiled: dict[Any, Any] = {}
+@cache
+def jitted(function: primitives.Elementary) -> Any:
+    """Give what njit functions call for an elementary function: its code is written by an emitter, once a module.
 
-
-def jitted(function: Any) -> Any:
-    """Give the njit form of an elementary function or of a helper in its source.
-
-    Parameters
-    ----------
-    function : Elementary or function
-        What to compile; primitives, elementary functions and plain functions of the kernels' room that its source names
-        are compiled with it.
+    Nothing of its source is typed by numba, which would take most of a second for some.
     """
-    found = _compiled.get(function)
-    if found is None:
-        source = function.source if isinstance(function, primitives.Elementary) else function
-        scope = dict(source.__globals__)
-        for name in source.__code__.co_names:
-            value = scope.get(name)
-            if isinstance(value, primitives.Primitive):
-                scope[name] = lowered(value)
-            elif isinstance(value, FunctionType | primitives.Elementary):
-                scope[name] = jitted(value)
-        copy = FunctionType(source.__code__, scope, source.__name__, source.__defaults__, source.__closure__)
-        copy.__module__, copy.__qualname__ = source.__module__, source.__qualname__
-        found = _compiled[function] = numba.njit(forceinline=True, error_model="numpy")(copy)
-    return found
+    from nlsq.kernels.backend.fused import host
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = Emitter(builder.module, builder, has_fma=host().has_fma)
+        return emitter.elementary(function, *(Value(emitter, argument) for argument in arguments)).code
+
+    return _intrinsic_of_doubles(function.arity, generate)
 
 
 def lowered(primitive: primitives.Primitive) -> Any:
