@@ -191,6 +191,8 @@ def test_list_of_pairs_is_ambiguous(bounds):
         ({"fixed": {"rate": np.inf}}, ValueError, r"fixed\['rate'\] is inf"),
         ({"fixed": 3}, TypeError, "fixed must be a dict"),
         ({"p0": [1.0, 2.0]}, ValueError, "p0 has 2 values for 3 parameters: height, rate, offset"),
+        ({"p0": [1.0]}, ValueError, "p0 has 1 values for 3 parameters"),
+        ({"p0": 1.0}, ValueError, "p0 has 1 values for 3 parameters"),
         ({"p0": [1.0, np.nan, 2.0]}, ValueError, r"p0\[1\] \(rate\) is nan"),
         ({"p0": {"height": "x", "rate": 1, "offset": 1}}, TypeError, r"p0\['height'\] must be a number"),
         ({"p0": "height"}, TypeError, "p0 must be a dict"),
