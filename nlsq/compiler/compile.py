@@ -27,6 +27,7 @@ IntArray = NDArray[np.int64]
 _lock = threading.RLock()
 _known: dict[Any, GraphKernels] = {}
 MOST_KNOWN = 1000
+LOSSES = ("linear", "huber", "soft_l1", "cauchy", "arctan")  # by the codes of `nlsq.kernels.robust`
 
 
 def structure(trace: Trace) -> Any:
@@ -81,7 +82,7 @@ class GraphKernels:
         self.trace = trace
         self.layout: Layout = layout_of(trace)
         self.is_curve = is_curve(trace)
-        self.sparse: SparseLayout | None = None if self.is_curve else sparse_layout(trace, self.layout)
+        self.sparse: SparseLayout = sparse_layout(trace, self.layout)
         self._addresses: dict[tuple[str, Variant], int] = {}
 
     def program(self, name: str, variant: Variant) -> Program:
@@ -96,21 +97,19 @@ class GraphKernels:
         if name == "residual":
             return residual_program(trace, layout, variant)
         if name == "jacobian":
-            if self.sparse is None:
+            if self.is_curve:
                 return curve_jacobian(trace, layout, variant)
             return dense_jacobian(trace, layout, self.sparse, variant)
         if name == "normal_equations":
             return normal_program(trace, layout, variant)
         if name == "cost":
             return cost_program(trace, layout, variant)
-        if self.sparse is None:
-            self.sparse = sparse_layout(trace, layout)
         return sparse_program(trace, layout, self.sparse, variant)
 
     @property
     def is_sparse(self) -> bool:
         """Whether rows depend on few parameters each."""
-        return self.sparse is not None and not self.sparse.gradients
+        return not self.sparse.gradients
 
     @property
     def fuses(self) -> bool:
@@ -148,11 +147,6 @@ class GraphKernels:
         group = ["residual", "jacobian", *(["normal_equations"] if self.fuses else [])]
         return group if name in group else [name]
 
-    @property
-    def scratch_size(self) -> int:
-        """Doubles of scratch memory that a trace of one residual needs, besides one a residual."""
-        return 0 if self.sparse is None else len(self.sparse.gradients) * self.trace.graph.n
-
 
 def _symbol(programs: list[Program]) -> str:
     digest = hashlib.sha256("".join(render(program) for program in programs).encode())
@@ -179,13 +173,23 @@ class Binding:
         Of the arrays that were taken last.
     """
 
-    __slots__ = ("_are_copies", "_arrays", "_scratch", "constants", "kernels", "m", "table", "trace", "version")
+    __slots__ = (
+        "_are_copies",
+        "_arrays",
+        "_scratch",
+        "_variant",
+        "constants",
+        "kernels",
+        "m",
+        "table",
+        "trace",
+        "version",
+    )
 
     def __init__(self, kernels: GraphKernels, trace: Trace, variant: Variant) -> None:
-        self.kernels, self.trace, self.m = kernels, trace, trace.m
-        kernels.address("residual", variant)  # the layout is complete once the programs are there
+        self.kernels, self.trace, self.m, self._variant = kernels, trace, trace.m, variant
         layout = kernels.layout
-        table = self.table = np.zeros(layout.size + 8, dtype=np.int64)
+        table = self.table = np.zeros(layout.size, dtype=np.int64)
         self.constants = np.array([1.0, *trace.graph.constants])
         table[POINTS], table[PARAMETERS] = trace.m, trace.graph.n
         table[CONSTANTS] = _address(self.constants)
@@ -195,8 +199,7 @@ class Binding:
         for place, segment in zip(layout.offsets, trace.segments, strict=True):
             table[place] = segment.offset
         self._scratch: FloatArray | None = None
-        if kernels.sparse is not None:
-            self._bind_sparse(kernels.sparse)
+        self._bind_sparse(kernels.sparse)
         self._arrays: list[FloatArray] = []
         self._are_copies = False
         self.version = -1
@@ -229,6 +232,14 @@ class Binding:
         for place, array in zip(self.kernels.layout.data, self._arrays, strict=True):
             self.table[place] = _address(array)
         self._are_copies = any(new is not old for new, old in zip(self._arrays, arrays, strict=True))
+
+    def normal_equations(self, loss: int, loss_scale: float) -> int:
+        """Return the address of the normal equations under a loss, by its code; 0 where they are not fused."""
+        if not self.kernels.fuses or not 0 <= loss < len(LOSSES):
+            return 0
+        self.constants[0] = loss_scale
+        variant = Variant(self._variant.response, self._variant.weighted, LOSSES[loss])
+        return self.kernels.address("normal_equations", variant)
 
     def pattern(self) -> tuple[IntArray, IntArray]:
         """Return row and column of each value of the sparse Jacobian."""

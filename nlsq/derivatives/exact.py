@@ -30,11 +30,8 @@ from nlsq.derivatives.estimator import FloatArray
 from nlsq.derivatives.finite_difference import ForwardDifference
 from nlsq.derivatives.steps import StepSizes
 from nlsq.kernels import layout
-from nlsq.kernels.backend import address_of_kernel, kernel
-from nlsq.kernels.bounds import all_finite
-from nlsq.kernels.dense import copy
-from nlsq.kernels.finite_difference import analytic_jacobian, forward_jacobian
-from nlsq.kernels.layout import X_NEW, M, N, X, jacobian, vector
+from nlsq.kernels.backend import address_of_kernel
+from nlsq.kernels.exact import exact_jacobian, fused_normal_equations
 
 if TYPE_CHECKING:
     from nlsq.pattern import SparsityPattern
@@ -44,17 +41,6 @@ __all__ = ["Exact", "PreparedExact", "why_not_exact"]
 DIRECTION_SEED = 20081117
 AGREEMENT = 1e-3  # relative; the difference is right to about 1e-7 where the function is smooth
 NOISE = 30.0  # rounding units that the residual may be off by
-
-
-@kernel("int(double*, int*)")
-def exact_jacobian(w: Any, iw: Any) -> int:
-    """Fill jac_t by calling the derivative by address; where it is not finite, by forward differences."""
-    if analytic_jacobian(w, iw) != 0:  # the caller looks there for the point that failed
-        copy(vector(w, iw, X), vector(w, iw, X_NEW), iw[N])
-        return 1
-    if all_finite(jacobian(w, iw), iw[M] * iw[N]) != 0:
-        return 0
-    return forward_jacobian(w, iw)  # type: ignore[no-any-return]
 
 
 @final
@@ -119,10 +105,12 @@ class PreparedExact:
         self._shape = (n, m)
 
     def write(self, w: FloatArray, iw: NDArray[np.int64]) -> bool:
-        """Hand the derivative to the compiled loop."""
+        """Hand the derivative to the compiled loop, as normal equations in one pass where there are such."""
         self._differences.write(w, iw)
-        iw[layout.JACOBIAN_STEP] = address_of_kernel(exact_jacobian)
         iw[layout.JACOBIAN_FUNCTION] = self._residual.jacobian_address
+        iw[layout.NORMAL_FUNCTION] = self._residual.normal_equations(int(iw[layout.LOSS]), float(w[layout.LOSS_SCALE]))
+        fused = iw[layout.NORMAL_FUNCTION] != 0
+        iw[layout.JACOBIAN_STEP] = address_of_kernel(fused_normal_equations if fused else exact_jacobian)
         return True
 
     def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray | None) -> FloatArray:

@@ -14,6 +14,7 @@ KERNEL_MODULES = (
     "line_search",
     "finite_difference",
     "complex_step",
+    "exact",
     "curve",
     "covariance",
     "judgement",

@@ -112,4 +112,3 @@ def fit_arrays(plan, x, y, weights, start, params_out, covariance_out):
         return NO_COVARIANCE - 10 * status
     copy(matrix(w, iw, NORMAL), double_pointer(int_pointer(covariance_out + 8 * plan[HEADER])[DATA]), n * n)
     return status
-

@@ -19,7 +19,7 @@ References
 
 import math
 
-from nlsq.kernels.backend import call_function, call_normal, kernel, shift
+from nlsq.kernels.backend import call_function, kernel, shift
 from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.dense import (
     cholesky_factorize,
@@ -53,7 +53,6 @@ from nlsq.kernels.layout import (
     LOSS_SCALE,
     NEWTON_STEP,
     NORMAL,
-    NORMAL_FUNCTION,
     NORMAL_FUSED,
     NORMAL_NONE,
     NORMAL_READY,
@@ -138,20 +137,6 @@ def form_normal_equations(w, iw):
         normal_matrix(jac_t, m, n, matrix(w, iw, NORMAL))
     for j in range(n):
         vector(w, iw, GRADIENT)[j] = dot(shift(jac_t, j * m), weighted, m)
-
-
-@kernel("int(double*, int*)")
-def fused_normal_equations(w, iw):
-    """Gradient and normal matrix at x in one pass over the data; J is not stored."""
-    cost = call_normal(
-        iw[NORMAL_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], vector(w, iw, GRADIENT), matrix(w, iw, NORMAL)
-    )
-    iw[NORMAL_READY] = NORMAL_FUSED
-    if iw[LOSS] == LINEAR:
-        w[COST] = 0.5 * dot(residual_vector(w, iw, RESIDUAL), residual_vector(w, iw, RESIDUAL), iw[M])
-    else:
-        w[COST] = cost
-    return 0
 
 
 @kernel("void(double*, int*)", cold=True)

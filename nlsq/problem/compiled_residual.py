@@ -54,8 +54,6 @@ class CompiledResidual:
         For kernels: the C function and its data.
     jacobian_address : int
         For kernels: the C function of the exact derivative, 0 where there is none. It takes the same data.
-    normal_address : int
-        For kernels: the C function of the normal equations in one pass, 0 where there is none.
     binding : Binding or None
         Data and constants of a traced function.
     """
@@ -72,7 +70,6 @@ class CompiledResidual:
         "calls_python",
         "in_python",
         "m",
-        "normal_address",
         "table",
     )
 
@@ -95,7 +92,6 @@ class CompiledResidual:
         self.table, self.in_python, self.m, self._alive = table, in_python, m, alive
         self._entry: Callable[..., int] | None = None
         self._jacobian_entry: Callable[..., int] | None = None
-        self.normal_address = 0
         self.binding: Any = None
 
     @property
@@ -135,6 +131,10 @@ class CompiledResidual:
             self._jacobian_entry = _C_FUNCTION.prototype()(self.jacobian_address)
         if self._jacobian_entry(handle(np.ascontiguousarray(x)), self.data_address, handle(jac_t_out)):
             self.raise_original(x)
+
+    def normal_equations(self, loss: int, loss_scale: float) -> int:
+        """Address of the C function of the normal equations in one pass, under a loss; 0 where there is none."""
+        return 0 if self.binding is None else int(self.binding.normal_equations(loss, loss_scale))
 
     def raise_original(self, x: FloatArray) -> None:
         """Run the user's function in Python after its compiled form failed, so that its own exception is raised."""

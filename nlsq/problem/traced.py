@@ -24,7 +24,6 @@ def traced_residual(
     x: FloatArray | None = None,
     y: FloatArray | None = None,
     weights: FloatArray | None = None,
-    loss: str = "linear",
 ) -> CompiledResidual:
     """Return the residual ``w (f(x, p) - y)`` of a traced model, or ``f(p)`` of a traced residual.
 
@@ -38,8 +37,6 @@ def traced_residual(
         Independent variables, C-contiguous; None for a residual.
     y, weights : ndarray (m,), or None
         Data and what multiplies the residuals.
-    loss : str
-        Name of a loss that the normal equations are to have fused in.
     """
     variant = Variant(response=y is not None, weighted=weights is not None)
     kernels = kernels_of(trace)
@@ -57,7 +54,4 @@ def traced_residual(
         derivative=lambda: derivative,
     )
     residual.binding = binding
-    if kernels.fuses:
-        fused = Variant(response=variant.response, weighted=variant.weighted, loss=loss)
-        residual.normal_address = kernels.address("normal_equations", fused)
     return residual

@@ -99,6 +99,8 @@ class DenseState:
         """Collect the best point and what is known there."""
         if self.iw[layout.NORMAL_READY] == layout.NORMAL_FUSED:  # the normal equations came without J
             self.estimate.evaluate(self.space.x, self.space.residual, self.space.jac_t.T)
+            if not self.problem.loss.is_linear:
+                scale_for_loss(self.problem.loss, self.space.jac_t.T, self.space.residual.copy())
         handovers = int(self.iw[layout.QR_FALLBACKS])
         if handovers:
             self.fallbacks.append(f"normal equations too ill-conditioned: {handovers} times QR in place of Cholesky")
