@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nlsq.compiler.allowed import _table, rule_of
+from nlsq.compiler.clean.allowed import _table, rule_of
 
 
 def arguments_to_try():

@@ -93,7 +93,9 @@ class Route:
         self.entries.clear()
         self.latest = None
 
-    def entry(self, function: Callable[..., Any], key: Any, trace: Callable[[], Any], arguments: tuple[Any, ...] = ()) -> Entry | None:
+    def entry(
+        self, function: Callable[..., Any], key: Any, trace: Callable[[], Any], arguments: tuple[Any, ...] = ()
+    ) -> Entry | None:
         """Return a valid graph with its kernels; None where the function has to be called.
 
         Parameters
@@ -179,7 +181,24 @@ class Entry:
         How often results were asked for.
     """
 
-    __slots__ = ("_inner", "_lookups", "_namespace", "_own", "_places", "is_stable", "kernels", "names", "native", "origins", "plans", "quick", "shape", "trace", "uses", "version")
+    __slots__ = (
+        "_inner",
+        "_lookups",
+        "_namespace",
+        "_own",
+        "_places",
+        "is_stable",
+        "kernels",
+        "names",
+        "native",
+        "origins",
+        "plans",
+        "quick",
+        "shape",
+        "trace",
+        "uses",
+        "version",
+    )
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], dependencies: Any, trace: Any) -> None:
         from nlsq.compiler.compile import kernels_of
@@ -187,8 +206,8 @@ class Entry:
         self.trace = trace
         self.kernels = kernels_of(trace)
         self.is_stable = bool(trace.sees_all) and not dependencies.others
-        self._lookups = dependencies._lookups
-        reached = [own[0] for own in dependencies._own if own[0] is not function]
+        self._lookups = dependencies.outside_lookups
+        reached = [inner for inner in dependencies.functions if inner is not function]
         self._inner = [(inner, _parts(inner)) for inner in reached]
         self._namespace = getattr(function, "__globals__", function)
         values = _own_values(function, arguments)
@@ -221,7 +240,9 @@ class Entry:
                 return False
         for k, place in enumerate(self._places):
             if place >= 0 and values[place] is not self.origins[k]:
-                self.origins = [old if at < 0 else values[at] for old, at in zip(self.origins, self._places, strict=True)]
+                self.origins = [
+                    old if at < 0 else values[at] for old, at in zip(self.origins, self._places, strict=True)
+                ]
                 self.version += 1
                 break
         return True

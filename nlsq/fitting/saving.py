@@ -225,6 +225,6 @@ class LoadedRoute:
 class _NoDependencies:
     """A loaded model reads nothing from outside."""
 
-    _lookups: tuple[Any, ...] = ()
-    _own: tuple[Any, ...] = ()
+    outside_lookups: tuple[Any, ...] = ()
+    functions: tuple[Any, ...] = ()
     others: tuple[Any, ...] = ()

@@ -1,0 +1,1 @@
+"""A Python function becomes kernels: checked, traced, differentiated, written out, compiled."""
