@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 import pytest
 
-from nlsq.compiler import clean
+from nlsq.compiler.clean import examination
 from nlsq.compiler.clean import Unclean, examine, examine_cached
 
 X = np.linspace(0.1, 1.0, 20)
@@ -244,8 +244,8 @@ def test_immutable_needs_every_value_to_be():
 def times_examined(monkeypatch):
     """Count examinations from here on."""
     count = []
-    plain = clean._examined
-    monkeypatch.setattr(clean, "_examined", lambda *arguments: (count.append(1), plain(*arguments))[1])
+    plain = examination._examined
+    monkeypatch.setattr(examination, "_examined", lambda *arguments: (count.append(1), plain(*arguments))[1])
     return count
 
 
@@ -363,13 +363,13 @@ def test_short_lived_functions_leave_nothing_behind(make):
     del data
     gc.collect()
     assert not any(one() is not None for one in watched)
-    assert len(clean._cache) <= clean.CACHE_SIZE
+    assert len(examination._cache) <= examination.CACHE_SIZE
 
 
 def test_many_different_functions_do_not_fill_the_memory():
-    for i in range(clean.CACHE_SIZE + 20):
+    for i in range(examination.CACHE_SIZE + 20):
         examine_cached(in_new_module(f"def f(p): return p + {i}\n")["f"])
-    assert len(clean._cache) <= clean.CACHE_SIZE
+    assert len(examination._cache) <= examination.CACHE_SIZE
 
 
 def test_threads_may_share_the_cache():
@@ -393,6 +393,6 @@ def test_threads_may_share_the_cache():
 
 
 def test_an_unknown_python_is_refused(monkeypatch):
-    monkeypatch.setattr(clean, "VERSION", (3, 99))
+    monkeypatch.setattr(examination, "VERSION", (3, 99))
     with pytest.raises(Unclean, match=r"3\.99 is not known"):
         examine(lambda p: p)

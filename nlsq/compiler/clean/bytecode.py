@@ -17,7 +17,7 @@ import dis
 import types
 from typing import Any
 
-from nlsq.compiler import control  # noqa: F401  (it enters handlers into the table)
+from nlsq.compiler.clean import control  # noqa: F401  (it enters handlers into the table)
 from nlsq.compiler.clean.abstract_values import VALUE, Null, Value, items, join, join_all
 from nlsq.compiler.clean.arguments import Arguments
 from nlsq.compiler.clean.called import Calls

@@ -5,8 +5,8 @@ leaves nothing behind: it stores nothing outside its own variables, changes no a
 only listed functions of numpy, math and scipy.special (`nlsq.compiler.clean.allowed`) and functions that are clean
 themselves, draws no random numbers, and asks nothing that symbols would answer differently from arrays (types,
 identities, exceptions). `examine` decides that by abstract interpretation of the bytecode
-(`nlsq.compiler.clean.bytecode`), without calling the function. In doubt a function is not clean: that makes its fit slower, where a wrong "clean" would
-make it wrong.
+(`nlsq.compiler.clean.bytecode`), without calling the function. In doubt a function is not clean: that makes its fit
+slower, where a wrong "clean" would make it wrong.
 
 What stays with the caller: arguments are numbers, plain arrays, or tuples and lists of those; symbols refuse to be
 changed in place where they stand for an argument's array, to be branched on, and to become plain numbers.

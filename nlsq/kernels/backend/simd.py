@@ -5,8 +5,8 @@ its LLVM value and the `Emitter` that made it; `nlsq.kernels.backend.primitives`
 themselves over to the emitter when they meet one. Imports llvmlite.
 
 Floating-point flags are the emitter's: ``reassoc nsz contract`` in the code of a model (never nnan or ninf: NaN is a
-signal), none inside elementary functions, whose compensated sums reassociation would undo and whose fused operations are
-written out.
+signal), ``contract`` alone inside elementary functions, whose compensated sums reassociation would undo. They are never
+left without flags: numba would give them its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llvmlite import ir
 
 DOUBLE, INTEGER, BOOLEAN, INT32 = ir.DoubleType(), ir.IntType(64), ir.IntType(1), ir.IntType(32)
 FAST = ("reassoc", "nsz", "contract")
-STRICT = ()
+STRICT = ("contract",)
 _UNARY_INTRINSICS = {"absolute": "fabs", "floor": "floor", "square_root": "sqrt"}
 
 
