@@ -1,150 +1,109 @@
 """Symbolic complex numbers and arrays: pairs of real ones.
 
 Models are real, but some come by way of complex numbers: Voigt profiles, impedances, relaxation. Supported is what has
-a plain real form: arithmetic, powers, exp, log, sqrt, absolute value, real and imaginary part, and the Faddeeva function.
+a plain real form: arithmetic, powers, exp, log, sqrt, circular and hyperbolic functions, absolute value, real and
+imaginary part, and the Faddeeva function. For z = a + ib, with t = tan b and h = tanh a,
+
+    tanh z = (h (1 + t^2) + i t / cosh^2 a) / (1 + h^2 t^2)
+
+neither overflows nor cancels; the root takes its larger part from sqrt((|a| + |z|) / 2) [1]_.
+
+References
+----------
+.. [1] W. Kahan, "Branch cuts for complex elementary functions", in: The State of the Art in Numerical Analysis, 1987.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import NUMBERS, Traced, stacked
+from nlsq.compiler.arrays import COMPLEX_NUMBERS, NUMBERS, Traced, as_traced
+from nlsq.compiler.elementwise import broadcast
 from nlsq.compiler.graph import Graph, NotTraceable
+from nlsq.compiler.operators import Operators
+
+LARGEST_POWER = 16  # integer exponents up to this are products
 
 
-class ComplexTraced:
+class ComplexTraced(Operators):
     """A symbolic complex number or array.
 
     Parameters
     ----------
-    re, im : Traced
-        Real and imaginary part.
+    real : Traced
+        Real part.
+    imag : Traced or number
+        Imaginary part.
     """
 
-    __slots__ = ("im", "re")
-    __array_priority__ = 1e9
-    __hash__ = None  # type: ignore[assignment]
+    __slots__ = ("imag", "real")
+    is_unusual = True
 
-    def __init__(self, re: Traced, im: Any) -> None:
-        self.re = re
-        self.im = re.lift(im)
-
-    @property
-    def real(self) -> Traced:
-        """Real part."""
-        return self.re + self.im * 0.0 if self.re.shape != self.im.shape else self.re
-
-    @property
-    def imag(self) -> Traced:
-        """Imaginary part."""
-        return self.im + self.re * 0.0 if self.re.shape != self.im.shape else self.im
+    def __init__(self, real: Traced, imag: Any) -> None:
+        imag = real.lift(imag)
+        shape = np.broadcast_shapes(real.shape, imag.shape)
+        self.real: Traced = broadcast(real, shape)
+        self.imag: Traced = broadcast(imag, shape)
 
     @property
     def graph(self) -> Graph:
         """Where operations are recorded."""
-        return self.re.graph
+        return self.real.graph
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape."""
-        return np.broadcast_shapes(self.re.shape, self.im.shape)
+        return self.real.shape
 
-    def conjugate(self) -> ComplexTraced:
-        """Return the conjugate."""
-        return ComplexTraced(self.re, -self.im)
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.real.ndim
 
-    conj = conjugate
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.real.size
 
-    def parts(self, other: Any) -> tuple[Any, Any]:
-        """Return real and imaginary part of an operand."""
-        return parts(self.graph, other)
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return np.dtype(np.complex128)
 
-    def __add__(self, other: Any) -> ComplexTraced:
-        a, b = self.parts(other)
-        return ComplexTraced(self.re + a, self.im + b)
+    def __len__(self) -> int:
+        return len(self.real)
 
-    __radd__ = __add__
+    def __iter__(self) -> Iterator[ComplexTraced]:
+        return (self[k] for k in range(len(self)))
 
-    def __sub__(self, other: Any) -> ComplexTraced:
-        a, b = self.parts(other)
-        return ComplexTraced(self.re - a, self.im - b)
-
-    def __rsub__(self, other: Any) -> ComplexTraced:
-        return -self + other
-
-    def __neg__(self) -> ComplexTraced:
-        return ComplexTraced(-self.re, -self.im)
+    def __getitem__(self, key: Any) -> ComplexTraced:
+        return ComplexTraced(self.real[key].copy(), self.imag[key].copy())
 
     def __pos__(self) -> ComplexTraced:
         return self
 
-    def __mul__(self, other: Any) -> ComplexTraced:
-        if isinstance(other, Traced | np.floating | float | int):
-            return ComplexTraced(self.re * other, self.im * other)
-        a, b = self.parts(other)
-        return ComplexTraced(self.re * a - self.im * b, self.re * b + self.im * a)
+    def conjugate(self) -> ComplexTraced:
+        """Return the conjugate."""
+        return ComplexTraced(self.real, -self.imag)
 
-    __rmul__ = __mul__
+    conj = conjugate
 
-    def __truediv__(self, other: Any) -> ComplexTraced:
-        if isinstance(other, Traced | np.floating | float | int):
-            return ComplexTraced(self.re / other, self.im / other)
-        a, b = self.parts(other)
-        return self * ComplexTraced(self.re.lift(a), b)._reciprocal()
+    def apply(self, operation: str, *operands: Any) -> Any:
+        """Record an elementwise operation."""
+        return complex_operation(self.graph, operation, operands)
 
-    def __rtruediv__(self, other: Any) -> ComplexTraced:
-        return self._reciprocal() * other
-
-    def _reciprocal(self) -> ComplexTraced:
-        square = self.re * self.re + self.im * self.im
-        return ComplexTraced(self.re / square, -self.im / square)
-
-    def __pow__(self, exponent: Any) -> ComplexTraced:
-        if isinstance(exponent, NUMBERS) and float(exponent) == int(exponent) and 1 <= exponent <= 16:
-            result = self
-            for _ in range(int(exponent) - 1):
-                result = result * self
+    def in_place(self, operation: str, other: Any) -> Any:
+        """Give the array the result; both parts are its own."""
+        result = self.apply(operation, self, other)
+        if not self.shape:
             return result
-        return (self.log() * exponent).exp()
-
-    def __rpow__(self, base: Any) -> ComplexTraced:
-        if isinstance(base, NUMBERS) and base > 0:
-            return (self * float(np.log(base))).exp()
-        raise NotTraceable("a complex power of such a base")
-
-    def __abs__(self) -> Traced:
-        return self.re.apply("hypot", self.re, self.im)
-
-    def exp(self) -> ComplexTraced:
-        """Return the exponential."""
-        size = self.re.apply("exp", self.re)
-        return ComplexTraced(size * self.im.apply("cos", self.im), size * self.im.apply("sin", self.im))
-
-    def log(self) -> ComplexTraced:
-        """Return the principal logarithm."""
-        size = abs(self)
-        return ComplexTraced(size.apply("log", size), self.im.apply("atan2", self.im, self.re))
-
-    def sqrt(self) -> ComplexTraced:
-        """Return the principal root."""
-        return (self.log() * 0.5).exp()
-
-    def __getitem__(self, key: Any) -> ComplexTraced:
-        return ComplexTraced(self.real[key], self.imag[key])
-
-    def __bool__(self) -> bool:
-        raise NotTraceable("a branch on a value that depends on the parameters or the data")
-
-    def __complex__(self) -> NoReturn:
-        raise NotTraceable("a conversion to a plain number")
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise NotTraceable(f"the attribute {name!r} of a complex array")
-
-    def __array__(self, *arguments: Any, **options: Any) -> NoReturn:
-        raise NotTraceable("a conversion to a plain array")
+        if result.shape != self.shape:
+            raise ValueError(f"could not broadcast from shape {result.shape} into shape {self.shape}")
+        self.real, self.imag = result.real, result.imag
+        return self
 
     def __array_ufunc__(self, function: Any, method: str, *operands: Any, **options: Any) -> Any:
         from nlsq.compiler.numpy_functions import call_ufunc
@@ -154,45 +113,136 @@ class ComplexTraced:
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         if function not in (np.real, np.imag, np.angle):
             raise NotTraceable(f"the function {function.__name__} of a complex array")
-        from nlsq.compiler.numpy_functions import call_function
+        from nlsq.compiler.array_functions import call_function
 
         return call_function(self.graph, function, arguments, options)
 
 
-def parts(graph: Graph, operand: Any) -> tuple[Any, Any]:
-    """Return real and imaginary part of an operand."""
+def as_complex(graph: Graph, operand: Any) -> ComplexTraced:
+    """Return an operand as a symbolic complex number or array."""
     if isinstance(operand, ComplexTraced):
-        return operand.re, operand.im
-    if isinstance(operand, complex | np.complexfloating) or (isinstance(operand, np.ndarray) and operand.dtype.kind == "c"):
-        return np.real(operand).copy(), np.imag(operand).copy()
-    if isinstance(operand, list | tuple):
-        return stacked(graph, operand), 0.0
-    return operand, 0.0
+        return operand
+    if isinstance(operand, COMPLEX_NUMBERS) or (isinstance(operand, np.ndarray) and operand.dtype.kind == "c"):
+        real, imag = np.ascontiguousarray(np.real(operand)), np.ascontiguousarray(np.imag(operand))
+        shape = np.shape(operand)
+        return ComplexTraced(as_traced(graph, real.reshape(shape)), as_traced(graph, imag.reshape(shape)))
+    return ComplexTraced(as_traced(graph, operand), 0.0)
+
+
+def _is_real(operand: Any) -> bool:
+    return isinstance(operand, (Traced, *NUMBERS)) or (isinstance(operand, np.ndarray) and operand.dtype.kind in "fiub")
+
+
+def complex_operation(graph: Graph, operation: str, operands: tuple[Any, ...]) -> Any:
+    """Record an elementwise operation of complex numbers; real operands take part as they are where that is simpler."""
+    if operation in ("*", "/") and _is_real(operands[1]):
+        z, factor = as_complex(graph, operands[0]), as_traced(graph, operands[1])
+        return ComplexTraced(z.real.apply(operation, z.real, factor), z.imag.apply(operation, z.imag, factor))
+    if operation == "*" and _is_real(operands[0]):
+        return complex_operation(graph, operation, operands[::-1])
+    if operation == "**":
+        return _power(as_complex(graph, operands[0]), operands[1])
+    record = _OPERATIONS.get(operation)
+    if record is None:
+        raise NotTraceable(f"the operation {operation} on complex numbers")
+    return record(*[as_complex(graph, one) for one in operands])
+
+
+def _reciprocal(z: ComplexTraced) -> ComplexTraced:
+    square = z.real * z.real + z.imag * z.imag
+    return ComplexTraced(z.real / square, -z.imag / square)
+
+
+def _power(base: ComplexTraced, exponent: Any) -> ComplexTraced:
+    if isinstance(exponent, NUMBERS):
+        number = float(exponent)
+        if number == 0.5:
+            return _sqrt(base)
+        if number == int(number) and 1 <= abs(number) <= LARGEST_POWER:
+            result = base
+            for _ in range(abs(int(number)) - 1):
+                result = result * base
+            return result if number > 0 else _reciprocal(result)
+    return _exp(_log(base) * as_complex(base.graph, exponent))
+
+
+def _exp(z: ComplexTraced) -> ComplexTraced:
+    size = z.real.apply("exp", z.real)
+    return ComplexTraced(size * _of("cos", z.imag), size * _of("sin", z.imag))
+
+
+def _log(z: ComplexTraced) -> ComplexTraced:
+    return ComplexTraced(_of("log", abs(z)), z.imag.apply("atan2", z.imag, z.real))
+
+
+def _sqrt(z: ComplexTraced) -> ComplexTraced:
+    larger = _of("sqrt", (abs(z.real) + abs(z)) * 0.5)
+    twice = larger.apply("where", larger == 0.0, 1.0, 2.0 * larger)
+    smaller = abs(z.imag) / twice
+    right = z.real >= 0.0
+    real = larger.apply("where", right, larger, smaller)
+    imag = larger.apply("where", right, smaller, larger)
+    return ComplexTraced(real, imag.apply("copysign", imag, z.imag))
+
+
+def _sinh(z: ComplexTraced) -> ComplexTraced:
+    return ComplexTraced(_of("sinh", z.real) * _of("cos", z.imag), _of("cosh", z.real) * _of("sin", z.imag))
+
+
+def _cosh(z: ComplexTraced) -> ComplexTraced:
+    return ComplexTraced(_of("cosh", z.real) * _of("cos", z.imag), _of("sinh", z.real) * _of("sin", z.imag))
+
+
+def _tanh(z: ComplexTraced) -> ComplexTraced:
+    h, t, c = _of("tanh", z.real), _of("tan", z.imag), _of("cosh", z.real)
+    below = 1.0 + (h * t) * (h * t)
+    return ComplexTraced(h * (1.0 + t * t) / below, t / (c * c) / below)
+
+
+def _turned(function: Callable[[ComplexTraced], ComplexTraced], back: bool) -> Callable[[ComplexTraced], ComplexTraced]:
+    """Return f(iz), times -i where `back`: sin z = -i sinh iz, cos z = cosh iz, tan z = -i tanh iz."""
+
+    def record(z: ComplexTraced) -> ComplexTraced:
+        w = function(ComplexTraced(-z.imag, z.real))
+        return ComplexTraced(w.imag, -w.real) if back else w
+
+    return record
+
+
+def _of(operation: str, x: Traced) -> Any:
+    return x.apply(operation, x)
+
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "+": lambda a, b: ComplexTraced(a.real + b.real, a.imag + b.imag),
+    "-": lambda a, b: ComplexTraced(a.real - b.real, a.imag - b.imag),
+    "*": lambda a, b: ComplexTraced(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real),
+    "/": lambda a, b: a * _reciprocal(b),
+    "neg": lambda a: ComplexTraced(-a.real, -a.imag),
+    "abs": lambda a: a.real.apply("hypot", a.real, a.imag),
+    "exp": _exp, "log": _log, "sqrt": _sqrt, "sinh": _sinh, "cosh": _cosh, "tanh": _tanh,
+    "sin": _turned(_sinh, True), "cos": _turned(_cosh, False), "tan": _turned(_tanh, True),
+}  # fmt: skip
+_UFUNCS = {
+    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "true_divide": "/", "power": "**", "negative": "neg",
+    "absolute": "abs", "exp": "exp", "log": "log", "sqrt": "sqrt", "sin": "sin", "cos": "cos", "tan": "tan",
+    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
+}  # fmt: skip
 
 
 def call_complex_ufunc(graph: Graph, name: str, operands: tuple[Any, ...]) -> Any:
     """Record a universal function of complex operands."""
-    values = [one if isinstance(one, ComplexTraced) else _lifted(graph, one) for one in operands]
-    first = values[0]
-    simple = {
-        "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
-        "divide": lambda a, b: a / b, "true_divide": lambda a, b: a / b, "power": lambda a, b: a**b,
-        "negative": lambda a: -a, "absolute": abs, "exp": lambda a: a.exp(), "log": lambda a: a.log(),
-        "sqrt": lambda a: a.sqrt(), "conjugate": lambda a: a.conjugate(), "square": lambda a: a * a,
-        "reciprocal": lambda a: 1.0 / a,
-    }  # fmt: skip
     if name == "wofz":
-        from nlsq.compiler.numpy_functions import _wofz
+        from nlsq.compiler.numpy_functions import wofz
 
-        return _wofz(first)
-    if name == "power" and not isinstance(operands[1], ComplexTraced | complex | np.complexfloating):
-        return first ** operands[1]
-    if name not in simple:
+        return wofz(as_complex(graph, operands[0]))
+    if name == "conjugate":
+        return as_complex(graph, operands[0]).conjugate()
+    if name == "square":
+        return complex_operation(graph, "*", (operands[0], operands[0]))
+    if name == "reciprocal":
+        return _reciprocal(as_complex(graph, operands[0]))
+    operation = _UFUNCS.get(name)
+    if operation is None:
         raise NotTraceable(f"the function {name} of complex numbers")
-    return simple[name](*values)
-
-
-def _lifted(graph: Graph, operand: Any) -> ComplexTraced:
-    zero = Traced(graph, (), [(graph.number(0.0), 0)])
-    re, im = parts(graph, operand)
-    return ComplexTraced(zero.lift(re), im)
+    return complex_operation(graph, operation, operands)

@@ -5,14 +5,24 @@ Reverse mode: with the adjoint ``a_i = d out / d v_i`` of the output one,
     a_j = sum over uses i of v_j:   a_i * d v_i / d v_j,
 
 taken from the output to the leaves, gives the derivatives by all parameters for a small multiple of the operations of
-the output itself [1]_. Forward mode carries ``d v_i / d p`` from one parameter to the output; it is taken where it needs
-fewer operations. Since derivatives are graphs, second ones are derivatives of derivatives.
+the output itself [1]_. Forward mode carries ``d v_i / d p`` from one parameter to the output; it is taken where it
+needs fewer operations. Since derivatives are graphs, second ones are derivatives of derivatives.
 
 A leaf that reads parameters over an index space has a derivative there: entry ``index`` of the output depends on
 parameter ``offset + strides . index``. A sum is a leaf too; its own derivatives are those of what it sums.
 
 Where a function has a kink: ``abs`` and ``sign`` have derivative 0 at 0, ``minimum`` and ``maximum`` take their first
-operand's at a tie, ``floor`` has 0 everywhere, and ``where`` that of the branch that it took.
+operand's at a tie, ``floor`` has 0 everywhere, and ``where`` that of the branch that it took. Where a derivative is
+infinite at the end of a function's domain or at a root (``sqrt``, ``cbrt``, ``x**b`` with b < 1 and ``hypot`` at 0,
+``asin``, ``acos`` and ``acosh`` at +-1), 0 is taken: what is meant is mostly ``sqrt(a x)`` at x = 0, whose derivative
+by a is 0, while the product of the chain rule would be infinity times 0.
+
+What a branch of ``where`` is made of may be infinite or NaN where the other branch is taken, and 0 times that would be
+NaN. So the adjoint of a node in a branch is not multiplied by 0 elsewhere; it is a number that holds under a condition,
+with the chain of conditions noted beside it, and is chosen when it leaves the branch: at a leaf, or at a node that is
+used outside too.
+
+``trigamma`` has no derivative here: second derivatives of ``gammaln`` are the last.
 
 References
 ----------
@@ -23,6 +33,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from nlsq.compiler.graph import LEAVES, TRUTHS, Graph, NotTraceable
 
@@ -48,15 +59,18 @@ def derivatives(graph: Graph, root: int) -> dict[int, int]:
         Node of the derivative, elementwise over the shape of the expression, by leaf; leaves whose derivative is zero
         are left out.
     """
-    reachable, seen = elementwise_nodes(graph, root), set()
+    reachable = graph.elementwise(root)
     active: set[int] = set()
     for index in reachable:
         node = graph.nodes[index]
-        seen.add(index)
         if node[0] in PARAMETER_LEAVES:
             if node[0] != "sum" or depends_on_parameters(graph, node[1]):
                 active.add(index)
-        elif node[0] not in LEAVES and node[0] not in TRUTHS and any(one in active for one in node[1:]):
+        elif (
+            node[0] not in LEAVES
+            and node[0] not in TRUTHS
+            and any(one in active for one in node[1 + (node[0] == "where") :])
+        ):
             active.add(index)
     if root not in active:
         return {}
@@ -71,19 +85,41 @@ def derivatives(graph: Graph, root: int) -> dict[int, int]:
     return {leaf: node for leaf, node in reverse.items() if node != zero}
 
 
+def second_derivatives(graph: Graph, root: int) -> dict[tuple[int, int], int]:
+    """Return the second derivatives of an expression by pairs of single parameters.
+
+    Parameters
+    ----------
+    graph : Graph
+        Gets the derivatives' nodes.
+    root : int
+        Expression whose leaves are single parameters, not parameters over an index space or sums of such.
+
+    Returns
+    -------
+    dict
+        Node of the derivative by (leaf of parameter i, leaf of parameter j), i <= j; the other half is equal, and pairs
+        whose derivative is zero are left out.
+
+    Raises
+    ------
+    NotTraceable
+        For other leaves, and where a second derivative has no graph (the third of ``gammaln``).
+    """
+    first = derivatives(graph, root)
+    if any(graph.nodes[leaf][0] != "parameter" for leaf in first):
+        raise NotTraceable("second derivatives by parameters over an index space, or of sums over them")
+    result: dict[tuple[int, int], int] = {}
+    for leaf, slope in first.items():
+        for other, node in derivatives(graph, slope).items():
+            if graph.nodes[leaf][1] <= graph.nodes[other][1]:
+                result[leaf, other] = node
+    return result
+
+
 def elementwise_nodes(graph: Graph, root: int) -> list[int]:
     """Return the nodes that an expression needs at one index, operands first; sums are leaves."""
-    seen = {root}
-    stack = [root]
-    while stack:
-        node = graph.nodes[stack.pop()]
-        if node[0] in LEAVES:
-            continue
-        for operand in node[1:]:
-            if operand not in seen:
-                seen.add(operand)
-                stack.append(operand)
-    return sorted(seen)
+    return graph.elementwise(root)
 
 
 def depends_on_parameters(graph: Graph, root: int) -> bool:
@@ -101,30 +137,88 @@ def _price(graph: Graph, roots: list[int], start: int) -> int:
     return sum(index >= start and graph.nodes[index][0] not in LEAVES for index in graph.reachable(roots))
 
 
+Conditions = tuple[tuple[int, bool], ...]  # nodes of truth values and what they are, outermost first
+Contribution = tuple[Conditions, int]
+
+
 def _reverse(graph: Graph, root: int, reachable: list[int], active: set[int]) -> dict[int, int]:
     rules = _Rules(graph)
-    adjoints = {root: graph.number(1.0)}
+    contributions: dict[int, list[Contribution]] = {root: [((), graph.number(1.0))]}
     found: dict[int, int] = {}
     for index in reversed(reachable):
-        adjoint = adjoints.pop(index, None)
-        if adjoint is None or index not in active:
+        parts = contributions.pop(index, None)
+        if parts is None or index not in active:
             continue
-        if graph.nodes[index][0] in PARAMETER_LEAVES:
-            found[index] = adjoint
+        node = graph.nodes[index]
+        if node[0] in PARAMETER_LEAVES:
+            found[index] = _combined(graph, parts, 0)
+            continue
+        shared = _shared(parts)
+        adjoint = _combined(graph, parts, len(shared))
+        branches = _branches(graph, node)
+        if branches is not None:
+            condition, taken, other = branches
+            known = dict(shared).get(condition)
+            for operand, value in ((taken, True), (other, False)):
+                if operand in active and known in (None, value):
+                    conditions = shared if known is not None else (*shared, (condition, value))
+                    contributions.setdefault(operand, []).append((conditions, adjoint))
             continue
         for operand, term in rules.terms(index, adjoint):
             if operand in active:
-                before = adjoints.get(operand)
-                adjoints[operand] = term if before is None else graph.apply("+", before, term)
+                contributions.setdefault(operand, []).append((shared, term))
     return found
+
+
+def _branches(graph: Graph, node: tuple[Any, ...]) -> tuple[int, int, int] | None:
+    """Return the condition and the two branches of an operation that chooses."""
+    if node[0] == "where":
+        return int(node[1]), int(node[2]), int(node[3])
+    if node[0] in ("minimum", "maximum"):
+        return graph.apply("<=" if node[0] == "minimum" else ">=", node[1], node[2]), int(node[1]), int(node[2])
+    return None
+
+
+def _shared(parts: list[Contribution]) -> Conditions:
+    """Return the conditions that all contributions begin with."""
+    first = parts[0][0]
+    length = len(first)
+    for conditions, _ in parts[1:]:
+        length = min(length, len(conditions))
+        while conditions[:length] != first[:length]:
+            length -= 1
+    return first[:length]
+
+
+def _combined(graph: Graph, parts: list[Contribution], depth: int) -> int:
+    """Return the sum of contributions under the first `depth` conditions; what holds under more is chosen by them."""
+    total: int | None = None
+    chosen: dict[int, tuple[list[Contribution], list[Contribution]]] = {}
+    for conditions, adjoint in parts:
+        if len(conditions) == depth:
+            total = adjoint if total is None else graph.apply("+", total, adjoint)
+        else:
+            condition, value = conditions[depth]
+            chosen.setdefault(condition, ([], []))[0 if value else 1].append((conditions, adjoint))
+    for condition, sides in chosen.items():
+        values = [_combined(graph, side, depth + 1) if side else graph.number(0.0) for side in sides]
+        term = graph.apply("where", condition, *values)
+        total = term if total is None else graph.apply("+", total, term)
+    assert total is not None
+    return total
 
 
 def _forward(graph: Graph, root: int, reachable: list[int], active: set[int], leaf: int) -> int:
     rules = _Rules(graph)
-    one = graph.number(1.0)
+    one, zero = graph.number(1.0), graph.number(0.0)
     tangents: dict[int, int] = {leaf: one}
     for index in reachable:
         if index not in active or index == leaf:
+            continue
+        branches = _branches(graph, graph.nodes[index])
+        if branches is not None:
+            condition, taken, other = branches
+            tangents[index] = graph.apply("where", condition, tangents.get(taken, zero), tangents.get(other, zero))
             continue
         total: int | None = None
         for operand, partial in rules.terms(index, one):
@@ -133,7 +227,7 @@ def _forward(graph: Graph, root: int, reachable: list[int], active: set[int], le
                 total = term if total is None else graph.apply("+", total, term)
         if total is not None:
             tangents[index] = total
-    return tangents.get(root, graph.number(0.0))
+    return tangents.get(root, zero)
 
 
 class _Rules:
@@ -159,6 +253,10 @@ class _Rules:
         """Return a product."""
         return self.graph.apply("*", adjoint, factor)
 
+    def share(self, adjoint: int, divisor: int) -> int:
+        """Return a quotient, 0 where the divisor is 0."""
+        return self.op("where", self.op("==", divisor, 0.0), 0.0, self.op("/", adjoint, divisor))
+
 
 def _product(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
     if x[0] == x[1]:
@@ -173,40 +271,38 @@ def _quotient(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, 
 
 
 def _power(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    """At base 0 the quotient b v / x is 0/0: 0 for b > 1, 1 for b = 1, infinite below."""
+    """At base 0 the quotient b v / x is 0/0: 1 for b = 1, else 0, which is right for b > 1."""
     base, exponent = x
-    at_zero = r.op("where", r.op(">", exponent, 1.0), 0.0, r.op("where", r.op("==", exponent, 1.0), 1.0, r.op("/", 1.0, 0.0)))
     zero = r.op("==", base, 0.0)
+    at_zero = r.op("where", r.op("==", exponent, 1.0), 1.0, 0.0)
     by_base = r.op("where", zero, at_zero, r.op("/", r.times(exponent, v), base))
     by_exponent = r.op("where", zero, 0.0, r.times(v, r.op("log", base)))
     return [(base, r.times(a, by_base)), (exponent, r.times(a, by_exponent))]
 
 
 def _hypot(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    safe = r.op("where", r.op("==", v, 0.0), 1.0, v)
-    share = r.op("/", a, safe)
+    share = r.share(a, v)
     return [(x[0], r.times(share, x[0])), (x[1], r.times(share, x[1]))]
 
 
 def _atan2(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    share = r.op("/", a, r.op("+", r.times(x[0], x[0]), r.times(x[1], x[1])))
+    share = r.share(a, r.op("+", r.times(x[0], x[0]), r.times(x[1], x[1])))
     return [(x[0], r.times(share, x[1])), (x[1], r.op("neg", r.times(share, x[0])))]
-
-
-def _extreme(sign: str) -> Rule:
-    def rule(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-        first = r.op(sign, x[0], x[1])
-        return [(x[0], r.op("where", first, a, 0.0)), (x[1], r.op("where", first, 0.0, a))]
-
-    return rule
-
-
-def _where(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    return [(x[1], r.op("where", x[0], a, 0.0)), (x[2], r.op("where", x[0], 0.0, a))]
 
 
 def _copysign(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
     return [(x[0], r.times(a, r.op("*", r.op("sign", x[0]), r.op("copysign", 1.0, x[1]))))]
+
+
+def _ended(divisor: Callable[[_Rules, int, int], int]) -> Rule:
+    """Return the rule of a function whose derivative is ``1 / divisor``, and taken as 0 where that is infinite."""
+    return lambda r, v, a, x: [(x[0], r.share(a, divisor(r, v, x[0])))]
+
+
+def _inverse_cosh_square(r: _Rules, x: int) -> int:
+    """Return 1 / cosh^2 x; 1 - tanh^2 x would cancel."""
+    inverse = r.op("/", 1.0, r.op("cosh", x))
+    return r.times(inverse, inverse)
 
 
 def _by(partial: Callable[[_Rules, int, int], int]) -> Rule:
@@ -232,7 +328,7 @@ def _bell(r: _Rules, x: int) -> int:
 
 
 def _faddeeva(part: str) -> Rule:
-    """w' = -2 z w + 2i / sqrt(pi) for z = x + iy: with w = u + iv, u_x = v_y = Re w' and v_x = -u_y = Im w'."""
+    """W' = -2 z w + 2i / sqrt(pi) for z = x + iy: with w = u + iv, u_x = v_y = Re w' and v_x = -u_y = Im w'."""
 
     def rule(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
         re, im = x
@@ -250,11 +346,11 @@ _RULES: dict[str, Rule] = {
     "+": lambda r, v, a, x: [(x[0], r.op("+", a, a))] if x[0] == x[1] else [(x[0], a), (x[1], a)],
     "-": lambda r, v, a, x: [(x[0], a), (x[1], r.op("neg", a))],
     "*": _product, "/": _quotient, "pow": _power, "hypot": _hypot, "atan2": _atan2,
-    "minimum": _extreme("<="), "maximum": _extreme(">="), "where": _where, "copysign": _copysign,
+    "copysign": _copysign,
     "neg": lambda r, v, a, x: [(x[0], r.op("neg", a))],
     "abs": _by(lambda r, v, x: r.op("sign", x)),
     "sign": lambda r, v, a, x: [], "floor": lambda r, v, a, x: [],
-    "sqrt": lambda r, v, a, x: [(x[0], r.op("/", r.times(a, r.graph.number(0.5)), v))],
+    "sqrt": _ended(lambda r, v, x: r.times(r.graph.number(2.0), v)),
     "exp": _by(lambda r, v, x: v),
     "expm1": _by(lambda r, v, x: r.op("exp", x)),
     "log": _over(lambda r, v, x: x),
@@ -264,16 +360,16 @@ _RULES: dict[str, Rule] = {
     "sin": _by(lambda r, v, x: r.op("cos", x)),
     "cos": _by(lambda r, v, x: r.op("neg", r.op("sin", x))),
     "tan": _by(lambda r, v, x: r.op("+", 1.0, _square(r, v))),
-    "asin": _over(lambda r, v, x: r.op("sqrt", _one_minus_square(r, x))),
-    "acos": _by(lambda r, v, x: r.op("/", -1.0, r.op("sqrt", _one_minus_square(r, x)))),
+    "asin": _ended(lambda r, v, x: r.op("sqrt", _one_minus_square(r, x))),
+    "acos": _ended(lambda r, v, x: r.op("neg", r.op("sqrt", _one_minus_square(r, x)))),
     "atan": _over(lambda r, v, x: r.op("+", 1.0, _square(r, x))),
     "sinh": _by(lambda r, v, x: r.op("cosh", x)),
     "cosh": _by(lambda r, v, x: r.op("sinh", x)),
-    "tanh": _by(lambda r, v, x: _one_minus_square(r, v)),
+    "tanh": _by(lambda r, v, x: _inverse_cosh_square(r, x)),
     "asinh": _over(lambda r, v, x: r.op("sqrt", r.op("+", 1.0, _square(r, x)))),
-    "acosh": _over(lambda r, v, x: r.op("*", r.op("sqrt", r.op("-", x, 1.0)), r.op("sqrt", r.op("+", x, 1.0)))),
+    "acosh": _ended(lambda r, v, x: r.op("*", r.op("sqrt", r.op("-", x, 1.0)), r.op("sqrt", r.op("+", x, 1.0)))),
     "atanh": _over(lambda r, v, x: _one_minus_square(r, x)),
-    "cbrt": lambda r, v, a, x: [(x[0], r.op("/", a, r.times(r.graph.number(3.0), _square(r, v))))],
+    "cbrt": _ended(lambda r, v, x: r.times(r.graph.number(3.0), _square(r, v))),
     "erf": _by(lambda r, v, x: _bell(r, x)),
     "erfc": _by(lambda r, v, x: r.op("neg", _bell(r, x))),
     "expit": _by(lambda r, v, x: r.times(v, r.op("expit", r.op("neg", x)))),

@@ -20,7 +20,8 @@ Everything else is elementwise, with the names of `OPERATIONS`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ OPERATIONS: dict[str, int] = {
     "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "log2": 1, "log10": 1,
     "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1,
     "sinh": 1, "cosh": 1, "tanh": 1, "asinh": 1, "acosh": 1, "atanh": 1,
-    "cbrt": 1, "erf": 1, "erfc": 1, "expit": 1, "gammaln": 1, "digamma": 1, "trigamma": 1, "wofz_real": 2, "wofz_imag": 2,
+    "cbrt": 1, "erf": 1, "erfc": 1, "expit": 1, "gammaln": 1, "digamma": 1, "trigamma": 1,
+    "wofz_real": 2, "wofz_imag": 2,
     "where": 3, "<": 2, "<=": 2, ">": 2, ">=": 2, "==": 2, "!=": 2, "and": 2, "or": 2, "not": 1,
 }  # fmt: skip
 COMMUTATIVE = frozenset({"+", "*", "hypot", "==", "!=", "and", "or"})
@@ -75,7 +77,18 @@ class Graph:
         Whether the graph depends on what is in some array, not on its shape alone.
     """
 
-    __slots__ = ("_by_data", "_moved", "_numbering", "constants", "data", "n", "nodes", "origins", "saw_contents", "shapes")
+    __slots__ = (
+        "_by_data",
+        "_moved",
+        "_numbering",
+        "constants",
+        "data",
+        "n",
+        "nodes",
+        "origins",
+        "saw_contents",
+        "shapes",
+    )
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -101,11 +114,20 @@ class Graph:
             self.shapes.append(shape)
         return found
 
+    def remember(self, index: int) -> None:
+        """Let a node that was appended from outside be found again."""
+        self._numbering.setdefault((self.nodes[index], self.shapes[index]), index)
+
     def number(self, value: float) -> int:
         """Return the node of a constant."""
         value = float(value)
-        if value == 0.5 or (value == int(value) if abs(value) <= LARGEST_NUMBER else False):
-            return self.leaf(("number", value if value != 0.0 else 0.0), ())
+        if value == 0.5 or (abs(value) <= LARGEST_NUMBER and value == int(value)):
+            if value != 0.0 or math.copysign(1.0, value) > 0.0:
+                return self.leaf(("number", value), ())
+        return self.constant(value)
+
+    def constant(self, value: float) -> int:
+        """Return the node of a number that is read when the kernel runs."""
         key = ("value", value if value == value else "nan")
         found = self._numbering.get(key)
         if found is None:
@@ -139,7 +161,9 @@ class Graph:
         if operation in COMMUTATIVE and operands[0] > operands[1]:
             operands = operands[::-1]
         if operation not in LOGICAL:
-            operands = tuple([self._as_number(one) if k or operation != "where" else one for k, one in enumerate(operands)])
+            operands = tuple(
+                [self.as_number(one) if k or operation != "where" else one for k, one in enumerate(operands)]
+            )
         shape: Shape = ()
         for operand in operands:
             other = self.shapes[operand]
@@ -149,7 +173,7 @@ class Graph:
                 raise NotTraceable(f"operands of shapes {shape} and {other}")
         return self.leaf((operation, *operands), shape)
 
-    def _as_number(self, index: int) -> int:
+    def as_number(self, index: int) -> int:
         """Return 1 for true and 0 for false, and numbers as they are."""
         if self.nodes[index][0] not in TRUTHS:
             return index
@@ -240,37 +264,72 @@ class Graph:
         key = (index, shape, maps)
         found = self._moved.get(key)
         if found is None:
-            found = self._moved[key] = self._move(index, shape, maps)
+            found = self._moved[key] = self._rebuilt(index, lambda leaf: self._moved_leaf(leaf, shape, maps))
         return found
 
-    def _move(self, index: int, shape: Shape, maps: tuple[tuple[int, int, int | None], ...]) -> int:
-        node = self.nodes[index]
-        operation = node[0]
-        if operation in ("parameters", "data"):
-            offset, strides = node[-2], [0] * len(shape)
-            for stride, (start, step, axis) in zip(node[-1], maps, strict=True):
-                offset += stride * start
-                if axis is not None:
-                    strides[axis] += stride * step
-            if operation == "parameters":
-                return self.leaf(("parameters", offset, tuple(strides)) if shape else ("parameter", offset), shape)
-            return self.leaf(("data", node[1], offset, tuple(strides)), shape)
-        if operation in LEAVES:
-            return index
-        return self.apply(operation, *(self.move(operand, shape, maps) for operand in node[1:]))
+    def _rebuilt(self, root: int, of_leaf: Callable[[int], int]) -> int:
+        """Return an expression with other leaves in place of those over its index space; numbers stay."""
+        node = self.nodes[root]
+        if node[0] in LEAVES:
+            return of_leaf(root)
+        seen = {root}
+        stack = [root]
+        while stack:
+            node = self.nodes[stack.pop()]
+            for operand in () if node[0] in LEAVES else node[1:]:
+                if operand not in seen and self.shapes[operand]:
+                    seen.add(operand)
+                    stack.append(operand)
+        built: dict[int, int] = {}
+        for index in sorted(seen):
+            node = self.nodes[index]
+            if node[0] in LEAVES:
+                built[index] = of_leaf(index)
+            else:
+                operands = [built[one] if one in built else one for one in node[1:]]
+                built[index] = self.apply(node[0], *operands)
+        return built[root]
 
-    def reshape(self, index: int, shape: Shape) -> int:
-        """Return a node with its elements, in C order, over another shape."""
+    def _moved_leaf(self, index: int, shape: Shape, maps: tuple[tuple[int, int, int | None], ...]) -> int:
+        node = self.nodes[index]
+        offset, strides = node[-2], [0] * len(shape)
+        for stride, (start, step, axis) in zip(node[-1], maps, strict=True):
+            offset += stride * start
+            if axis is not None:
+                strides[axis] += stride * step
+        if node[0] == "parameters":
+            return self.leaf(("parameters", offset, tuple(strides)) if shape else ("parameter", offset), shape)
+        return self.leaf(("data", node[1], offset, tuple(strides)), shape)
+
+    def reshape(self, index: int, shape: Shape) -> int | None:
+        """Return a node with its elements, in C order, over another shape; None where a leaf has no such strides."""
         old = self.shapes[index]
         if not old or old == shape:
             return index
+        if not shape:
+            return self.move(index, (), tuple((0, 0, None) for _ in old))
+        try:
+            return self._rebuilt(index, lambda leaf: self._reshaped_leaf(leaf, shape))
+        except _NotContiguous:
+            return None
+
+    def _reshaped_leaf(self, index: int, shape: Shape) -> int:
         node = self.nodes[index]
-        if node[0] in ("parameters", "data"):
-            strides = _reshaped_strides(old, node[-1], shape)
-            if not shape:
-                return self.move(index, (), tuple((0, 0, None) for _ in old))
-            return self.leaf((*node[:-1], strides), shape)
-        return self.apply(node[0], *(self.reshape(operand, shape) for operand in node[1:]))
+        return self.leaf((*node[:-1], _reshaped_strides(self.shapes[index], node[-1], shape)), shape)
+
+    def elementwise(self, root: int) -> list[int]:
+        """Return the nodes that an expression needs at one index, operands first; sums are leaves."""
+        seen = {root}
+        stack = [root]
+        while stack:
+            node = self.nodes[stack.pop()]
+            if node[0] in LEAVES:
+                continue
+            for operand in node[1:]:
+                if operand not in seen:
+                    seen.add(operand)
+                    stack.append(operand)
+        return sorted(seen)
 
     def reachable(self, roots: Iterable[int]) -> list[int]:
         """Return all nodes that the roots need, operands first."""
@@ -299,19 +358,34 @@ def contiguous_strides(shape: Shape) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+class _NotContiguous(Exception):
+    """No strides give the elements of a leaf another shape."""
+
+
 def _reshaped_strides(old: Shape, strides: tuple[int, ...], new: Shape) -> tuple[int, ...]:
-    """Return the strides under which the same memory has another shape."""
-    if int(np.prod(new)) != int(np.prod(old)):
-        raise NotTraceable(f"reshape of {old} to {new}")
-    if strides == contiguous_strides(old):
-        return contiguous_strides(new)
-    kept = [(length, stride) for length, stride in zip(old, strides, strict=True) if length != 1]
-    if len(kept) == 1:  # one axis with some stride: cut into several, or given axes of length one
-        return tuple(kept[0][1] * step for step in contiguous_strides(new))
-    long = [axis for axis, length in enumerate(new) if length != 1]
-    if [new[axis] for axis in long] == [length for length, _ in kept]:
-        result = [0] * len(new)
-        for axis, (_, stride) in zip(long, kept, strict=True):
-            result[axis] = stride
-        return tuple(result)
-    raise NotTraceable("reshape of an array that is not contiguous")
+    """Return the strides under which the same memory has another shape.
+
+    Neighbouring axes that lie in memory as one are joined; each joined axis is cut into some of the new ones.
+    """
+    joined: list[list[int]] = []  # length, stride
+    for length, stride in zip(old, strides, strict=True):
+        if length == 1:
+            continue
+        if joined and joined[-1][1] == stride * length:
+            joined[-1] = [joined[-1][0] * length, stride]
+        else:
+            joined.append([length, stride])
+    result = [0] * len(new)
+    axis = len(new) - 1
+    for length, stride in reversed(joined):
+        step = stride
+        while length > 1:
+            while axis >= 0 and new[axis] == 1:
+                axis -= 1
+            if axis < 0 or length % new[axis]:
+                raise _NotContiguous
+            result[axis] = step
+            step *= new[axis]
+            length //= new[axis]
+            axis -= 1
+    return tuple(result)

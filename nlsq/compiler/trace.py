@@ -9,17 +9,21 @@ Rows that a loop wrote one by one, equal but for the indices of what they read, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import Argument, Traced, stacked
-from nlsq.compiler.graph import TRUTHS, FloatArray, Graph, NotTraceable, Shape, contiguous_strides
+from nlsq.compiler.arrays import Argument, Traced, as_numbers
+from nlsq.compiler.complex_arrays import ComplexTraced
+from nlsq.compiler.graph import FloatArray, Graph, NotTraceable, Shape, contiguous_strides
+from nlsq.compiler.holding import UNSET
+from nlsq.compiler.joining import stacked
 from nlsq.compiler.rebind import Rebinding
 from nlsq.compiler.reroll import reroll
-from nlsq.compiler.stores import UNSET
+from nlsq.compiler.standins import Recorder
 
 SEPARATE_ROWS = 16  # independent variables up to this many are data of their own
 
@@ -84,8 +88,8 @@ def trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int
     ----------
     function : callable
         A clean function.
-    x : ndarray (m,) or (k, m), or a tuple or list of arrays (m,)
-        Independent variables, float64.
+    x : ndarray (m,), (k, m) or (m, k), or a tuple or list of arrays (m,)
+        Independent variables, float64; up to 16 rows are data of their own, more are one matrix of up to 16 columns.
     n : int
         Number of parameters that are free.
     fixed : mapping, optional
@@ -117,26 +121,25 @@ def _attempted(attempt: Callable[[bool], Trace]) -> Trace:
 def _trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int, float], with_arrays: bool) -> Trace:
     graph = Graph(n)
     argument, variables = _variables(graph, x)
-    free = iter([Traced(graph, (), [(graph.leaf(("parameter", j), ()), 0)]) for j in range(n)])
+    free = iter([Traced(graph, (), [graph.leaf(("parameter", j), ())]) for j in range(n)])
     parameters = [float(fixed[k]) if k in fixed else next(free) for k in range(n + len(fixed))]
     rebinding = Rebinding(graph, with_arrays=with_arrays)
-    result = _call(rebinding.rebind(function), argument, *parameters)
-    return _finished(graph, result, variables)
+    return _call(graph, rebinding.rebind(function), variables, argument, *parameters)
 
 
 def _trace_residual(function: Callable[..., Any], n: int, arguments: Sequence[Any], with_arrays: bool) -> Trace:
     graph = Graph(n)
-    p = Argument(graph, (n,), [(graph.leaf(("parameters", 0, (1,)), (n,)), n)])
+    p = Argument(graph, (n,), [graph.leaf(("parameters", 0, (1,)), (n,))])
     rebinding = Rebinding(graph, with_arrays=with_arrays)
     further = [rebinding.substitute(one) for one in arguments]
-    result = _call(rebinding.rebind(function), p, *further)
-    return _finished(graph, result, 0)
+    return _call(graph, rebinding.rebind(function), 0, p, *further)
 
 
-def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+def _call(graph: Graph, function: Callable[..., Any], variables: int, *arguments: Any) -> Trace:
     """Call; whatever the function raises over symbolic arguments says that it cannot be traced."""
     try:
-        return function(*arguments)
+        with Recorder(graph):
+            return _finished(graph, function(*arguments), variables)
     except NotTraceable:
         raise
     except RecursionError:
@@ -150,48 +153,46 @@ def _variables(graph: Graph, x: Any) -> tuple[Any, int]:
     if isinstance(x, tuple | list):
         rows = [_variable(graph, row) for row in x]
         return (tuple(rows) if isinstance(x, tuple) else rows), len(graph.data)
-    if x.ndim == 1:
-        return _variable(graph, x), 1
     if x.ndim == 2 and x.shape[0] <= SEPARATE_ROWS:
-        rows = [_variable(graph, row) for row in x]
-        joined = stacked(graph, rows)
-        return Argument(graph, joined.shape, joined.pieces), len(graph.data)
+        joined = stacked(graph, [_variable(graph, row) for row in x])
+        return Argument(graph, joined.shape, joined.nodes, joined.cuts), len(graph.data)
+    if x.ndim == 1 or (x.ndim == 2 and x.shape[1] <= SEPARATE_ROWS):
+        return _variable(graph, x), 1
     raise NotTraceable(f"x of shape {x.shape}")
 
 
 def _variable(graph: Graph, row: FloatArray) -> Argument:
+    row = np.ascontiguousarray(row, dtype=np.float64)
     slot = graph.add_slot(row, row)  # not shared: the next x may have other rows at other places
-    node = graph.leaf(("data", slot, 0, (1,)), (row.size,))
-    return Argument(graph, (row.size,), [(node, row.size)])
+    node = graph.leaf(("data", slot, 0, contiguous_strides(row.shape)), row.shape)
+    return Argument(graph, row.shape, [node])
 
 
 def _finished(graph: Graph, result: Any, variables: int) -> Trace:
     if isinstance(result, list | tuple):
         result = stacked(graph, result)
+    if isinstance(result, ComplexTraced):
+        raise NotTraceable("it returned complex numbers")
     if not isinstance(result, Traced):
         raise NotTraceable(f"it returned {type(result).__name__}, which does not depend on the parameters")
-    if any(node != UNSET and graph.nodes[node][0] in TRUTHS for node, _ in result.pieces):
-        result = result.apply("where", result, 1.0, 0.0)
+    if result.kind == "b":
+        result = as_numbers(result)
     shape = result.shape
-    segments = _segments(graph, result)
-    m = int(np.prod(shape, dtype=np.int64))
-    if m > 1:
+    segments = list(_segments(result, 0, contiguous_strides(shape)))
+    m = result.size
+    if len(segments) > 1:
         segments = reroll(graph, segments)
     return Trace(graph, segments, m, shape, variables, graph.origins[variables:], not graph.saw_contents)
 
 
-def _segments(graph: Graph, result: Traced) -> list[Segment]:
-    """Return the pieces of the output with their places."""
-    if not result.shape:
-        return [Segment(result.node, (), 0, ())]
-    inner = result.shape[1:]
-    row = int(np.prod(inner, dtype=np.int64))
-    segments = []
-    begin = 0
-    for node, count in result.pieces:
-        if node == UNSET:
-            raise NotTraceable("an element of np.empty that nothing was stored into")
-        shape = (count, *inner)
-        segments.append(Segment(node, shape, begin * row, contiguous_strides(shape)))
-        begin += count
-    return segments
+def _segments(result: Traced, offset: int, strides: Shape) -> Iterator[Segment]:
+    """Yield the blocks of the output with their places."""
+    for cell, node in zip(product(*result.partition), result.nodes, strict=True):
+        first = offset + sum(part.start * stride for part, stride in zip(cell, strides, strict=True))
+        steps = tuple([part.step * stride for part, stride in zip(cell, strides, strict=True)])
+        if not isinstance(node, int):  # flattened in C order
+            yield from _segments(node, first, tuple([one * steps[0] for one in contiguous_strides(node.shape)]))
+        elif node == UNSET:
+            raise NotTraceable("an element of np.empty that nothing was stored into is returned")
+        else:
+            yield Segment(node, tuple([len(part) for part in cell]), first, steps)
