@@ -10,8 +10,7 @@ import weakref
 import numpy as np
 import pytest
 
-from nlsq.compiler.clean import examination
-from nlsq.compiler.clean import Unclean, examine, examine_cached
+from nlsq.compiler.clean import Unclean, examination, examine, examine_cached
 
 X = np.linspace(0.1, 1.0, 20)
 

@@ -183,7 +183,6 @@ def test_second_trace_brings_its_own_constants():
 @pytest.mark.parametrize("processor", [("haswell", "+avx2,+fma"), ("nehalem", "-fma,-avx,-avx2,+sse4.2")])
 def test_code_for_lesser_processors(processor):
     """AVX2 has no registers of eight doubles, and older processors no fused multiply-add."""
-    import ctypes
 
     import llvmlite.binding as llvm
 
