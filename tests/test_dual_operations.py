@@ -282,7 +282,7 @@ def constructors(p):
 @numba.njit
 def reductions(p):
     q = MATRIX @ p
-    total = np.sum(q) + np.mean(p) * np.prod(p) + np.dot(p, p) + sum(p) + np.sum(T)
+    total = np.sum(q) + np.mean(p) * np.prod(p) + np.dot(p, p) + sum(p) + q.sum() + np.sum(T)
     return np.concatenate((q, np.diff(q), np.cumsum(p), np.array((total, 1.0)), np.dot(MATRIX, q[:3])))
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.imputils import lower_builtin, lower_cast
+from numba.core.imputils import lower_builtin, lower_cast, lower_constant
 from numba.core.typeconv import Conversion
 from numba.core.typing.npydecl import NumpyRulesInplaceArrayOperator
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -49,6 +49,10 @@ class DualType(types.Type):
     def __init__(self, width: int) -> None:
         self.width = width
         super().__init__(f"dual({width})")
+
+    def cast_python_value(self, value: Any) -> float:
+        """Give a constant, such as the 0 that numba's sums start from, as a plain number."""
+        return float(value)
 
     def unify(self, typing_context: Any, other: Any) -> Any:
         """Meet a plain number in a variable: the variable is dual."""
@@ -110,6 +114,11 @@ def combine(builder: Any, terms: Sequence[Term], *, guarded: bool = False) -> Pa
 @lower_cast(types.Boolean, DualType)
 def _from_plain(context: Any, builder: Any, source: Any, target: Any, number: Any) -> Any:
     return pack(builder, target.width, context.cast(builder, number, source, types.float64), None)
+
+
+@lower_constant(DualType)
+def _constant(context: Any, builder: Any, dual: Any, value: Any) -> Any:
+    return ir.Constant(ir.LiteralStructType([DOUBLE] * (dual.width + 1)), [DOUBLE(value)] + [DOUBLE(0.0)] * dual.width)
 
 
 # Operations: what numba is told about a function of dual numbers

@@ -262,7 +262,18 @@ def compile_exact_derivative(function: Any, form: str, n: int) -> tuple[int, Any
         raise TypeError(_why(error)) from error
 
 
-_NOISE = ("Failed in", "There are", "- Of which", "Overload", "With argument", "No match", "During", "^", "<source")
+_NOISE = (
+    "Failed in",
+    "There are",
+    "- Of which",
+    "Overload",
+    "With argument",
+    "No match",
+    "During",
+    "^",
+    "<source",
+    "raised",
+)
 
 
 def _why(error: Exception) -> str:
