@@ -1,37 +1,31 @@
 """Which way a plain function goes: traced and compiled, or called.
 
 A function is recognised by its code object, so that a lambda made anew at each call finds what is known of it. Known
-are the verdict of the clean check, the graphs that it gave for arguments of some shapes, and how much time has gone into
-calling it plainly. Compiling pays once that time is about what compiling costs, and at once where the machine code is
-on disk, the user asks for it, or the data are many.
+are the verdict of the clean check, the graphs that it gave for arguments of some shapes (`nlsq.compiler.entries`), and
+how much time has gone into calling it plainly. Compiling pays once that time is about what compiling costs, and at once
+where the machine code is on disk, the user asks for it, or the data are many.
 
-A graph is valid for a call when everything that the function reads is as it was when the graph was recorded: the same
-objects for its globals and the functions that it calls, the same numbers in its cells and defaults. Arrays of data may
-be others, of the same shape; kernels get their addresses. Where a graph depends on what is in an array or a list, the
-function is traced again at each call.
+Where a graph depends on what is in an array or a list, the function is traced again at each call.
 """
 
 from __future__ import annotations
 
 import hashlib
-import operator
 import threading
 from collections.abc import Callable
 from time import perf_counter
 from types import CodeType
 from typing import Any
 
-import numpy as np
-
+from nlsq.compiler.entries import Entry
 from nlsq.kernels.backend import compile_disabled
 
-WORTH_COMPILING = 0.1  # seconds spent in plain solves: what compiling costs
+WORTH_COMPILING = 0.1  # seconds spent in plain solves: what compiling costs; 0: every function is traced at once
 MANY_POINTS = 100_000  # residuals from which one solve is worth it
 WORTH_TRACING_ANEW = 2000  # residuals from which a graph that holds for one call alone is worth it
 UNSTABLE = "its graph depends on what is in arrays, lists or objects that it reads, which may change from call to call"
 MOST_ROUTES = 1000
 MOST_ENTRIES = 16  # shapes of one function
-NUMBERS = (int, float, bool, str, complex, type(None), np.float64, np.int64)
 
 _routes: dict[str, dict[int, Route]] = {"model": {}, "residual": {}}  # by the address of the code, which a route keeps
 _lock = threading.RLock()
@@ -70,12 +64,15 @@ class Route:
         self.seconds = 0.0
         self.entries: dict[Any, list[Entry]] = {}
         self.latest: Entry | None = None
-        self.ready = not compile_disabled() and _marker(code, form).exists_on_disk()
+        self.ready = not compile_disabled() and (self._has_paid() or _marker(code, form).exists_on_disk())
+
+    def _has_paid(self) -> bool:
+        return self.seconds >= WORTH_COMPILING
 
     def spend(self, started: float) -> None:
         """Note a plain solve that began at `started`, by `time.perf_counter`."""
         self.seconds += perf_counter() - started
-        if self.seconds >= WORTH_COMPILING and not self.reason:
+        if self._has_paid() and not self.reason:
             self.ready = not compile_disabled()
 
     def may_compile(self) -> bool:
@@ -111,17 +108,18 @@ class Route:
         """
         candidates = self.entries.get(key)
         for entry in candidates or ():
-            if entry.holds_for(function, arguments):
+            if entry.arrays_of(function, arguments) is not None:
                 self.latest = entry
                 return entry
         from nlsq.compiler.clean import errors_are_silent
 
         if not errors_are_silent():
             return None
-        entry = self.examine(function, key, trace, arguments)
-        if isinstance(entry, str):
-            self.refuse(entry)
+        found = self.examine(function, key, trace, arguments)
+        if isinstance(found, str):
+            self.refuse(found)
             return None
+        entry = found
         if not entry.is_stable:
             if not self.required and entry.trace.m < WORTH_TRACING_ANEW:
                 self.refuse(UNSTABLE)
@@ -145,167 +143,13 @@ class Route:
         from nlsq.compiler.graph import NotTraceable
 
         for entry in self.entries.get(key) or ():
-            if entry.holds_for(function, arguments):
+            if entry.arrays_of(function, arguments) is not None:
                 return entry
         try:
             dependencies = examine_cached(function, tuple(range(1, 1 + len(arguments))))
-            return Entry(function, arguments, dependencies, trace())
+            return Entry(key, function, arguments, dependencies, trace())
         except (Unclean, NotTraceable) as error:
             return str(error)
-
-
-class Entry:
-    """A recorded graph, and the function that it was last found valid for.
-
-    Attributes
-    ----------
-    trace : Trace
-        The graph.
-    kernels : GraphKernels
-        Of its structure.
-    origins : list of ndarray
-        Arrays that the function reads, in the order of the graph's slots.
-    version : int
-        Goes up when `origins` changes.
-    plans : object or None
-        What solvers keep here.
-    quick : list
-        Likewise, for fits without weights at default options.
-    native : list
-        Likewise, for `nlsq.fit` at default options.
-    names : tuple of str
-        Of a model's parameters, where someone has found them out.
-    shape : tuple
-        Of a model's x.
-    uses : int
-        How often results were asked for.
-    """
-
-    __slots__ = (
-        "_inner",
-        "_lookups",
-        "_namespace",
-        "_own",
-        "_places",
-        "is_stable",
-        "kernels",
-        "names",
-        "native",
-        "origins",
-        "plans",
-        "quick",
-        "shape",
-        "trace",
-        "uses",
-        "version",
-    )
-
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], dependencies: Any, trace: Any) -> None:
-        from nlsq.compiler.compile import kernels_of
-
-        self.trace = trace
-        self.kernels = kernels_of(trace)
-        self.is_stable = bool(trace.sees_all) and not dependencies.others
-        self._lookups = dependencies.outside_lookups
-        reached = [inner for inner in dependencies.functions if inner is not function]
-        self._inner = [(inner, _parts(inner)) for inner in reached]
-        self._namespace = getattr(function, "__globals__", function)
-        values = _own_values(function, arguments)
-        self._own = [_signature(value) for value in values]
-        self.origins = trace.sources
-        self._places = [next((k for k, value in enumerate(values) if value is array), -1) for array in self.origins]
-        self.version = self.uses = 0
-        self.plans: Any = None
-        self.quick: list[Any] = []
-        self.native: list[Any] = []
-        self.names: tuple[str, ...] = ()
-        self.shape: Any = None
-
-    def holds_for(self, function: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> bool:
-        """Whether the graph is that of this function, now; takes over the arrays that it brings along."""
-        if not self.is_stable or getattr(function, "__globals__", function) is not self._namespace:
-            return False
-        for get, key, found in self._lookups:
-            if get(key, _MISSING) is not found:
-                return False
-        for inner, parts in self._inner:
-            now = _parts(inner)
-            if len(now) != len(parts) or not all(map(operator.is_, now, parts)):
-                return False
-        values = _own_values(function, arguments)
-        if len(values) != len(self._own):
-            return False
-        for value, signature in zip(values, self._own, strict=True):
-            if value is not signature and not _matches(value, signature):
-                return False
-        for k, place in enumerate(self._places):
-            if place >= 0 and values[place] is not self.origins[k]:
-                self.origins = [
-                    old if at < 0 else values[at] for old, at in zip(self.origins, self._places, strict=True)
-                ]
-                self.version += 1
-                break
-        return True
-
-    def is_due(self) -> bool:
-        """Whether results are to be compared with the function's: at the 1st, 2nd, 4th, 8th ... use."""
-        self.uses += 1
-        return self.uses & (self.uses - 1) == 0
-
-
-class _Missing:
-    """Stands for "no such entry"."""
-
-
-_MISSING = _Missing()
-
-
-def _parts(function: Any) -> tuple[Any, ...]:
-    """Return what a function that is reached by way of a cell is made of."""
-    return (
-        function.__code__,
-        function.__defaults__,
-        *(function.__kwdefaults__ or {}).values(),
-        *(cell.cell_contents for cell in function.__closure__ or ()),
-    )
-
-
-def _own_values(function: Any, arguments: tuple[Any, ...]) -> list[Any]:
-    """Return what a function brings along itself: contents of its cells, defaults, further arguments."""
-    closure = getattr(function, "__closure__", None)
-    values = [cell.cell_contents for cell in closure] if closure else []
-    defaults = getattr(function, "__defaults__", None)
-    if defaults:
-        values += defaults
-    keywords = getattr(function, "__kwdefaults__", None)
-    if keywords:
-        values += keywords.values()
-    if arguments:
-        values += arguments
-    return values
-
-
-def _signature(value: Any) -> Any:
-    """Return what has to be equal for a graph to stay valid."""
-    if type(value) is np.ndarray:
-        return _ArrayKind(value.shape, value.dtype)
-    return value
-
-
-class _ArrayKind:
-    """Shape and type of an array."""
-
-    __slots__ = ("dtype", "shape")
-
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        self.shape, self.dtype = shape, dtype
-
-
-def _matches(value: Any, signature: Any) -> bool:
-    kind = type(value)
-    if kind is np.ndarray:
-        return type(signature) is _ArrayKind and signature.shape == value.shape and signature.dtype == value.dtype
-    return kind in NUMBERS and type(signature) is kind and bool(value == signature)
 
 
 def route_of(function: Any, form: str) -> Route | None:
@@ -323,6 +167,13 @@ def route_of(function: Any, form: str) -> Route | None:
                 routes.clear()
             found = routes.setdefault(id(code), Route(code, form))
     return found
+
+
+def forget() -> None:
+    """Forget all routes, with their graphs and the memory of their plans."""
+    with _lock:
+        for routes in _routes.values():
+            routes.clear()
 
 
 def unwrapped(function: Any, form: str) -> tuple[Any, Route | None]:

@@ -54,7 +54,7 @@ def _of_model(model: Model, p: FloatArray, x: Any, y: Any, weights: Any) -> tupl
 
 def _bound(entry: Any, variant: Variant) -> Binding:
     binding = Binding(entry.kernels, entry.trace, variant)
-    binding.set_arrays(entry.origins, entry.version)
+    binding.set_arrays(*entry.arrays)
     return binding
 
 

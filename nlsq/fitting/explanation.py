@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nlsq.compiler.routes import WORTH_COMPILING, Entry, Route, unwrapped
+from nlsq.compiler.entries import Entry
+from nlsq.compiler.routes import WORTH_COMPILING, Route, unwrapped
 from nlsq.fitting.signatures import parameter_names
 from nlsq.fitting.traced_model import Model, as_doubles, probe
 from nlsq.kernels.backend import address_of_array, compile_disabled
@@ -26,8 +27,8 @@ class Explanation:
     Attributes
     ----------
     route : {"compiled", "traced", "jitted", "plain"}
-        ``"compiled"``: traced, and kernels are at hand; ``"traced"``: traced, and compiled once that pays; ``"jitted"``:
-        a numba function, called by address; ``"plain"``: called as it is.
+        ``"compiled"``: traced, and kernels are at hand; ``"traced"``: traced, and compiled once that pays;
+        ``"jitted"``: a numba function, called by address; ``"plain"``: called as it is.
     reason : str
         Why.
     operations : int
@@ -126,7 +127,7 @@ def _entry(route: Route, function: Any, kind: str, x: Any, p0: Any) -> tuple[Ent
         if p0 is None:
             raise ValueError("p0 must be given for a residual: it tells the number of parameters.")
         p = np.array(p0, dtype=np.float64)
-        entry = route.examine(function, p.size, lambda: trace_residual(function, p.size))
+        entry = route.examine(function, (p.size, 0), lambda: trace_residual(function, p.size))
     else:
         n = len(parameter_names(function)) if p0 is None else np.size(p0)
         p = np.ones(n) if p0 is None else np.array(p0, dtype=np.float64)

@@ -1,7 +1,7 @@
 """`fit` by the kernels of a traced model, with nothing around it but the result object.
 
-Only plain calls are taken here: arrays, a start, no options. Everything else, and every fit that does not converge, goes
-the general way, which knows all checks and messages.
+Only plain calls are taken here: arrays, a start, no options. Everything else, and every fit that does not converge,
+goes the general way, which knows all checks and messages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nlsq.fitting.result import FitResult
 from nlsq.fitting.task import FitTask
 from nlsq.kernels import layout
 from nlsq.solvers.dense import EVALUATIONS
-from nlsq.solvers.least_overhead import DISAGREES, Plan
+from nlsq.solvers.least_overhead import DISAGREES, Plan, read_start
 from nlsq.status import Status
 
 FloatArray = NDArray[np.float64]
@@ -39,23 +39,25 @@ def fit_again(model: Callable[..., Any], x: Any, y: Any, p0: Any) -> FitResult |
         return None
     entry = route.latest
     names = entry.names
-    if not names or x.shape != entry.shape or y.ndim != 1 or not entry.holds_for(model):
+    if not names or entry.key != (x.shape, len(names)) or y.ndim != 1:
         return None
     if isinstance(p0, Mapping):
-        if len(p0) != len(names):
+        if p0.keys() != set(names):
             return None
-        try:
-            start = np.array([p0[name] for name in names], dtype=np.float64)
-        except (KeyError, TypeError, ValueError):
-            return None
-    else:
-        start = np.array(p0, dtype=np.float64)
+        p0 = [p0[name] for name in names]
+    start = read_start(p0)
+    arrays = None if start is None else entry.arrays_of(model)
+    if start is None or arrays is None:
+        return None
     shelf = entry.native
-    plan = shelf.pop() if shelf else native_plan(entry, model, x, y, start)
+    try:
+        plan = shelf.pop()
+    except IndexError:
+        plan = native_plan(entry, model, x, y, start)
     if plan is None:
         return None
     x, y = x.copy(), y.copy()
-    plan.residual.binding.set_arrays(entry.origins, entry.version)
+    plan.residual.binding.set_arrays(*arrays)
     params = plan.solve_data(x, y, start)
     if params is None or not 1 <= plan.status <= 4:
         shelf.append(plan)
@@ -86,7 +88,7 @@ def native_plan(entry: Any, model: Callable[..., Any], x: FloatArray, y: FloatAr
     from nlsq.solvers.traced import plain_residual
 
     plain = all(one.dtype == np.float64 and one.flags.c_contiguous for one in (x, y))
-    if not plain or start.shape != (entry.trace.graph.n,) or y.size != entry.trace.m or not np.isfinite(start).all():
+    if not plain or start.shape != (entry.trace.graph.n,) or y.size != entry.trace.m:
         return None
     residual = traced_residual(entry.trace, plain_residual(model, x, y, None), x, y)
     limit = EVALUATIONS * (start.size + 1)
@@ -99,4 +101,4 @@ def _agrees(plan: Plan, model: Callable[..., Any], x: Any, y: Any, start: FloatA
     from nlsq.solvers.traced import agrees, plain_residual
 
     residual = plain_residual(model, x, y, None)
-    return agrees(plan, residual, start, x) and agrees(plan, residual, params, x)
+    return agrees(plan.residual, residual, start, x) and agrees(plan.residual, residual, params, x)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.compiler.compile import structure
+from nlsq.compiler.entries import Entry
 from nlsq.compiler.graph import OPERATIONS, Graph
 from nlsq.compiler.interpret import output
-from nlsq.compiler.routes import Entry
 from nlsq.compiler.trace import Segment, Trace, trace_model
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class LoadedRoute:
         shape = key[0]
         found = self._entries.get(shape)
         if found is None:
-            found = self._entries[shape] = Entry(function, (), _NoDependencies(), self._function.trace(shape))
+            found = self._entries[shape] = Entry(key, function, (), _NoDependencies(), self._function.trace(shape))
         self.latest = found
         return found
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nlsq.fitting.core import FitCore, accuracy_of
 from nlsq.fitting.result import FitResult
-from nlsq.fitting.task import FitTask
+from nlsq.fitting.task import FitTask, fallbacks_of
 from nlsq.kernels import layout
 from nlsq.kernels.watchdog import go_back
 from nlsq.problem import LeastSquaresProblem
@@ -123,7 +123,17 @@ def solve_from(task: FitTask, start: FloatArray, options: SolveOptions) -> FitCo
     except BaseException as error:
         attach_best_point(error, task, start, solver.best_point())
         raise
+    if is_traced(problem):
+        from nlsq.fitting.tracing import agrees_or_refuse
+
+        if not agrees_or_refuse(task, problem.residual, solved.x):
+            return solve_from(task, start, options)
     return core_of(task, start, problem, solved)
+
+
+def is_traced(problem: LeastSquaresProblem) -> bool:
+    """Whether the residual is evaluated by the kernels of a graph."""
+    return getattr(problem.residual, "binding", None) is not None
 
 
 def core_of(task: FitTask, start: FloatArray, problem: LeastSquaresProblem, solved: SolveResult) -> FitCore:
@@ -146,7 +156,7 @@ def core_of(task: FitTask, start: FloatArray, problem: LeastSquaresProblem, solv
         jac=jac,
         accuracy=accuracy_of(problem),
         active=active,
-        fallbacks=solved.fallbacks,
+        fallbacks=[*solved.fallbacks, *fallbacks_of(task)],
         start=start.copy(),
     )
 

@@ -18,6 +18,7 @@ from nlsq.compiler.routes import MANY_POINTS, unwrapped
 from nlsq.fitting.data import DOUBLE, CurveData
 from nlsq.loss import Loss
 from nlsq.problem import CompiledFunction, LeastSquaresProblem
+from nlsq.solvers.least_overhead import DISAGREES
 
 FloatArray = NDArray[np.float64]
 LINEAR = Loss()
@@ -159,6 +160,14 @@ def _traced(task: FitTask, held: FloatArray) -> Any:
     from nlsq.fitting.tracing import traced_task
 
     return traced_task(task, route, held)
+
+
+def fallbacks_of(task: FitTask) -> list[str]:
+    """Say that the model was called because its graph turned out to be wrong, where that is so."""
+    route = None if isinstance(task.model, CompiledFunction) else unwrapped(task.model, "model")[1]
+    if route is None or route.reason != DISAGREES:
+        return []
+    return [f"the model was called plainly: {DISAGREES}"]
 
 
 def python_residual(task: FitTask, held: FloatArray) -> Callable[[NDArray[Any]], NDArray[Any]]:

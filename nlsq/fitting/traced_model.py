@@ -12,14 +12,15 @@ from typing import Any, Literal, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.compiler.entries import Entry
 from nlsq.compiler.kernel_source import Variant
-from nlsq.compiler.routes import Entry, Route, route_of
+from nlsq.compiler.routes import Route, route_of
 from nlsq.fitting.signatures import parameter_names
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem import CompiledFunction
 from nlsq.problem.compiled import compile as compile_jitted
 from nlsq.problem.traced import traced_residual
-from nlsq.solvers.least_overhead import DEFAULTS, Options
+from nlsq.solvers.least_overhead import DEFAULTS, Options, read_start
 from nlsq.solvers.traced import fit_traced
 from nlsq.status import Status
 
@@ -119,13 +120,24 @@ class Model:
             If an array is not contiguous float64 or its shape does not fit.
         """
         route = self._route
-        start = p0 if type(p0) is np.ndarray and p0.dtype == np.float64 else np.array(p0, dtype=np.float64)
+        if self.kind != "model":
+            raise TypeError(
+                f"{self!r} is a residual, without data to fit; pass it to nlsq.least_squares or nlsq.solve."
+            )
+        start = read_start(p0)
+        if start is None:
+            raise ValueError(f"p0 must be {self.n} finite numbers, got {p0!r}.")
+        if start.size != self.n or type(x) is not np.ndarray:
+            self._refuse(x, y, start, weights)
         entry = route.latest
-        if entry is None or entry.shape != x.shape or not entry.holds_for(self.function):
+        arrays = None if entry is None or entry.key != (x.shape, self.n) else entry.arrays_of(self.function)
+        if entry is None or arrays is None:
             entry = self.entry(x)
-        fitted = fit_traced(
-            route, entry, self.function, x, y, weights, start, self._options, 1 if absolute_sigma else 0
-        )
+            arrays = entry.arrays_of(self.function)
+        absolute = 1 if absolute_sigma else 0
+        if arrays is None:
+            raise RuntimeError(f"{self!r} was changed while it was fitted, by another thread.")
+        fitted = fit_traced(route, entry, arrays, self.function, x, y, weights, start, self._options, absolute)
         if fitted is None:
             self._refuse(x, y, start, weights)
         return Solution(*fitted)  # type: ignore[misc]
@@ -161,7 +173,7 @@ class Model:
         if self.kind == "residual":
             if n is None:
                 raise TypeError("a residual is traced for a number of parameters: give a start.")
-            entry = self._route.entry(self.function, n, lambda: trace_residual(self.function, n))
+            entry = self._route.entry(self.function, (n, 0), lambda: trace_residual(self.function, n))
         else:
             if not isinstance(x, np.ndarray | tuple | list):
                 raise TypeError(f"x must be an array or a tuple of arrays, got {type(x).__name__}.")
@@ -169,8 +181,6 @@ class Model:
             entry = self._route.entry(
                 self.function, (shape, self.n), lambda: trace_model(self.function, as_doubles(x), self.n)
             )
-            if entry is not None:
-                entry.shape = shape
         if entry is None:
             raise TypeError(f"{self!r} cannot be compiled: {self._route.reason}.")
         return entry

@@ -80,7 +80,8 @@ def solve_arrays(plan, x, y, weights, start):
             return NOT_PLAIN
         if all_finite(double_pointer(table[PREDICTORS]), m * plan[VARIABLES]) == 0:
             return NOT_PLAIN
-    table[WEIGHTS] = 0
+    if y != 0:
+        table[WEIGHTS] = 0  # without y the table is as its owner filled it
     if weights != 0:
         table[WEIGHTS] = vector_data(plan, weights, m, 1)
         if table[WEIGHTS] == 0:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from nlsq.compiler.routes import MANY_POINTS, Route, unwrapped
 from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.on_route import trace_of_model
-from nlsq.solvers.least_overhead import DEFAULTS, Shelf, arrays_are_readable, fit_with, minpack_plan, plain_doubles
+from nlsq.solvers.least_overhead import (
+    DEFAULTS,
+    Shelf,
+    arrays_are_readable,
+    fit_with,
+    minpack_plan,
+    plain_doubles,
+    read_start,
+)
 
 FloatArray = NDArray[np.float64]
 LAST_SUCCESS = 4  # statuses 1 to 4 are success
@@ -24,9 +32,10 @@ _OPTIONS = [(*DEFAULTS, 200 * (n + 1), 100.0) for n in range(64)]  # by number o
 
 
 def _shelf(function: CompiledFunction) -> Shelf:
-    shelf: Shelf | None = function.plans.get("shelf")
+    plans: dict[str, Any] = function.plans
+    shelf: Shelf | None = plans.get("shelf")
     if shelf is None:
-        shelf = function.plans["shelf"] = Shelf()
+        shelf = plans["shelf"] = Shelf()
     return shelf
 
 
@@ -60,8 +69,8 @@ def fit_by_address(
         return None
     if x.ndim != 1 or y.ndim != 1 or y.dtype is not _DOUBLE or x.dtype is not _DOUBLE or x.shape != y.shape:
         return None
-    start = np.array(p0, dtype=np.float64)
-    if start.shape != (f.n,) or not f.n <= min(y.size, len(_OPTIONS) - 1):
+    start = read_start(p0)
+    if start is None or start.shape != (f.n,) or not f.n <= min(y.size, len(_OPTIONS) - 1):
         return None
     weights = None
     if sigma is not None:
@@ -93,11 +102,17 @@ def fit_again(
     if route is None or route.latest is None or type(x) is not np.ndarray or type(y) is not np.ndarray:
         return None
     entry = route.latest
-    shelf = entry.quick
-    if not shelf or not entry.holds_for(f):
+    start = read_start(p0)
+    if not entry.quick or start is None or entry.key != (x.shape, start.size):
         return None
-    start = p0 if type(p0) is np.ndarray else np.array(p0, dtype=np.float64)
-    fitted = fit_with(shelf.pop(), shelf, route, entry, f, x, y, None, start, 1 if absolute_sigma else 0)
+    arrays = entry.arrays_of(f)
+    if arrays is None:
+        return None
+    try:
+        plan = entry.quick.pop()
+    except IndexError:  # another thread was quicker
+        return None
+    fitted = fit_with(plan, entry.quick, route, entry, arrays, f, x, y, None, start, 1 if absolute_sigma else 0)
     if fitted is None or fitted[1] is None or not 1 <= fitted[2] <= LAST_SUCCESS:
         return None
     return fitted[0], fitted[1]
@@ -120,15 +135,14 @@ def fit_on_route(
     if type(y) is not np.ndarray or type(x) is not np.ndarray or y.ndim != 1:
         return None
     if not route.ready:
-        if y.size < MANY_POINTS or route.reason:
+        if y.size < MANY_POINTS or not route.may_compile():
             return None
-        route.ready = True
     if y.dtype is not _DOUBLE or x.dtype is not _DOUBLE or x.shape[-1:] != y.shape or not arrays_are_readable():
         return None
-    start = np.array(p0, dtype=np.float64)
-    n = start.size
-    if start.ndim != 1 or not 0 < n <= min(y.size, len(_OPTIONS) - 1):
+    start = read_start(p0)
+    if start is None or not 0 < start.size <= min(y.size, len(_OPTIONS) - 1):
         return None
+    n = start.size
     weights = None
     if sigma is not None:
         weights = _weights(sigma, y.size)
@@ -137,9 +151,10 @@ def fit_on_route(
     from nlsq.solvers.traced import fit_traced
 
     entry = route.entry(f, (x.shape, n), lambda: trace_of_model(f, x, n))
-    if entry is None:
+    arrays = None if entry is None else entry.arrays_of(f)
+    if entry is None or arrays is None:
         return None
-    fitted = fit_traced(route, entry, f, x, y, weights, start, _OPTIONS[n], 1 if absolute_sigma else 0)
+    fitted = fit_traced(route, entry, arrays, f, x, y, weights, start, _OPTIONS[n], 1 if absolute_sigma else 0)
     if fitted is None or fitted[1] is None or not 1 <= fitted[2] <= LAST_SUCCESS:
         return None
     return fitted[0], fitted[1]
@@ -149,8 +164,8 @@ def minimise_by_address(func: CompiledFunction, x0: Any) -> tuple[FloatArray, in
     """Minimise a compiled residual; ``(x, ier)``, or None when this is a case for the general way."""
     if func.kind != "residual" or not arrays_are_readable():
         return None
-    start = np.array(x0, dtype=np.float64)
-    if start.ndim != 1 or not 0 < start.size < len(_OPTIONS):
+    start = read_start(x0)
+    if start is None or not 0 < start.size < len(_OPTIONS):
         return None
     plan, shelf = _shelf(func).take(start.size, lambda: minpack_plan(func.bind(start), start, _OPTIONS[start.size]))
     if plan.residual.m < start.size:

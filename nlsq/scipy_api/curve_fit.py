@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -22,8 +23,8 @@ from nlsq.scipy_api.by_address import fit_again, fit_by_address, fit_on_route
 from nlsq.scipy_api.functions import DOUBLE, Failure, Function, NonfiniteError, failure
 from nlsq.scipy_api.messages import LEASTSQ_SUCCESS
 from nlsq.scipy_api.minpack import details, minimise
-from nlsq.scipy_api.on_route import model_on_route
 from nlsq.scipy_api.model import Whitening, as_finite, as_float, feasible_start, number_of_parameters, without_nan
+from nlsq.scipy_api.on_route import ByKernels, model_on_route
 from nlsq.uncertainty.covariance import covariance_from_jacobian
 
 FloatArray = NDArray[np.float64]
@@ -156,13 +157,21 @@ def fit_curve(
     whitening = None if sigma is None else Whitening(sigma, y.size)
     if "args" in kwargs:
         raise ValueError("'args' is not a supported keyword argument.")
-    compiled = None
+    compiled: ByKernels | None = None
     if route is not None and jac is None:
         compiled = model_on_route(route, getattr(f, "function", f), xdata, y, whitening, start)
-    if method == "lm":
-        fit = fit_minpack(f, xdata, y, whitening, start, jac, full_output, kwargs, compiled)
-    else:
-        fit = fit_trust_region(f, xdata, y, whitening, start, jac, bounds, method, kwargs, compiled)
+
+    def fit_by(compiled: ByKernels | None) -> Fit:
+        if method == "lm":
+            return fit_minpack(f, xdata, y, whitening, start, jac, full_output, kwargs, compiled)
+        return fit_trust_region(f, xdata, y, whitening, start, jac, bounds, method, kwargs, compiled)
+
+    fit = None
+    if compiled is not None:
+        with suppress(RuntimeError):  # a fit that fails is for the function itself to fail
+            fit = fit_by(compiled)
+    if fit is None or (compiled is not None and not compiled.agrees_at(fit.popt)):
+        fit = fit_by(None)
     covariance = scaled_covariance(fit, start.size, absolute_sigma)
     if route is not None:
         route.spend(started)
@@ -224,7 +233,7 @@ def fit_minpack(
     jac: Any,
     full_output: bool,
     kwargs: dict[str, Any],
-    compiled: Any = None,
+    compiled: ByKernels | None = None,
 ) -> Fit:
     """Fit by Levenberg-Marquardt; `compiled` is the residual by the kernels of a graph, if there is one."""
     if y.size != 1 and start.size > y.size:
@@ -243,7 +252,10 @@ def fit_minpack(
         options = {name: option for name, option in kwargs.items() if name != "col_deriv"}
         col_deriv = kwargs["col_deriv"]
     try:
-        run = minimise(residual, start, first, dtype, jacobian, "_memoized_func", col_deriv, options, compiled=compiled)
+        run = minimise(
+            residual, start, first, dtype, jacobian, "_memoized_func", col_deriv, options,
+            compiled=None if compiled is None else compiled.residual,
+        )  # fmt: skip
     except NonfiniteError as nonfinite:
         raise not_found(RuntimeError, nonfinite.message, nonfinite.fields) from None
     if run.info not in LEASTSQ_SUCCESS:
@@ -263,7 +275,7 @@ def fit_trust_region(
     bounds: Any,
     method: str,
     kwargs: dict[str, Any],
-    compiled: Any = None,
+    compiled: ByKernels | None = None,
 ) -> Fit:
     """Fit by a method of `least_squares`; `compiled` as for `fit_minpack`."""
     options = kwargs.copy()
@@ -287,7 +299,14 @@ def fit_trust_region(
     residual = whitened_residual(observed, xdata, y, whitening)
     try:
         result = minimise_with_bounds(
-            residual, start, jac, bounds, method, model_dtype=lambda: dtype[0], compiled=compiled, **options
+            residual,
+            start,
+            jac,
+            bounds,
+            method,
+            model_dtype=lambda: dtype[0],
+            compiled=None if compiled is None else lambda start: compiled,
+            **options,
         )
     except NonfiniteError as nonfinite:
         raise not_found(NonfiniteFit, nonfinite.message, nonfinite.fields) from None

@@ -56,7 +56,7 @@ from nlsq.scipy_api.jacobians import (
     first_residual,
 )
 from nlsq.scipy_api.messages import LEAST_SQUARES_MESSAGES, LEAST_SQUARES_STATUS, NONFINITE_ARRAY, NONFINITE_START
-from nlsq.scipy_api.on_route import least_squares_on_route, residual_on_route, same_values
+from nlsq.scipy_api.on_route import ByKernels, least_squares_on_route, residual_on_route
 from nlsq.scipy_api.report import Watch, read_callback, summary
 from nlsq.solvers import Dogbox, LevenbergMarquardt, Tolerances, TrustRegionReflective, drive
 from nlsq.status import SolveResult, Status
@@ -178,8 +178,8 @@ def minimise(
     ----------
     model_dtype : callable, optional
         Tells, after the first call of `fun`, the precision in which it computes, if that is not its dtype.
-    compiled : CompiledResidual or callable, optional
-        The same residual by the kernels of its graph, or ``start -> CompiledResidual or None``.
+    compiled : callable, optional
+        ``start -> ByKernels or None``: the same residual by the kernels of its graph.
 
     Raises
     ------
@@ -231,12 +231,12 @@ def minimise(
 
     task = Task(function, f0, start, source, ends, (loss, loss_scale), scale, solver, tolerances, limit)
     suits = watch is None and workers is None and jac == "2-point" and diff_step is None
-    by_kernels = compiled(start) if suits and callable(compiled) and not hasattr(compiled, "table") else compiled
-    if suits and by_kernels is not None and task.suits_kernels(by_kernels):
-        solved = task.run_kernels(by_kernels)
-    elif suits and method != "lm" and task.is_compiled_loops():
+    solved = None
+    if suits and compiled is not None and task.suits_kernels():
+        solved = task.run_kernels(compiled(start))
+    if solved is None and suits and method != "lm" and task.is_compiled_loops():
         solved = task.run_called_back()
-    else:
+    elif solved is None:
         solved = task.run(watch)
     if watch is not None:
         watch.finish(solved)
@@ -282,18 +282,19 @@ class Task(NamedTuple):
         plain = self.source.linear_solver == "exact" and isinstance(self.loss[0], str) and not self.tolerances.tight
         return plain and can_be_called_back(self.f0.size, self.start.size, self.source.source.dtype)
 
-    def suits_kernels(self, compiled: Any) -> bool:
-        """Whether the kernels of a graph can solve it, and give the residual that the function gave."""
-        exact = (
-            self.source.linear_solver == "exact"
-            and isinstance(self.loss[0], str)
-            and self.start.size <= MOST_PARAMETERS
-        )
-        return exact and compiled.m == self.f0.size and same_values(compiled(self.start), self.f0)
+    def suits_kernels(self) -> bool:
+        """Whether the kernels of a graph can solve it."""
+        exact = self.source.linear_solver == "exact" and isinstance(self.loss[0], str)
+        return exact and self.start.size <= MOST_PARAMETERS
 
-    def run_kernels(self, compiled: Any) -> SolveResult:
-        """Solve by the kernels of a graph."""
-        return drive(self.problem(compiled, None), self.solver, self.tolerances, max_evaluations=self.limit)
+    def run_kernels(self, by_kernels: ByKernels | None) -> SolveResult | None:
+        """Solve by the kernels of a graph; None where the function itself has to be called."""
+        if by_kernels is None or by_kernels.residual.m != self.f0.size or not by_kernels.agrees_at(self.start):
+            return None
+        problem = self.problem(by_kernels.residual, None)
+        solved = drive(problem, self.solver, self.tolerances, max_evaluations=self.limit)
+        nonfinite = solved.status in (Status.NONFINITE_START, Status.NONFINITE_JACOBIAN)
+        return None if nonfinite or not by_kernels.agrees_at(solved.x) else solved
 
     def run_called_back(self) -> SolveResult:
         """Solve in the compiled loop."""

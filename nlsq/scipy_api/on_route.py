@@ -6,16 +6,18 @@ Only plain calls are taken here; everything else, and every solve that does not 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import Entry, Route
+from nlsq.compiler.entries import Arrays, Entry
+from nlsq.compiler.routes import Route
 from nlsq.kernels import layout
+from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.scipy_api.messages import LEAST_SQUARES_MESSAGES, LEAST_SQUARES_STATUS, MINPACK_INFO
 from nlsq.solvers import Tolerances, TrustRegionReflective
-from nlsq.solvers.least_overhead import DEFAULTS, DISAGREES, Plan, arrays_are_readable, minpack_plan
+from nlsq.solvers.least_overhead import DEFAULTS, DISAGREES, Plan, arrays_are_readable, minpack_plan, read_start
 
 FloatArray = NDArray[np.float64]
 
@@ -24,20 +26,23 @@ LAST_SUCCESS = 4
 EPS = float(np.finfo(np.float64).eps)
 
 
-def entry_on_route(route: Route, fun: Callable[..., Any], n: int, args: tuple[Any, ...]) -> Entry | None:
-    """Return the graph of a residual function, None where it has to be called."""
+def entry_on_route(
+    route: Route, fun: Callable[..., Any], n: int, args: tuple[Any, ...]
+) -> tuple[Entry, Arrays] | tuple[None, None]:
+    """Return the graph of a residual function and the arrays that it reads, None where it has to be called."""
     if not route.ready or not 0 < n <= MOST_PARAMETERS or not arrays_are_readable():
-        return None
-    latest = route.latest
-    if latest is not None and latest.trace.graph.n == n and latest.trace.variables == 0 and latest.holds_for(fun, args):
-        return latest
-    from nlsq.compiler.trace import trace_residual
+        return None, None
+    entry = route.latest
+    key = n, len(args)
+    arrays = None if entry is None or entry.key != key else entry.arrays_of(fun, args)
+    if arrays is None:
+        from nlsq.compiler.trace import trace_residual
 
-    return route.entry(fun, n, lambda: trace_residual(fun, n, args), args)
-
-
-def _usable(entry: Entry, n: int) -> bool:
-    return len(entry.trace.shape) == 1 and entry.trace.m >= n
+        entry = route.entry(fun, key, lambda: trace_residual(fun, n, args), args)
+        arrays = None if entry is None else entry.arrays_of(fun, args)
+    if entry is None or arrays is None or len(entry.trace.shape) != 1:
+        return None, None
+    return entry, arrays
 
 
 def least_squares_on_route(
@@ -56,12 +61,11 @@ def least_squares_on_route(
     tolerances : tuple
         ``ftol, xtol, gtol``.
     """
-    start = np.array(x0)
-    if start.dtype != np.float64 or start.ndim != 1:
+    start = read_start(x0)
+    if start is None:
         return None
-    n = start.size
-    entry = entry_on_route(route, fun, n, args)
-    if entry is None or not _usable(entry, n):
+    entry, arrays = entry_on_route(route, fun, start.size, args)
+    if entry is None or arrays is None or entry.trace.m < start.size:
         return None
     key = tolerances, max_nfev
     plans = entry.plans
@@ -72,7 +76,7 @@ def least_squares_on_route(
     if not all(type(one) is float and one > EPS for one in tolerances) or not (max_nfev is None or max_nfev > 0):
         return None
     plan, shelf = plans.take(key, lambda: _reflective_plan(entry, fun, args, start, tolerances, max_nfev))
-    plan.residual.binding.set_arrays(entry.origins, entry.version)
+    plan.residual.binding.set_arrays(*arrays)
     x = plan.solve(start)
     if not 1 <= plan.status <= LAST_SUCCESS or (entry.is_due() and _disagrees(route, plan, fun, args, start, x)):
         shelf.append(plan)
@@ -105,7 +109,7 @@ def _disagrees(
 ) -> bool:
     from nlsq.solvers.traced import agrees
 
-    if all(agrees(plan, lambda p: fun(p, *args), point) for point in (start, x)):
+    if all(agrees(plan.residual, lambda p: fun(p, *args), point) for point in (start, x)):
         return False
     route.refuse(DISAGREES)
     return True
@@ -135,41 +139,58 @@ def _outcome(plan: Plan, x: FloatArray) -> dict[str, Any]:
 
 def leastsq_on_route(route: Route, func: Callable[..., Any], x0: Any, args: Any) -> tuple[FloatArray, int] | None:
     """Minimise a residual by Levenberg-Marquardt at default options; ``(x, ier)``, or None as above."""
-    start = np.array(x0)
-    if start.dtype != np.float64 or start.ndim != 1:
+    start = read_start(x0)
+    if start is None:
         return None
-    n = start.size
     args = args if isinstance(args, tuple) else (args,)
-    entry = entry_on_route(route, func, n, args)
-    if entry is None or not _usable(entry, n):
+    entry, arrays = entry_on_route(route, func, start.size, args)
+    if entry is None or arrays is None or entry.trace.m < start.size:
         return None
     shelf = entry.quick
-    if shelf:
+    try:
         plan = shelf.pop()
-    else:
+    except IndexError:
         from nlsq.problem.traced import traced_residual
 
         residual = traced_residual(entry.trace, lambda p: func(p, *args))
-        plan = minpack_plan(residual, start, (*DEFAULTS, 200 * (n + 1), 100.0))
-    plan.residual.binding.set_arrays(entry.origins, entry.version)
+        plan = minpack_plan(residual, start, (*DEFAULTS, 200 * (start.size + 1), 100.0))
+    plan.residual.binding.set_arrays(*arrays)
     x = plan.solve(start)
     status = plan.status
     disagrees = entry.is_due() and _disagrees(route, plan, func, args, start, x)
     shelf.append(plan)
     if disagrees or not 1 <= status <= LAST_SUCCESS:
         return None
-    return x, MINPACK_INFO[status]  # type: ignore[index]
+    return x, MINPACK_INFO[status]
+
+
+class ByKernels(NamedTuple):
+    """A residual by the kernels of a graph, and the route that it came by."""
+
+    route: Route
+    residual: CompiledResidual
+
+    def agrees_at(self, x: FloatArray) -> bool:
+        """Whether the function itself gives the same residuals; if not, it is called from now on."""
+        from nlsq.solvers.traced import agrees
+
+        if agrees(self.residual, self.residual.in_python, x):
+            return True
+        self.route.refuse(DISAGREES)
+        return False
 
 
 def model_on_route(
     route: Route, f: Callable[..., Any], x: Any, y: FloatArray, whitening: Any, start: NDArray[Any]
-) -> Any:
+) -> ByKernels | None:
     """Return the residual of a model by the kernels of its graph; None where the model has to be called.
 
     It is compared with the model's own residual at the start.
     """
     n = start.size
     if not route.ready or y.ndim != 1 or not 0 < n <= MOST_PARAMETERS or start.dtype != np.float64:
+        return None
+    if not np.isfinite(start).all():
         return None
     if type(x) is not np.ndarray or x.dtype != np.float64 or x.shape[-1:] != y.shape or not arrays_are_readable():
         return None
@@ -180,19 +201,16 @@ def model_on_route(
 
     x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
     entry = route.entry(f, (x.shape, n), lambda: trace_of_model(f, x, n))
-    if entry is None or entry.trace.m != y.size or entry.trace.shape != y.shape:
+    arrays = None if entry is None else entry.arrays_of(f)
+    if entry is None or arrays is None or entry.trace.m != y.size or entry.trace.shape != y.shape:
         return None
     weights = None
     if whitening is not None:
         weights = np.array(np.broadcast_to(whitening.weights, y.shape), dtype=np.float64)
-    plain = plain_residual(f, x, y, weights)
-    residual = traced_residual(entry.trace, plain, x, y, weights)
-    residual.binding.set_arrays(entry.origins, entry.version)
-    with np.errstate(all="ignore"):
-        if not same_values(residual(start), plain(start)):
-            route.refuse(DISAGREES)
-            return None
-    return residual
+    residual = traced_residual(entry.trace, plain_residual(f, x, y, weights), x, y, weights)
+    residual.binding.set_arrays(*arrays)
+    by_kernels = ByKernels(route, residual)
+    return by_kernels if by_kernels.agrees_at(start) else None
 
 
 def trace_of_model(f: Callable[..., Any], x: FloatArray, n: int) -> Any:
@@ -202,20 +220,17 @@ def trace_of_model(f: Callable[..., Any], x: FloatArray, n: int) -> Any:
     return trace_model(f, np.ascontiguousarray(x), n)
 
 
-def residual_on_route(route: Route, fun: Callable[..., Any], args: tuple[Any, ...], start: FloatArray) -> Any:
+def residual_on_route(
+    route: Route, fun: Callable[..., Any], args: tuple[Any, ...], start: FloatArray
+) -> ByKernels | None:
     """Return a residual function by the kernels of its graph; None where it has to be called."""
-    entry = entry_on_route(route, fun, start.size, args)
-    if entry is None or len(entry.trace.shape) != 1:
+    if not np.isfinite(start).all():
+        return None
+    entry, arrays = entry_on_route(route, fun, start.size, args)
+    if entry is None or arrays is None:
         return None
     from nlsq.problem.traced import traced_residual
 
     residual = traced_residual(entry.trace, lambda p: fun(p, *args))
-    residual.binding.set_arrays(entry.origins, entry.version)
-    return residual
-
-
-def same_values(ours: FloatArray, theirs: Any) -> bool:
-    """See `nlsq.solvers.traced.same_values`."""
-    from nlsq.solvers import traced
-
-    return traced.same_values(ours, theirs)
+    residual.binding.set_arrays(*arrays)
+    return ByKernels(route, residual)

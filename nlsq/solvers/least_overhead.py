@@ -1,13 +1,14 @@
 """Compiled functions solved with nothing around it: arrays in, arrays and a status out.
 
-A `Plan` is a workspace that was set up once for a function, a size, a method and its options, with everything in it that
-does not depend on the data. Solving copies the template over the used workspace, writes the addresses of the data and
-the start, and runs the loop: one call of compiled code (`nlsq.kernels.arrays`). Plans are kept on shelves and handed to
-one thread at a time.
+A `Plan` is a workspace that was set up once for a function, a size, a method and its options, with everything in it
+that does not depend on the data. Solving copies the template over the used workspace, writes the addresses of the data
+and the start, and runs the loop: one call of compiled code (`nlsq.kernels.arrays`). Plans are kept on shelves and
+handed to one thread at a time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -260,11 +261,11 @@ def minpack_plan(residual: CompiledResidual, x0: FloatArray, options: Options, v
 
 
 def fit_with(
-    plan: Plan, shelf: list[Plan], route: Any, entry: Any, function: Callable[..., Any], x: Any, y: Any,
+    plan: Plan, shelf: list[Plan], route: Any, entry: Any, arrays: Any, function: Callable[..., Any], x: Any, y: Any,
     weights: Any, start: FloatArray, absolute: int,
 ) -> tuple[FloatArray, FloatArray | None, int] | None:  # fmt: skip
     """Fit with a plan that was taken off `shelf`, to which it goes back; see `fit_traced`."""
-    plan.residual.binding.set_arrays(entry.origins, entry.version)
+    plan.residual.binding.set_arrays(*arrays)
     fitted = plan.fit(x, y, weights, start, absolute)
     if fitted is None:
         shelf.append(plan)
@@ -273,12 +274,28 @@ def fit_with(
         from nlsq.solvers.traced import agrees, plain_residual
 
         residual = plain_residual(function, x, y, weights)
-        if not (agrees(plan, residual, start, x) and agrees(plan, residual, fitted[0], x)):
+        if not all(agrees(plan.residual, residual, point, x) for point in (start, fitted[0])):
             route.refuse(DISAGREES)
             return None
     status = plan.status
     shelf.append(plan)
     return fitted[0], fitted[1], status
+
+
+def read_start(p0: Any) -> FloatArray | None:
+    """Return a start as a fresh float64 array; None where it is none of finite real numbers in one dimension.
+
+    What is wrong with it is for the general way to say.
+    """
+    try:
+        start = np.array(p0)
+    except ValueError:  # rows of different lengths
+        return None
+    if start.dtype is not DOUBLE:
+        if start.dtype.kind not in "fiub" or not np.can_cast(start.dtype, DOUBLE, "safe"):
+            return None
+        start = start.astype(DOUBLE)
+    return start if start.ndim == 1 and math.isfinite(start.dot(start)) else None
 
 
 def plain_doubles(array: Any, size: int | None = None) -> bool:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import Entry, Route
+from nlsq.compiler.entries import Arrays, Entry
+from nlsq.compiler.routes import Route
+from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.problem.traced import traced_residual
 from nlsq.solvers.least_overhead import DEFAULTS, Options, Plan, Shelf, fit_with, minpack_plan
 
@@ -34,15 +36,15 @@ def shelf_of(entry: Entry) -> Shelf:
 
 
 def fit_traced(
-    route: Route, entry: Entry, function: Callable[..., Any], x: Any, y: FloatArray, weights: Any, start: FloatArray,
-    options: Options, absolute: int,
+    route: Route, entry: Entry, arrays: Arrays, function: Callable[..., Any], x: Any, y: FloatArray, weights: Any,
+    start: FloatArray, options: Options, absolute: int,
 ) -> tuple[FloatArray, FloatArray | None, int] | None:  # fmt: skip
     """Fit a traced model by Levenberg-Marquardt.
 
     Parameters
     ----------
-    route, entry : Route, Entry
-        What is known of the function, and its graph.
+    route, entry, arrays : Route, Entry, Arrays
+        What is known of the function, its graph, and the arrays that it reads.
     function : callable
         The model.
     x, y, weights, start : ndarray
@@ -58,15 +60,16 @@ def fit_traced(
         None where the arrays are not plain, or the graph turns out not to be the function.
     """
     shelf = entry.quick
-    if weights is None and options[:3] == DEFAULTS and shelf:
-        plan = shelf.pop()
-    elif weights is None and options[:3] == DEFAULTS:
-        plan = _new_plan(entry, function, x, y, weights, start, options)
+    if weights is None and options[:3] == DEFAULTS:
+        try:
+            plan = shelf.pop()
+        except IndexError:
+            plan = _new_plan(entry, function, x, y, weights, start, options)
     else:
         plan, shelf = shelf_of(entry).take(
             (weights is None, options), lambda: _new_plan(entry, function, x, y, weights, start, options)
         )
-    return fit_with(plan, shelf, route, entry, function, x, y, weights, start, absolute)
+    return fit_with(plan, shelf, route, entry, arrays, function, x, y, weights, start, absolute)
 
 
 def _new_plan(
@@ -89,26 +92,28 @@ def plain_residual(function: Callable[..., Any], x: Any, y: Any, weights: Any) -
     return residual
 
 
-def agrees(plan: Plan, residual: Callable[..., Any], p: FloatArray, x: Any = None) -> bool:
+def agrees(kernels: CompiledResidual, residual: Callable[..., Any], p: FloatArray, x: Any = None) -> bool:
     """Whether kernels and function give the same residuals at `p`, as far as rounding goes.
 
     Where residuals nearly vanish rounding is all that there is: then they are compared beside `p`, and have to be as
     close at `p` as rounding is there.
     """
     with np.errstate(all="ignore"):
-        ours, theirs = both(plan, residual, p, x)
+        ours, theirs = both(kernels, residual, p, x)
         if same_values(ours, theirs):
             return True
         beside = p + BESIDE * np.where(p == 0.0, 1.0, np.abs(p))
-        near, nearly = both(plan, residual, beside, x)
+        near, nearly = both(kernels, residual, beside, x)
         return same_values(near, nearly) and same_values(ours, theirs, size_of(nearly))
 
 
-def both(plan: Plan, residual: Callable[..., Any], p: FloatArray, x: Any) -> tuple[FloatArray, FloatArray]:
+def both(
+    kernels: CompiledResidual, residual: Callable[..., Any], p: FloatArray, x: Any
+) -> tuple[FloatArray, FloatArray]:
     """Return the residuals of kernels and function at `p`, of a sample of the points where there are very many."""
-    m = plan.residual.m
+    m = kernels.m
     ours = np.empty(m)
-    plan.residual.into(p, ours)
+    kernels.into(p, ours)
     if x is not None and m > SAMPLED_ABOVE and x.shape[-1] == m:
         rows = np.linspace(0, m - 1, SAMPLE).astype(np.int64)
         return ours[rows], residual(p, rows)

@@ -1,0 +1,202 @@
+"""A recorded graph, and for which functions it is valid.
+
+A graph is valid for a call when everything that the function reads is as it was when the graph was recorded: the same
+objects for its globals and the functions that it calls, the same numbers in its cells and defaults. Arrays of data may
+be others, of the same shape and type.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NUMBERS = (int, float, bool, str, complex, type(None), np.float64, np.int64)
+
+
+class Arrays(NamedTuple):
+    """Arrays that a function reads, in the order of its graph's slots.
+
+    ``version`` is another number for other arrays, so that bindings see at a glance whether they have these.
+    """
+
+    values: list[Any]
+    version: int
+
+
+_versions = itertools.count(1)
+
+
+class Entry:
+    """A recorded graph, and the function that it was last found valid for.
+
+    Attributes
+    ----------
+    key : hashable
+        What it was recorded for; see `Route.entry`.
+    trace : Trace
+        The graph.
+    kernels : GraphKernels
+        Of its structure.
+    arrays : Arrays
+        Of the function that it was last found valid for, which may be another thread's: see `arrays_of`.
+    plans : object or None
+        What solvers keep here.
+    quick : list
+        Likewise, for fits without weights at default options.
+    native : list
+        Likewise, for `nlsq.fit` at default options.
+    names : tuple of str
+        Of a model's parameters, where someone has found them out.
+    uses : int
+        How often results were asked for.
+    """
+
+    __slots__ = (
+        "_inner",
+        "_lookups",
+        "_namespace",
+        "_own",
+        "_places",
+        "arrays",
+        "is_stable",
+        "kernels",
+        "key",
+        "names",
+        "native",
+        "plans",
+        "quick",
+        "trace",
+        "uses",
+    )
+
+    def __init__(
+        self, key: Any, function: Callable[..., Any], arguments: tuple[Any, ...], dependencies: Any, trace: Any
+    ) -> None:
+        from nlsq.compiler.compile import kernels_of
+
+        self.key = key
+        self.trace = trace
+        self.kernels = kernels_of(trace)
+        self.is_stable = bool(trace.sees_all) and not dependencies.others
+        self._lookups = dependencies.outside_lookups
+        reached = [inner for inner in dependencies.functions if inner is not function]
+        self._inner = [(inner, _parts(inner)) for inner in reached]
+        self._namespace = getattr(function, "__globals__", function)
+        values = _own_values(function, arguments)
+        self._own = [_signature(value) for value in values]
+        self.arrays = Arrays(trace.sources, 0)
+        self._places = [next((k for k, value in enumerate(values) if value is array), -1) for array in trace.sources]
+        self.uses = 0
+        self.plans: Any = None
+        self.quick: list[Any] = []
+        self.native: list[Any] = []
+        self.names: tuple[str, ...] = ()
+
+    def arrays_of(self, function: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> Arrays | None:
+        """Return the arrays that this function brings along; None where the graph is not that of this function, now.
+
+        A graph that holds for one call alone belongs to whoever recorded it, and is never asked for again.
+        """
+        if not self.is_stable:
+            return self.arrays
+        if getattr(function, "__globals__", function) is not self._namespace:
+            return None
+        for get, key, found in self._lookups:
+            if get(key, _MISSING) is not found:
+                return None
+        for inner, parts in self._inner:
+            now = _parts(inner)
+            if len(now) != len(parts) or not all(map(operator.is_, now, parts)):
+                return None
+        values = _own_values(function, arguments)
+        if len(values) != len(self._own):
+            return None
+        for value, signature in zip(values, self._own, strict=True):
+            if value is not signature and not _matches(value, signature):
+                return None
+        arrays = self.arrays
+        for old, place in zip(arrays.values, self._places, strict=True):
+            if place >= 0 and values[place] is not old:
+                taken = [one if at < 0 else values[at] for one, at in zip(arrays.values, self._places, strict=True)]
+                arrays = self.arrays = Arrays(taken, next(_versions))
+                break
+        return arrays
+
+    def is_due(self) -> bool:
+        """Whether results are to be compared with the function's: at the 1st, 2nd, 4th, 8th ... use."""
+        self.uses += 1
+        return self.uses & (self.uses - 1) == 0
+
+
+class _Missing:
+    """Stands for "no such entry"."""
+
+
+_MISSING = _Missing()
+
+
+def _parts(function: Any) -> tuple[Any, ...]:
+    """Return what a function that is reached by way of a cell is made of."""
+    keywords = function.__kwdefaults__ or {}
+    held = _contents(function.__closure__ or ())
+    return function.__code__, function.__defaults__, *keywords, *keywords.values(), *held
+
+
+def _contents(cells: tuple[Any, ...]) -> list[Any]:
+    """Return what cells hold; some may not have been set yet."""
+    try:
+        return [cell.cell_contents for cell in cells]
+    except ValueError:
+        return [_content(cell) for cell in cells]
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _MISSING
+
+
+def _own_values(function: Any, arguments: tuple[Any, ...]) -> list[Any]:
+    """Return what a function brings along itself: contents of its cells, defaults, further arguments."""
+    closure = getattr(function, "__closure__", None)
+    values = _contents(closure) if closure else []
+    defaults = getattr(function, "__defaults__", None)
+    if defaults:
+        values += defaults
+    keywords = getattr(function, "__kwdefaults__", None)
+    if keywords:
+        values += keywords
+        values += keywords.values()
+    if arguments:
+        values += arguments
+    return values
+
+
+def _signature(value: Any) -> Any:
+    """Return what has to be equal for a graph to stay valid."""
+    if type(value) is np.ndarray:
+        return _ArrayKind(value.shape, value.dtype)
+    return value
+
+
+class _ArrayKind:
+    """Shape and type of an array."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape, self.dtype = shape, dtype
+
+
+def _matches(value: Any, signature: Any) -> bool:
+    kind = type(value)
+    if kind is np.ndarray:
+        return type(signature) is _ArrayKind and signature.shape == value.shape and signature.dtype == value.dtype
+    if kind not in NUMBERS or type(signature) is not kind or value != signature:
+        return False
+    return bool(value) or str(value) == str(signature)  # 0.0 and -0.0 are equal, and not the same
