@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any, final
 
 import numpy as np
@@ -54,6 +55,8 @@ class Screen:
         The parameters by which the model is linear, jointly, and the others; all are others before `find_linear`.
     evaluations : int
         Calls of the model.
+    seconds : float
+        Time that they took.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Screen:
         self.linear: list[int] = []
         self.others = list(range(lower.size))
         self.evaluations = 0
+        self.seconds = 0.0
         low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 1.0, 0.0))
         self._origin = np.clip(np.zeros(lower.size), low, np.where(np.isfinite(upper), upper, np.inf))
         step = np.ones(lower.size)
@@ -78,10 +82,13 @@ class Screen:
     def values(self, p: FloatArray) -> FloatArray | None:
         """Return the model's values; None where it has none: not finite, or an arithmetic or value error."""
         self.evaluations += 1
+        begun = perf_counter()
         try:
             f: FloatArray = self._values(p)
         except (ArithmeticError, ValueError):
             return None
+        finally:
+            self.seconds += perf_counter() - begun
         return f if math.isfinite(float(f @ f)) else None
 
     def find_linear(self, points: Iterable[FloatArray]) -> None:

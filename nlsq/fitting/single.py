@@ -131,7 +131,7 @@ def fit(
     others they follow by linear least squares (variable projection). The others are sought among values built from
     spans, locations and rates of x and sizes of y: drawn evenly (always the same), then one parameter at a time; the
     best are polished by short fits. Bounds are kept. It takes thousands of calls of the model, counted in
-    ``result.nfev_start``; for an expensive model it ends after five seconds with the best so far.
+    ``result.nfev_start``; for an expensive model it ends after five seconds in it, with the best so far.
 
     The covariance is ``s^2 (J'J)^-1`` with ``s^2 = 2 cost / dof``, J the weighted Jacobian, its rows scaled by a
     robust loss as in SciPy; see `FitResult`.
@@ -148,7 +148,7 @@ def fit(
     """
     # Compared by identity: an array has no truth value.
     plain = sigma is bounds is fixed is method is jac is weights is tolerances is None
-    unlimited = max_evaluations is time_limit is callback is starts is None
+    unlimited = max_evaluations is None and time_limit is None and callback is None and starts is None
     if plain and unlimited and loss == "linear" and not constraints and not progress and nan_policy == "raise":
         again = None if p0 is None or absolute_sigma else fit_again(model, x, y, p0)
         if again is not None:

@@ -48,7 +48,7 @@ STRUCTURED = 1.0  # Durbin and Watson's ratio, which is 2 for independent residu
 PERFECT = 1e-20  # of the sum of squares of y
 DIFFERENT = 0.1  # relative difference of a parameter that makes another point
 ALIKE = 1e-9  # relative difference of costs that is none
-PATIENCE = 5.0  # seconds after which the search for an expensive model ends with the best so far
+PATIENCE = 5.0  # seconds inside the model after which a search ends with the best so far
 DRAWING = 0.4  # share of the time for points drawn; what is left polishes them
 LONG = 2000  # points that are looked at in longer data
 CUT_SHORT = "the search for start values was cut short by time; give p0, or a faster model"
@@ -75,6 +75,26 @@ class Found:
     cut_short: bool
 
 
+@final
+class Clock:
+    """Ends a search by the time spent inside the model, or at a deadline; what is compiled meanwhile does not count.
+
+    Parameters
+    ----------
+    screen : Screen
+        Measures the first.
+    deadline : float or None
+        Time of ``time.perf_counter()``.
+    """
+
+    def __init__(self, screen: Screen, deadline: float | None) -> None:
+        self.screen, self.deadline = screen, deadline
+
+    def is_over(self, share: float = 1.0) -> bool:
+        """Whether a share of the time in the model is used up, or the deadline has passed."""
+        return self.screen.seconds >= share * PATIENCE or out_of_time(self.deadline)
+
+
 def find_starts(task: FitTask, parameters: Parameters, deadline: float | None = None, count: int = 1) -> Found:
     """Find values for the parameters that have no start.
 
@@ -85,7 +105,7 @@ def find_starts(task: FitTask, parameters: Parameters, deadline: float | None = 
     parameters : Parameters
         Start with NaN where it is to be found; bounds.
     deadline : float, optional
-        Time of ``time.perf_counter()`` at which the search is cut short; after `PATIENCE` in any case.
+        Time of ``time.perf_counter()`` at which the search is cut short; after `PATIENCE` in the model in any case.
     count : int
         How many points are wanted, at most; they differ from each other.
 
@@ -97,13 +117,12 @@ def find_starts(task: FitTask, parameters: Parameters, deadline: float | None = 
     unknown = np.flatnonzero(parameters.missing & ~parameters.fixed)
     lower, upper = parameters.lower[unknown], parameters.upper[unknown]
     candidates = Candidates(task.data.x, task.data.y, lower, upper)
-    begun = time.perf_counter()
-    end = begun + PATIENCE if deadline is None else min(deadline, begun + PATIENCE)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the points are ours, and so are their overflows
         data, spent = thinned(task, parameters.start, unknown, candidates)
         screen = screen_of(task, data, parameters.start, unknown, lower, upper)
-        pool = search(screen, candidates, (begun + DRAWING * (end - begun), end), order_of(data), count)
+        clock = Clock(screen, deadline)
+        pool = search(screen, candidates, clock, order_of(data), count)
     if not pool:
         pool = [(math.inf, np.clip(np.ones(unknown.size), lower, upper))]
     points = []
@@ -111,7 +130,7 @@ def find_starts(task: FitTask, parameters: Parameters, deadline: float | None = 
         point = parameters.start.copy()
         point[unknown] = p
         points.append(point)
-    return Found(points, screen.evaluations + spent, out_of_time(end))
+    return Found(points, screen.evaluations + spent, clock.is_over())
 
 
 def screen_of(
@@ -175,20 +194,19 @@ def order_of(data: CurveData) -> NDArray[np.intp] | None:
 def search(
     screen: Screen,
     candidates: Candidates,
-    deadlines: tuple[float, float],
+    clock: Clock,
     order: NDArray[np.intp] | None,
     count: int,
 ) -> list[Entry]:
-    """Return the best points with their costs, best first; drawn until the first deadline, better by the second."""
-    drawn_by, deadline = deadlines
-    screen.find_linear(candidates.draw(i) for i in range(POINTS_TRIED) if not out_of_time(drawn_by))
+    """Return the best points with their costs, best first."""
+    screen.find_linear(candidates.draw(i) for i in range(POINTS_TRIED) if not clock.is_over(DRAWING))
     others = screen.others
     pool: list[Entry] = []
     for i in range(min(DRAWN * len(others), DRAWN_AT_MOST) if others else 1):
         entry = screen.score(candidates.draw(i))
         if entry[0] < math.inf:
             pool.append(entry)
-        if out_of_time(drawn_by):
+        if clock.is_over(DRAWING):
             break
     pool.sort(key=lambda entry: entry[0])
     if not others:
@@ -196,15 +214,11 @@ def search(
     hopeful = distinct(pool, others, max(sum(LOTS), 2 * count))
     found: list[Entry] = []
     for lot in LOTS:
-        polished = polish(screen, hopeful[:lot], deadline)
-        moved = [move_each(screen, candidates, entry, deadline) for entry in distinct(polished, others, KEPT)]
-        found = sorted(found + polished + polish(screen, moved, deadline), key=lambda entry: entry[0])
+        polished = polish(screen, hopeful[:lot], clock)
+        moved = [move_each(screen, candidates, entry, clock) for entry in distinct(polished, others, KEPT)]
+        found = sorted(found + polished + polish(screen, moved, clock), key=lambda entry: entry[0])
         hopeful = hopeful[lot:]
-        if (
-            not hopeful
-            or out_of_time(deadline)
-            or (count == 1 and not is_structured(screen.project(found[0][1])[0], order))
-        ):
+        if not hopeful or clock.is_over() or (count == 1 and not is_structured(screen.project(found[0][1])[0], order)):
             break
     found = [upright(screen, entry) for entry in distinct(found, others, count)]
     return distinct(found + hopeful, others, count)
@@ -219,7 +233,7 @@ def is_structured(residual: FloatArray | None, order: NDArray[np.intp] | None) -
     return bool(steps @ steps < STRUCTURED * (in_order @ in_order))
 
 
-def move_each(screen: Screen, candidates: Candidates, entry: Entry, deadline: float) -> Entry:
+def move_each(screen: Screen, candidates: Candidates, entry: Entry, clock: Clock) -> Entry:
     """Move one parameter after the other over its whole range, and keep what is better."""
     perfect = PERFECT * float(screen.y @ screen.y)
     for j in screen.others:
@@ -230,29 +244,32 @@ def move_each(screen: Screen, candidates: Candidates, entry: Entry, deadline: fl
             scored = screen.score(trial)
             if scored[0] < entry[0]:
                 entry = scored
-            if out_of_time(deadline):
+            if clock.is_over():
                 return entry
         if entry[0] <= perfect:
             break
     return entry
 
 
-def polish(screen: Screen, pool: list[Entry], deadline: float) -> list[Entry]:
+def polish(screen: Screen, pool: list[Entry], clock: Clock) -> list[Entry]:
     """Fit shortly from each of the points, over the parameters that are not linear; best first."""
     others, polished = screen.others, []
     bounds = screen.lower[others], screen.upper[others]
     perfect = PERFECT * float(screen.y @ screen.y)
     for cost, p in pool:
-        if cost <= perfect or out_of_time(deadline):
+        if cost <= perfect or clock.is_over():
             polished.append((cost, p))
             continue
         loss = screen.loss
         problem = LeastSquaresProblem(
             screen.projected_residual(p), p[others], bounds=bounds, loss=loss.function, loss_scale=loss.scale
         )
-        time_left = max(0.0, deadline - time.perf_counter())
         solved = drive(
-            problem, choose_solver(problem), POLISH, max_evaluations=POLISH_EVALUATIONS, time_limit=time_left
+            problem,
+            choose_solver(problem),
+            POLISH,
+            max_evaluations=POLISH_EVALUATIONS,
+            callback=lambda report: clock.is_over(),
         )
         trial = p.copy()
         trial[others] = solved.x
