@@ -194,7 +194,7 @@ def model_on_route(
         return None
     if type(x) is not np.ndarray or x.dtype != np.float64 or x.shape[-1:] != y.shape or not arrays_are_readable():
         return None
-    if whitening is not None and whitening.factor is not None:
+    if whitening is not None and (whitening.factor is not None or not _are_weights(whitening.weights, y.size)):
         return None
     from nlsq.problem.traced import traced_residual
     from nlsq.solvers.traced import plain_residual
@@ -211,6 +211,11 @@ def model_on_route(
     residual.binding.set_arrays(*arrays)
     by_kernels = ByKernels(route, residual)
     return by_kernels if by_kernels.agrees_at(start) else None
+
+
+def _are_weights(weights: Any, m: int) -> bool:
+    weights = np.asarray(weights)
+    return weights.dtype.kind == "f" and weights.shape in ((), (1,), (m,))
 
 
 def trace_of_model(f: Callable[..., Any], x: FloatArray, n: int) -> Any:
