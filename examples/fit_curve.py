@@ -5,7 +5,7 @@ Run it with ``python examples/fit_curve.py``.
 
 import numpy as np
 
-from nlsq.fitting import fit
+import nlsq
 
 
 def peak(x, height, center, width, offset, slope):
@@ -22,7 +22,7 @@ def main():
     y = peak(x, 3.0, 4.2, 0.6, 1.0, 0.1) + 0.1 * rng.standard_normal(x.size)
 
     print("A peak, with start values from the data\n")
-    result = fit(peak, x, y, sigma=0.1, absolute_sigma=True, bounds={"height": (0, None), "width": (0, None)})
+    result = nlsq.fit(peak, x, y, sigma=0.1, absolute_sigma=True, bounds={"height": (0, None), "width": (0, None)})
     print(result.summary())
     low, high = result.confidence_intervals(0.95)["center"]
     print(f"\ncenter between {low:.4f} and {high:.4f} (95 %)")
@@ -30,7 +30,7 @@ def main():
     print(f"curve at 4 and 5: {values.round(3)}, within {lower.round(3)} and {upper.round(3)}")
 
     print("\n\nTwo factors of which the data show only the product\n")
-    result = fit(two_gains, x, two_gains(x, 2.0, 1.5, 0.7), {"gain": 1.0, "sensitivity": 1.0, "rate": 1.0})
+    result = nlsq.fit(two_gains, x, two_gains(x, 2.0, 1.5, 0.7), {"gain": 1.0, "sensitivity": 1.0, "rate": 1.0})
     print(result.summary())
 
 
