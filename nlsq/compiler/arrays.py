@@ -13,12 +13,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from nlsq.compiler.graph import TRUTHS, Graph, NotTraceable, contiguous_strides
+from nlsq.compiler.graph import OPERATIONS, TRUTHS, Graph, NotTraceable, Shape, contiguous_strides
 from nlsq.compiler.holding import UNSET, UNSET_READ, Held
 
 NUMBERS = (int, float, np.floating, np.integer, np.bool_)
+FLOAT64 = np.dtype(np.float64)
 COMPLEX_NUMBERS = (complex, np.complexfloating)
 EXACT = frozenset({"+", "-", "*", "neg", "abs", "sign", "minimum", "maximum", "where", "pow"})  # integers give integers
+GRAPH_NUMBERS = frozenset(OPERATIONS) - TRUTHS  # operations whose values are numbers
 COMPOSED = frozenset({"**", "//", "%", "&", "|", "^", "~"})  # operators that are several operations of the graph
 
 
@@ -51,6 +53,8 @@ class Traced(Held):
 
     def lift(self, other: Any) -> Traced:
         """Return an operand as a traced object of the same graph."""
+        if type(other) is float:
+            return Traced(self.graph, (), [self.graph.number(other)])
         if isinstance(other, Traced):
             return other
         if isinstance(other, NUMBERS):
@@ -67,47 +71,50 @@ class Traced(Held):
     def apply(self, operation: str, *operands: Any) -> Any:
         """Record an elementwise operation, with NumPy's broadcasting."""
         arrays: list[Traced] = []
+        floating = False
         for one in operands:
-            if isinstance(one, Traced):
-                arrays.append(one)
-            elif is_unusual(one):
-                from nlsq.compiler.elementwise import apply_unusual
+            if not isinstance(one, Traced):
+                if type(one) is float or type(one) is int or not is_unusual(one):
+                    one = self.lift(one)
+                else:
+                    from nlsq.compiler.elementwise import apply_unusual
 
-                return apply_unusual(self.graph, operation, operands)
-            else:
-                arrays.append(self.lift(one))
+                    return apply_unusual(self.graph, operation, operands)
+            arrays.append(one)
+            if one.kind == "f":
+                floating = True
+        if floating and operation in GRAPH_NUMBERS:
+            return self.record(operation, arrays, "f")
         if operation in COMPOSED:
             from nlsq.compiler.elementwise import composed
 
             return composed(operation, arrays, operands)
-        kind = "f"
         if operation in TRUTHS:
-            kind = "b"
-        elif operation in EXACT and all(one.kind != "f" for one in arrays):
-            kind = "i"
-            if all(one.kind == "b" for one in arrays):
-                from nlsq.compiler.elementwise import of_truths
+            return self.record(operation, arrays, "b")
+        if operation in EXACT and all(one.kind == "b" for one in arrays):
+            from nlsq.compiler.elementwise import of_truths
 
-                return of_truths(operation, arrays)
-        return self.record(operation, arrays, kind)
+            return of_truths(operation, arrays)
+        return self.record(operation, arrays, "i" if operation in EXACT else "f")
 
     def record(self, operation: str, arrays: list[Traced], kind: str) -> Traced:
         """Record an operation of the graph on arrays whose shapes go together."""
         graph = self.graph
-        first = arrays[0].shape
-        same = True
+        shape: Shape = ()
         nodes = []
         for one in arrays:
             node = one.nodes[0]
-            if one.cuts is not None or not isinstance(node, int) or (one.shape != first and one.shape and first):
-                same = False
+            if one.cuts is not None or type(node) is not int:
                 break
+            if one.shape and one.shape != shape:
+                if shape:
+                    break
+                shape = one.shape
             if node == UNSET:
                 raise NotTraceable(UNSET_READ)
             nodes.append(node)
-            first = one.shape or first
-        if same:
-            return Traced(graph, first, [graph.apply(operation, *nodes)], None, kind)
+        else:
+            return Traced(graph, shape, [graph.apply(operation, *nodes)], None, kind)
         from nlsq.compiler.elementwise import by_cells
 
         return by_cells(graph, operation, arrays, kind)
@@ -128,6 +135,10 @@ class Traced(Held):
     # Views and copies
 
     def __getitem__(self, key: Any) -> Any:
+        if type(key) is int and len(self.shape) == 1 and self.cuts is None and 0 <= key < self.shape[0]:
+            node = self.nodes[0]
+            if isinstance(node, int) and node >= 0:
+                return Traced(self.graph, (), [self.graph.move(node, (), ((key, 1, None),))], None, self.kind)
         from nlsq.compiler.indexing import index
 
         return index(self, key)
@@ -157,7 +168,8 @@ class Traced(Held):
 
     def squeeze(self) -> Traced:
         """Return it without axes of length one."""
-        return self.reshape(tuple(length for length in self.shape if length != 1))
+        squeezed: Traced = self[tuple(0 if length == 1 else slice(None) for length in self.shape)]
+        return squeezed
 
     def copy(self, order: str = "C") -> Traced:
         """Return a copy."""
@@ -277,11 +289,14 @@ def as_data(graph: Graph, array: Any, origin: Any = None) -> Traced:
     """
     graph.saw_contents = graph.saw_contents or origin is None
     kind = "f"
-    if array.dtype.kind in "iub" and array.dtype.itemsize <= 8:
-        kind = "b" if array.dtype.kind == "b" else "i"
+    if array.dtype is not FLOAT64:
+        if array.dtype.kind in "iub" and array.dtype.itemsize <= 8:
+            kind = "b" if array.dtype.kind == "b" else "i"
+        elif array.dtype != FLOAT64:
+            raise NotTraceable(f"an operand of {array.dtype}")
         array = array.astype(np.float64)
-    if array.dtype != np.float64 or type(array) is not np.ndarray:
-        raise NotTraceable(f"an operand of type {type(array).__name__} of {array.dtype}")
+    if type(array) is not np.ndarray:
+        raise NotTraceable(f"an operand of type {type(array).__name__}")
     if array.ndim == 0:
         return Traced(graph, (), [graph.number(float(array))], None, kind)
     array = np.ascontiguousarray(array)

@@ -11,6 +11,7 @@ from nlsq.compiler.arrays import NUMBERS, Traced, as_numbers, truth
 from nlsq.compiler.blocks import Cuts, refined, whole
 from nlsq.compiler.graph import Graph, NotTraceable, Shape
 from nlsq.compiler.holding import UNSET, UNSET_READ
+from nlsq.compiler.joining import unfolded
 
 LARGEST_POWER = 32  # integer exponents up to this are products
 TRUE_OPERATIONS = {"+": "or", "*": "and", "maximum": "or", "minimum": "and"}  # what they are for two truth values
@@ -20,10 +21,20 @@ def by_cells(graph: Graph, operation: str, arrays: list[Traced], kind: str) -> T
     """Record an operation block by block, all arrays cut at the same places."""
     shape = np.broadcast_shapes(*(one.shape for one in arrays))
     cuts = common_cuts(arrays, shape)
+    held = [one for one in arrays if any(not isinstance(node, int) for node in one.nodes)]
+    if held and not _go_together(held, cuts):
+        arrays = [unfolded(one) if one.ndim == 1 else one for one in arrays]
+        cuts = common_cuts(arrays, shape)
     trivial = all(len(parts) == 1 for parts in cuts)
     columns = [one.cells(shape, cuts) for one in arrays]
     nodes = [_cell(graph, operation, operands, kind) for operands in zip(*columns, strict=True)]
     return Traced(graph, shape, nodes, None if trivial else cuts, kind)
+
+
+def _go_together(held: list[Traced], cuts: Cuts) -> bool:
+    """Whether flattened arrays are the same blocks of the same shapes as the result, and may stay as they are."""
+    shapes = [[None if isinstance(node, int) else node.shape for node in one.nodes] for one in held]
+    return all(one.partition == cuts for one in held) and all(one == shapes[0] for one in shapes)
 
 
 def common_cuts(arrays: list[Traced], shape: Shape) -> Cuts:

@@ -46,6 +46,7 @@ OPERATIONS: dict[str, int] = {
     "wofz_real": 2, "wofz_imag": 2,
     "where": 3, "<": 2, "<=": 2, ">": 2, ">=": 2, "==": 2, "!=": 2, "and": 2, "or": 2, "not": 1,
 }  # fmt: skip
+SIMPLIFIED = frozenset({"+", "-", "*", "/", "neg", "where"})  # operations that may have an equal node already
 COMMUTATIVE = frozenset({"+", "*", "hypot", "==", "!=", "and", "or"})
 
 
@@ -155,22 +156,23 @@ class Graph:
 
     def apply(self, operation: str, *operands: int) -> int:
         """Return the node of an elementwise operation, simplified where that changes no value."""
-        simpler = self._simplified(operation, operands)
+        simpler = self._simplified(operation, operands) if operation in SIMPLIFIED else None
         if simpler is not None:
             return simpler
-        if operation in COMMUTATIVE and operands[0] > operands[1]:
+        if len(operands) == 2 and operation in COMMUTATIVE and operands[0] > operands[1]:
             operands = operands[::-1]
-        if operation not in LOGICAL:
-            operands = tuple(
-                [self.as_number(one) if k or operation != "where" else one for k, one in enumerate(operands)]
-            )
+        nodes, shapes = self.nodes, self.shapes
         shape: Shape = ()
         for operand in operands:
-            other = self.shapes[operand]
-            if other and not shape:
+            if nodes[operand][0] in TRUTHS and operation not in LOGICAL:
+                operands = tuple(
+                    [self.as_number(one) if k or operation != "where" else one for k, one in enumerate(operands)]
+                )
+            other = shapes[operand]
+            if other and other != shape:
+                if shape:
+                    raise NotTraceable(f"operands of shapes {shape} and {other}")
                 shape = other
-            elif other and other != shape:
-                raise NotTraceable(f"operands of shapes {shape} and {other}")
         return self.leaf((operation, *operands), shape)
 
     def as_number(self, index: int) -> int:
@@ -185,11 +187,15 @@ class Graph:
         nodes = self.nodes
         if operation in ("+", "*", "-", "/") and nodes[first][0] == "number" == nodes[operands[1]][0]:
             return self._folded(operation, nodes[first][1], nodes[operands[1]][1])
+        second = operands[-1]
         if operation == "+":
-            return next((b for a, b in (operands, operands[::-1]) if self.is_number(a, 0.0)), None)
+            if self.is_number(first, 0.0):
+                return second
+            return first if self.is_number(second, 0.0) else None
         if operation == "*":
-            one = next((b for a, b in (operands, operands[::-1]) if self.is_number(a, 1.0)), None)
-            return self._signed(operands) if one is None else one
+            if self.is_number(first, 1.0):
+                return second
+            return first if self.is_number(second, 1.0) else self._signed(operands)
         if operation == "-":
             if self.is_number(operands[1], 0.0):
                 return first

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nlsq.compiler.arrays import Argument, Traced, as_traced
-from nlsq.compiler.blocks import Cuts, Parts, refined, runs, singles, whole
+from nlsq.compiler.blocks import Cuts, Parts, refined, runs, singles, tidy, whole
 from nlsq.compiler.graph import Graph, NotTraceable, Shape
 from nlsq.compiler.holding import UNSET
 
@@ -233,18 +233,23 @@ def _unflattened(array: Traced, new: Shape) -> Traced:
 
 def unfolded(array: Traced) -> Traced:
     """Return a one-dimensional array whose blocks are all nodes of one axis."""
-    pieces: list[Traced] = []
-    if any(part.step != 1 for part in array.partition[0]):
-        if all(isinstance(node, int) for node in array.nodes):
-            return array
-        raise NotTraceable("a flattened array together with stores with a step")
+    if all(isinstance(node, int) for node in array.nodes):
+        return array
+    blocks: list[tuple[range, int]] = []
     for node, part in zip(array.nodes, array.partition[0], strict=True):
         if isinstance(node, int):
-            pieces.append(Traced(array.graph, (len(part),), [node], None, array.kind))
+            blocks.append((part, node))
             continue
-        rows = node.size // node.shape[-1]
-        if rows > MOST_ROWS:
+        length = node.shape[-1]
+        if node.size // length > MOST_ROWS:
             raise NotTraceable("part of a flattened array whose rows are not contiguous")
-        for row in product(*(range(length) for length in node.shape[:-1])):
-            pieces.append(node[row])
-    return concatenated(array.graph, pieces, 0)
+        for number, row in enumerate(product(*(range(one) for one in node.shape[:-1]))):
+            own = part[number * length : (number + 1) * length]
+            values = node[row]
+            blocks += [
+                (tidy(own[inner.start : inner.stop : inner.step]), one)
+                for inner, one in zip(values.partition[0], values.nodes, strict=True)
+            ]
+    blocks.sort(key=lambda one: one[0].start)
+    parts = tuple(part for part, _ in blocks)
+    return Traced(array.graph, array.shape, [node for _, node in blocks], (parts,), array.kind)

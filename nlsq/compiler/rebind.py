@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import Traced, as_data
+from nlsq.compiler.arrays import as_data
 from nlsq.compiler.graph import Graph, NotTraceable
 from nlsq.compiler.standins import BUILTINS, REPLACED
 
 MOST_CODES = 2000
+FLOAT64 = np.dtype(np.float64)
+TYPES = (FLOAT64, np.dtype(np.int64), np.dtype(np.bool_))
 LIBRARIES = ("numpy", "scipy")
 _plain = (float, int, str, bool, type(None), np.float64)
 _names: dict[int, tuple[CodeType, tuple[str, ...]]] = {}  # by the address of the code, which is kept
@@ -39,7 +41,7 @@ class Rebinding:
     def __init__(self, graph: Graph, *, with_arrays: bool) -> None:
         self.graph = graph
         self.with_arrays = with_arrays
-        self._arrays: dict[int, tuple[Any, Traced]] = {}
+        self._arrays: dict[int, tuple[Any, Any]] = {}
         self._functions: dict[int, FunctionType] = {}
 
     def rebind(self, function: Any) -> Callable[..., Any]:
@@ -92,13 +94,15 @@ class Rebinding:
         return value
 
     def _array(self, value: Any) -> Any:
-        if not self.with_arrays or type(value) is not np.ndarray or not 0 < value.ndim <= 2 or not value.size:
-            return value
-        if value.dtype not in (np.float64, np.int64, np.bool_):
-            return value  # small and unsigned integers wrap around
         found = self._arrays.get(id(value))
         if found is None:
-            found = self._arrays[id(value)] = value, as_data(self.graph, value, value)
+            symbolic = self.with_arrays and type(value) is np.ndarray and 0 < value.ndim <= 2 and value.size
+            if symbolic and (value.dtype is FLOAT64 or value.dtype in TYPES):  # others wrap around, or round
+                stands: Any = as_data(self.graph, value, value)
+            else:
+                stands = value.view()
+                stands.flags.writeable = False  # what a trace would do to it, the function would do once more
+            found = self._arrays[id(value)] = value, stands
         return found[1]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlsq.compiler.graph import LEAVES, Graph
+from nlsq.compiler.graph import COMMUTATIVE, LEAVES, Graph
 
 if TYPE_CHECKING:
     from nlsq.compiler.trace import Segment
@@ -29,16 +29,15 @@ def reroll(graph: Graph, segments: list[Segment]) -> list[Segment]:
     """Return segments with runs of single equal rows joined; their order may be another."""
     result: list[Segment] = []
     groups: dict[Any, list[Row]] = {}
-    budget = MOST_OPERATIONS
+    forms = _Forms(graph)
     for segment in segments:
-        if prod(segment.shape) != 1 or budget <= 0:
+        if prod(segment.shape) != 1 or forms.budget <= 0:
             result.append(segment)
             continue
         node = segment.node
         if graph.shapes[node]:
             node = graph.move(node, (), tuple((0, 0, None) for _ in graph.shapes[node]))
-        form, leaves, operations = _form(graph, node)
-        budget -= operations
+        form, leaves = forms.of(node)
         row = replace(segment, node=node, shape=(1,), strides=(1,))
         groups.setdefault(form, []).append((row, leaves))
     for form, rows in groups.items():
@@ -47,38 +46,88 @@ def reroll(graph: Graph, segments: list[Segment]) -> list[Segment]:
     return result
 
 
-def _form(graph: Graph, root: int) -> tuple[Any, list[Leaf], int]:
-    """Return the form of a number: its operations in order, each leaf's occurrence an operand of its own."""
-    nodes = graph.elementwise(root)
-    if len(nodes) > LARGEST_ROW:
-        return ("alone", root), [], len(nodes)
-    numbers: dict[int, int] = {}
-    leaves: list[Leaf] = []
-    form: list[Any] = []
-    for index in nodes if graph.nodes[root][0] not in LEAVES else []:
-        node = graph.nodes[index]
-        if node[0] in LEAVES:
-            continue
-        entry: list[Any] = [node[0]]
-        for operand in node[1:]:
-            number = numbers.get(operand)
-            entry.append(_of_leaf(graph, operand, leaves) if number is None else number)
-        numbers[index] = len(form)
-        form.append(tuple(entry))
-    if not form:
-        form.append(("", _of_leaf(graph, root, leaves)))
-    return tuple(form), leaves, len(nodes)
+class _Forms:
+    """Finds what expressions have in common.
 
+    A form is a list of operations, operands first; an operand is the number of an earlier one or a leaf's occurrence,
+    and the operands of a sum or product stand in an order that does not depend on when they were recorded.
+    """
 
-def _of_leaf(graph: Graph, index: int, leaves: list[Leaf]) -> Any:
-    """Return what a leaf is in a form, and note it where rows may differ in it."""
-    node = graph.nodes[index]
-    if node[0] == "sum":
-        return ("same", index)
-    leaves.append(node)
-    if node[0] == "data":
-        return ("data", node[1])
-    return ("parameter",) if node[0] == "parameter" else ("constant",)
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.budget = MOST_OPERATIONS
+        self._kinds: dict[int, tuple[int, int]] = {}  # by node: number of its form as a tree, first place in it
+        self._numbers: dict[Any, int] = {}
+
+    def of(self, root: int) -> tuple[Any, list[Leaf]]:
+        """Return the form of a number, and its leaves in the order in which the form has them."""
+        size = self._learn(root)
+        self.budget -= size
+        if size > LARGEST_ROW:
+            return ("alone", root), []
+        numbers: dict[int, int] = {}
+        leaves: list[Leaf] = []
+        form: list[Any] = []
+        stack = [root]
+        while stack:
+            index = stack[-1]
+            if index in numbers:
+                stack.pop()
+                continue
+            operands = self._operands(index)
+            missing = [one for one in operands if one not in numbers and not self._is_leaf(one)]
+            if missing:
+                stack += missing[::-1]
+                continue
+            stack.pop()
+            numbers[index] = len(form)
+            form.append((self.graph.nodes[index][0], *[self._operand(one, numbers, leaves) for one in operands]))
+        return tuple(form), leaves
+
+    def _is_leaf(self, index: int) -> bool:
+        return self.graph.nodes[index][0] in LEAVES
+
+    def _operands(self, index: int) -> list[int]:
+        node = self.graph.nodes[index]
+        if node[0] in LEAVES:  # a root that is one
+            return [index]
+        operands = list(node[1:])
+        if node[0] in COMMUTATIVE:
+            operands.sort(key=self._kinds.__getitem__)
+        return operands
+
+    def _operand(self, index: int, numbers: dict[int, int], leaves: list[Leaf]) -> Any:
+        if index in numbers and not self._is_leaf(index):
+            return numbers[index]
+        node = self.graph.nodes[index]
+        if node[0] == "sum":
+            return ("same", index)
+        leaves.append(node)
+        if node[0] == "data":
+            return "data", node[1]
+        return ("parameter",) if node[0] == "parameter" else ("constant",)
+
+    def _learn(self, root: int) -> int:
+        """Number the forms of all parts as trees; return how many operations and leaves there are."""
+        nodes = self.graph.elementwise(root)
+        for index in nodes:
+            if index in self._kinds:
+                continue
+            node = self.graph.nodes[index]
+            if node[0] in LEAVES:
+                slot = node[1] if node[0] in ("data", "sum") else None
+                name = "constant" if node[0] == "number" else node[0]
+                self._kinds[index] = self._number((name, slot)), _place(node)
+                continue
+            parts = [self._kinds[one] for one in node[1:]]
+            if node[0] in COMMUTATIVE:
+                parts.sort()
+            key = (node[0], *[number for number, _ in parts])
+            self._kinds[index] = self._number(key), min(place for _, place in parts)
+        return len(nodes)
+
+    def _number(self, key: Any) -> int:
+        return self._numbers.setdefault(key, len(self._numbers))
 
 
 def _place(leaf: Leaf) -> int:
@@ -114,7 +163,7 @@ def _joined_run(graph: Graph, form: Any, run: list[Row]) -> list[Segment]:
     built: list[int] = []
     for operation, *operands in form:
         nodes = [_operand(one, built, leaves) for one in operands]
-        built.append(graph.apply(operation, *nodes) if operation else nodes[0])
+        built.append(nodes[0] if operation in LEAVES else graph.apply(operation, *nodes))
     first = run[0][0]
     return [replace(first, node=built[-1], shape=(len(run),), strides=(run[1][0].offset - first.offset,))]
 

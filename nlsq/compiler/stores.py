@@ -15,6 +15,7 @@ from nlsq.compiler.arrays import Argument, Traced, ZeroDimensional, as_traced
 from nlsq.compiler.blocks import Cuts, Parts, complement, find, intersection, ordered, tidy
 from nlsq.compiler.elementwise import broadcast
 from nlsq.compiler.graph import NotTraceable
+from nlsq.compiler.holding import UNSET
 from nlsq.compiler.indexing import MOST_PICKED, Slicing, expand, plain_index, position, progression
 from nlsq.compiler.joining import Reshaping, Transposing, transposed, unfolded
 
@@ -34,6 +35,9 @@ def store(array: Traced, key: Any, value: Any) -> None:
         and value.recipe.key is key
     ):
         return  # the end of ``array[key] += ...``, which has reached the array already
+    if type(key) is int and array.ndim == 1 and array.base is None and isinstance(value, Traced) and not value.shape:
+        if _stored_element(array, position(key, array.shape[0], 0), value.node):
+            return
     keys = key if isinstance(key, tuple) else (key,)
     if any(isinstance(one, np.ndarray | list) for one in keys):
         _store_picked(array, keys, as_traced(array.graph, value))
@@ -187,6 +191,26 @@ def _patched_line(array: Traced, taken: range, value: Traced, placed: list[range
     new += [(part, node) for k, (part, node) in enumerate(zip(parts, nodes, strict=True)) if k not in gone]
     new.sort(key=lambda one: one[0].start)
     return Traced(array.graph, array.shape, [one[1] for one in new], (tuple(one[0] for one in new),), array.kind)
+
+
+def _stored_element(array: Traced, at: int, value: int) -> bool:
+    """Store a number, what loops do most; return False where the block that it is in is no contiguous node."""
+    parts, nodes = array.partition[0], array.nodes
+    k = find(parts, at)
+    part, node = parts[k], nodes[k]
+    here = range(at, at + 1)
+    if part.step != 1 or not isinstance(node, int):
+        return False
+    new = [(here, value)]
+    for rest in complement(part, here):
+        moved = node
+        if node != UNSET:
+            moved = array.graph.move(node, (len(rest),), ((rest.start - part.start, 1, 0),))
+        new.append((rest, moved))
+    new.sort(key=lambda one: one[0].start)
+    cuts = (*parts[:k], *[one[0] for one in new], *parts[k + 1 :])
+    array.assign([*nodes[:k], *[one[1] for one in new], *nodes[k + 1 :]], (cuts,))
+    return True
 
 
 def _mapped(parts: Parts, taken: range) -> list[range]:

@@ -178,7 +178,10 @@ def _finished(graph: Graph, result: Any, variables: int) -> Trace:
     if result.kind == "b":
         result = as_numbers(result)
     shape = result.shape
-    segments = list(_segments(result, 0, contiguous_strides(shape)))
+    if result.cuts is None and isinstance(result.nodes[0], int) and result.nodes[0] != UNSET:
+        segments = [Segment(result.nodes[0], shape, 0, contiguous_strides(shape))]
+    else:
+        segments = list(_segments(result, 0, contiguous_strides(shape)))
     m = result.size
     if len(segments) > 1:
         segments = reroll(graph, segments)
