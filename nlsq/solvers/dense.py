@@ -129,7 +129,7 @@ def collect(state: Any, jac: Any) -> SolveResult:
         nfev_jac=counters.nfev_jac,
         njev=counters.njev,
         nit=counters.nit,
-        fallbacks=state.fallbacks,
+        fallbacks=[*state.problem.fallbacks, *state.fallbacks],
         multipliers=multipliers,
     )
 

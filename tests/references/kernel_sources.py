@@ -14,6 +14,7 @@ PRIMITIVES = {
     primitives.double_pointer: ("double*", ("int",)),
     primitives.int_pointer: ("int*", ("int",)),
     primitives.call_function: ("int", ("int", "double*", "int", "double*")),
+    primitives.call_normal: ("double", ("int", "double*", "int", "double*", "double*")),
     primitives.call_step: ("int", ("int", "double*", "int*")),
     primitives.shift: (None, (None, "int")),
 }
