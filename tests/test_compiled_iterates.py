@@ -47,7 +47,9 @@ def test_jitted_loop_makes_the_steps_of_the_python_driver(name, method):
     residual, p0 = residual_of(name)
     for limit in range(1, 21):
         compiled = solve(LeastSquaresProblem(residual, p0, jac="2-point"), METHODS[method], max_evaluations=limit)
-        plain = solve(LeastSquaresProblem(lambda p: residual(p), p0, jac="2-point"), METHODS[method], max_evaluations=limit)
+        plain = solve(
+            LeastSquaresProblem(lambda p: residual(p), p0, jac="2-point"), METHODS[method], max_evaluations=limit
+        )
         assert_equal_solves(compiled, plain)
         if compiled.status != Status.MAX_EVALUATIONS:
             break
@@ -98,7 +100,11 @@ def test_watched_solves_make_the_same_steps(method):
     alone = solve(LeastSquaresProblem(residual, p0, jac="2-point"), METHODS[method], max_evaluations=30)
     seen = []
     watched = solve(
-        LeastSquaresProblem(residual, p0, jac="2-point"), METHODS[method], max_evaluations=30, history=True, callback=seen.append
+        LeastSquaresProblem(residual, p0, jac="2-point"),
+        METHODS[method],
+        max_evaluations=30,
+        history=True,
+        callback=seen.append,
     )
     assert_equal_solves(alone, watched)
     assert len(seen) == sum(report.accepted for report in watched.history)
