@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,12 +81,15 @@ class Entry:
         self.key = key
         self.trace = trace
         self.kernels = kernels_of(trace)
-        self.is_stable = bool(trace.sees_all) and not dependencies.others
         self._lookups = dependencies.outside_lookups
         reached = [inner for inner in dependencies.functions if inner is not function]
         self._inner = [(inner, _parts(inner)) for inner in reached]
         self._namespace = getattr(function, "__globals__", function)
         values = _own_values(function, arguments)
+        read = [*values, *(found for _, _, found in self._lookups)]
+        for _, parts in self._inner:
+            read += parts
+        self.is_stable = bool(trace.sees_all) and not dependencies.others and _are_among(trace.sources, read)
         self._own = [_signature(value) for value in values]
         self.arrays = Arrays(trace.sources, 0)
         self._places = [next((k for k, value in enumerate(values) if value is array), -1) for array in trace.sources]
@@ -137,6 +140,16 @@ class _Missing:
 
 
 _MISSING = _Missing()
+
+
+def _are_among(sources: list[Any], read: Iterable[Any]) -> bool:
+    """Whether all arrays that a function may read are data of its graph, whose contents may change."""
+    for one in read:
+        if isinstance(one, np.ndarray) and all(one is not source for source in sources):
+            return False
+        if isinstance(one, tuple) and not _are_among(sources, one):
+            return False
+    return True
 
 
 def _parts(function: Any) -> tuple[Any, ...]:
