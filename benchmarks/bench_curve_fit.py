@@ -1,6 +1,6 @@
-"""`curve_fit`: a plain Python function, and the same function jitted and called by address."""
+"""`curve_fit`: a plain Python function that has no graph, and one jitted and called by address."""
 
-from .libraries import CURVES, LIBRARIES, Counted, by_address, function, load_curve
+from .libraries import CURVES, LIBRARIES, Counted, branching, by_address, function, load_curve
 from .problems import curves
 
 
@@ -14,7 +14,7 @@ class CurveFit:
         if route == "address" and library != "nlsq":
             raise NotImplementedError  # asv leaves the combination out
         self.curve_fit, self.curve = function(library, "curve_fit"), load_curve(curve)
-        self.model = self.curve.model if route == "plain" else by_address(curve, "model")
+        self.model = branching(curve, "model") if route == "plain" else by_address(curve, "model")
         self.fit(self.model)
 
     def fit(self, model):
@@ -27,7 +27,7 @@ class CurveFit:
         """Count the calls of the user's function, which only a plain one can."""
         if route == "address":
             return float("nan")
-        counted = Counted(self.curve.model)
+        counted = Counted(self.model)
         self.fit(counted)
         return counted.calls
 

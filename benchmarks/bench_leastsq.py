@@ -1,6 +1,6 @@
-"""`leastsq`: a plain Python residual, and the same residual jitted and called by address."""
+"""`leastsq`: a plain Python residual that has no graph, and one jitted and called by address."""
 
-from .libraries import CURVES, LIBRARIES, by_address, function, load_curve
+from .libraries import CURVES, LIBRARIES, branching, by_address, function, load_curve
 
 
 class Leastsq:
@@ -13,7 +13,7 @@ class Leastsq:
         if route == "address" and library != "nlsq":
             raise NotImplementedError
         self.leastsq, self.curve = function(library, "leastsq"), load_curve(curve)
-        self.residual = self.curve.residual if route == "plain" else by_address(curve, "residual")
+        self.residual = branching(curve, "residual") if route == "plain" else by_address(curve, "residual")
         self.time_fit(library, curve, route)
 
     def time_fit(self, library, curve, route):

@@ -3,9 +3,11 @@
 import functools
 from importlib import import_module
 
+import numpy as np
+
 from .problems import curves
 
-__all__ = ["CURVES", "LIBRARIES", "Counted", "by_address", "function", "load_curve"]
+__all__ = ["CURVES", "LIBRARIES", "Counted", "branching", "by_address", "function", "load_curve"]
 
 LIBRARIES = ["nlsq", "scipy"]
 CURVES = ["gaussian", "misra1a"]  # the two fits whose times are quoted
@@ -33,6 +35,28 @@ class Counted:
         self.calls += 1
         self.arguments = arguments
         return self.function(*arguments)
+
+
+def _branching_gaussian(x, a, b, c, d):
+    if c == 0.0:
+        return np.full(x.shape, np.inf)
+    return a * np.exp(-(((x - b) / c) ** 2) / 2.0) + d
+
+
+def _branching_misra1a(x, b1, b2):
+    if b2 == 0.0:
+        return np.zeros(x.shape)
+    return b1 * (1.0 - np.exp(-b2 * x))
+
+
+_BRANCHING = {"gaussian": _branching_gaussian, "misra1a": _branching_misra1a}
+
+
+@functools.cache
+def branching(name, kind):
+    """Return the model or residual of a timing problem with a branch on a value: it has no graph, and is called."""
+    model, curve = _BRANCHING[name], load_curve(name)
+    return model if kind == "model" else lambda p: model(curve.x, *p) - curve.y
 
 
 @functools.cache

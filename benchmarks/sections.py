@@ -1,51 +1,22 @@
 """The sections of the report: each measures something and returns rows of (what, peer, required, measured).
 
-What is required is the table of the first release; a row without a requirement is there for comparison.
+What is required is the table of the first release and that of compiled plain functions; sections of the latter have
+files of their own.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
-from . import accuracy, contraction, startup
+from . import accuracy, contraction, elementary, graphs, nist_speed, scripts, startup, traced
 from .compare import fresh, fresh_pairs, interleaved
-from .libraries import CURVES, LIBRARIES, Counted, by_address, function, jitted, load_curve
+from .libraries import CURVES, LIBRARIES, Counted, branching, by_address, function, jitted, load_curve
 from .problems import more_garbow_hillstrom as mgh
 from .problems import nist
+from .rows import Row, Section, counted_row, limit_row, reported_row
 
-__all__ = ["SECTIONS", "Row", "Section"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the report; ``met`` is None where nothing is required."""
-
-    what: str
-    peer: str
-    required: str
-    measured: str
-    met: bool | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """Rows, and what they leave out: sets not solved, claims not true."""
-
-    title: str
-    rows: list[Row]
-    notes: list[str] = field(default_factory=list)
-
-
-def counted_row(what, peer, required, measured):
-    """Return a row of counts of which at least `required` are wanted."""
-    return Row(what=what, peer=str(peer), required=f">= {required}", measured=str(measured), met=measured >= required)
-
-
-def limit_row(what, peer, limit, value, unit, extra=""):
-    """Return a row of a quantity that must not exceed `limit`."""
-    text = f"{value:.2f} {unit}"
-    return Row(what=what, peer=peer, required=f"<= {limit:g} {unit}", measured=text + extra, met=value <= limit)
+__all__ = ["SECTIONS"]
 
 
 # Accuracy
@@ -101,12 +72,12 @@ def other_problems_section(quick=False):
         reached = {library: accuracy.bounded_minima(library, method) for library in LIBRARIES}
         total, good = len(reached["nlsq"]), {library: sum(reached[library].values()) for library in LIBRARIES}
         what = f"bounded problems, {total}, {method}: minimum"
-        rows.append(Row(what=what, peer=f"SciPy {good['scipy']}", required="-", measured=str(good["nlsq"])))
+        rows.append(reported_row(what, f"SciPy {good['scipy']}", str(good["nlsq"])))
     for loss in ("huber",) if quick else ("soft_l1", "huber", "cauchy", "arctan"):
         errors = {library: accuracy.robust_errors(library, loss) for library in LIBRARIES}
         good = {library: sum(error <= 1.0 for error in errors[library].values()) for library in LIBRARIES}
         what = f"robust problems, {len(errors['nlsq'])}, {loss}: outliers seen through"
-        rows.append(Row(what=what, peer=f"SciPy {good['scipy']}", required="-", measured=str(good["nlsq"])))
+        rows.append(reported_row(what, f"SciPy {good['scipy']}", str(good["nlsq"])))
     return Section(title="Bounded and robust problems, least_squares", rows=rows)
 
 
@@ -180,13 +151,16 @@ def _share(fit, pairs):
 
 
 def speed_section(quick=False):
-    """Time plain Python functions against SciPy."""
+    """Time plain Python functions that have no graph against SciPy, and one that has before it is compiled."""
     pairs, rows = 5 if quick else 101, []
-    plain = [("least_squares", 4.0, {"method": "trf"}), ("curve_fit", 0.95, {}), ("leastsq", 0.9, {})]
+    plain = [("least_squares", 4.0, {"method": "trf"}), ("curve_fit", 1.0, {}), ("leastsq", 0.9, {})]
     for name, required, options in plain:
         for curve in CURVES:
-            fits = [fit_of(library, name, curve, **options) for library in LIBRARIES]
-            rows.append(speed_row(f"{name}, plain, {curve}", "SciPy", *fits, required, pairs))
+            model = branching(curve, "model" if name == "curve_fit" else "residual")
+            fits = [fit_of(library, name, curve, model, **options) for library in LIBRARIES]
+            what = f"{name}, plain (a branch on a value), {curve}"
+            rows.append(speed_row(what, "SciPy", *fits, required, pairs))
+    rows += [traced.before_compiling_row(curve, pairs) for curve in CURVES]
     return Section(title="Speed, plain Python function (ratios: SciPy's CPU time / ours)", rows=rows)
 
 
@@ -247,6 +221,14 @@ SECTIONS = {
     "contraction": contraction_section,
     "speed": speed_section,
     "address": address_section,
+    "traced": traced.fits_section,
+    "nist_fit": nist_speed.digits_section,
+    "nist_speed": nist_speed.speed_section,
+    "graphs": graphs.operations_section,
+    "slices": graphs.slices_section,
+    "elementary": elementary.section,
     "startup": startup_section,
+    "compiling": scripts.compiling_section,
+    "scripts": scripts.scripts_section,
     "cold": cold_section,
 }

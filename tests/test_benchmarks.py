@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import accuracy, compare, contraction, libraries, report, sections, startup
+from benchmarks import accuracy, compare, contraction, libraries, report, rows, sections, startup
 from benchmarks.problems import bounded, nist, robust
 from benchmarks.problems import more_garbow_hillstrom as mgh
 
@@ -49,8 +49,8 @@ class TestSuites:
     """asv's classes."""
 
     def test_all_are_found(self):
-        assert len(MODULES) == 8
-        assert len(suites()) == 11
+        assert len(MODULES) == 11
+        assert len(suites()) == 20
 
     @pytest.mark.parametrize("suite", suites(), ids=lambda suite: suite.__name__)
     def test_every_benchmark_runs_once(self, suite, few_problems):
@@ -68,8 +68,9 @@ class TestSuites:
                         compile(returned, name, "exec")
 
     @pytest.mark.parametrize("suite", suites(), ids=lambda suite: suite.__name__)
-    def test_scipy_is_measured_in_the_same_run(self, suite):
-        assert {"nlsq", "scipy"} <= {parameters[0] for parameters in combinations(suite)}
+    def test_peer_is_measured_in_the_same_run(self, suite):
+        libraries = {parameters[0] for parameters in combinations(suite)}
+        assert {"nlsq", "scipy"} <= libraries or {"nlsq", "numpy"} == libraries
         assert suite.param_names[0] == "library"
 
     @pytest.mark.parametrize(
@@ -248,10 +249,25 @@ class TestReport:
     """Rows and their Markdown."""
 
     def test_rows_compare_with_what_is_required(self):
-        assert sections.counted_row("w", "p", 3, 3).met
-        assert not sections.counted_row("w", "p", 3, 2).met
-        row = sections.limit_row("w", "p", 5.0, 5.5, "s", " more")
+        assert rows.counted_row("w", "p", 3, 3).met
+        assert not rows.counted_row("w", "p", 3, 2).met
+        row = rows.limit_row("w", "p", 5.0, 5.5, "s", " more")
         assert (row.required, row.measured, row.met) == ("<= 5 s", "5.50 s more", False)
+        assert rows.limit_row("w", "p", None, 5.5, "s").met is None
+
+    def test_rows_of_ratios(self):
+        ratio = compare.Ratio(median=4.0, lower=2.0, upper=5.0, ours=2e-6, peer=8e-6)
+        row = rows.faster_row("w", ratio, 3.0)
+        assert (row.peer, row.required) == ("SciPy 8.00 us", ">= 3 x")
+        assert (row.measured, row.met) == ("4.00 x (2.00-5.00), 2.00 us", True)
+        assert not rows.faster_row("w", ratio, 4.5).met
+        assert rows.faster_row("w", ratio, None).met is None
+        row = rows.share_row("w", ratio, 0.2, peer="NumPy")
+        assert (row.peer, row.required) == ("NumPy 8.00 us", "<= 0.2 x")
+        assert (row.measured, row.met) == ("0.25 x (0.20-0.50), 2.00 us", False)
+
+    def test_times_have_units(self):
+        assert [rows.in_units(t) for t in (2.0, 0.02, 2e-5, 2e-9)] == ["2.00 s", "20.00 ms", "20.00 us", "2.00 ns"]
 
     def test_speed_row(self, monkeypatch):
         ratio = compare.Ratio(median=4.0, lower=3.0, upper=5.0, ours=2e-6, peer=8e-6)
@@ -264,8 +280,8 @@ class TestReport:
         assert sections.speed_row("w", "SciPy", fit, fit, None, 3).met is None
 
     def test_markdown(self):
-        row = sections.Row(what="w", peer="p", required="r", measured="m", met=False)
-        lines = report.render(sections.Section(title="T", rows=[row], notes=["n"])).splitlines()
+        row = rows.Row(what="w", peer="p", required="r", measured="m", met=False)
+        lines = report.render(rows.Section(title="T", rows=[row], notes=["n"])).splitlines()
         assert lines[0] == "### T"
         assert lines[-4:] == ["| --- | --- | --- | --- | --- |", "| w | p | r | m | **no** |", "", "- n"]
 
@@ -274,7 +290,7 @@ class TestReport:
 
         def section(quick):
             seen.append(quick)
-            return sections.Section(title="Fake", rows=[])
+            return rows.Section(title="Fake", rows=[])
 
         monkeypatch.setattr(sections, "SECTIONS", {"fake": section, "other": section})
         report.main(["fake", "--quick"])

@@ -10,6 +10,8 @@ module                      contents
 ``bounded``                 problems with lower and upper bounds, known minima
 ``robust``                  fits to data with gross outliers
 ``curves``                  small synthetic curves, among them those the timings use
+``model_zoo``               curves in all the ways of writing them, to try what can be traced
+``residual_zoo``            residual functions likewise, and functions that must not be traced
 =========================== =============================================================================
 
 Conventions: a residual is r = model - data of shape (m,), a Jacobian is dr_i/dx_j of shape (m, n), and a
