@@ -234,7 +234,8 @@ def filled_by_halves(p):
 
 
 PROGRAMS = [
-    view_then_array, array_then_view, view_of_view, shifted_update, overlapping_store, reversed_store, two_views, copied,
+    view_then_array, array_then_view, view_of_view, shifted_update, overlapping_store, reversed_store, two_views,
+    copied,
     same_name, not_the_same_name, transposed_view, reshaped_view, raveled_view, flattened_copy, row_view,
     element_is_a_number, list_of_views, new_axis_view, asarray_is_the_same, squeezed_view, swap, swap_of_slices,
     picked_is_a_copy, mask_is_a_copy, real_part_is_the_same, sum_before_and_after, filled_by_halves,

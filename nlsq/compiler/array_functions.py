@@ -251,10 +251,6 @@ def _atleast_2d(graph: Graph, array: Any) -> Any:
     return array if array.ndim > 1 else array[None]
 
 
-def _polynomial(graph: Graph, x: Any, c: Any, tensor: bool = True) -> Any:
-    return _polyval(graph, list(c)[::-1], x)
-
-
 FUNCTIONS: dict[Any, Handler] = {
     np.concatenate: concatenate, np.hstack: _hstack, np.vstack: _vstack, np.stack: _stack,
     np.column_stack: _column_stack,
@@ -268,7 +264,7 @@ FUNCTIONS: dict[Any, Handler] = {
     np.inner: lambda graph, a, b: _inner(as_array(graph, a), as_array(graph, b)),
     np.vdot: lambda graph, a, b: _dot(as_array(graph, a).ravel(), as_array(graph, b).ravel()),
     np.outer: _outer, np.diff: _diff, np.ediff1d: _ediff1d, np.gradient: _gradient, np.roll: _roll, np.flip: _flip,
-    np.tile: _tile, np.repeat: _repeat, np.polyval: _polyval, np.polynomial.polynomial.polyval: _polynomial,
+    np.tile: _tile, np.repeat: _repeat, np.polyval: _polyval,
     np.round: lambda graph, a, decimals=0: as_array(graph, a).round(decimals),
     np.var: _spread(False), np.std: _spread(True), np.linalg.norm: _norm, np.sinc: _sinc,
     np.ravel: lambda graph, a, order="C": as_array(graph, a).ravel(order),

@@ -58,6 +58,8 @@ class Traced(Held):
         if isinstance(other, Traced):
             return other
         if isinstance(other, NUMBERS):
+            if isinstance(other, np.floating) and type(other) is not np.float64:
+                raise NotTraceable(f"a number of {other.dtype}")
             kind = "b" if isinstance(other, bool | np.bool_) else "i" if isinstance(other, int | np.integer) else "f"
             return Traced(self.graph, (), [self.graph.number(float(other))], None, kind)
         if isinstance(other, np.ndarray):
@@ -91,7 +93,7 @@ class Traced(Held):
             return composed(operation, arrays, operands)
         if operation in TRUTHS:
             return self.record(operation, arrays, "b")
-        if operation in EXACT and all(one.kind == "b" for one in arrays):
+        if operation != "/" and all(one.kind == "b" for one in arrays):
             from nlsq.compiler.elementwise import of_truths
 
             return of_truths(operation, arrays)

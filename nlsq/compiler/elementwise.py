@@ -87,7 +87,7 @@ def of_truths(operation: str, arrays: list[Traced]) -> Traced:
         return _either(_both(condition, choices[0]), _both(_opposite(condition), choices[1]))
     if operation == "abs":
         return arrays[0].copy()
-    raise NotTraceable(f"the operation {operation} on truth values")
+    raise NotTraceable(f"the operation {operation} on truth values alone, which gives half precision or an error")
 
 
 def _both(a: Traced, b: Traced) -> Traced:

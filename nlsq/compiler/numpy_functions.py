@@ -80,7 +80,8 @@ def rounded(x: Traced) -> Any:
 
 
 def _logaddexp(a: Traced, b: Traced) -> Any:
-    return a.apply("maximum", a, b) + _soft_plus(a - b)
+    """Record log(e^a + e^b); equal operands may both be infinite."""
+    return a.apply("where", a == b, a + LN2, a.apply("maximum", a, b) + _soft_plus(a - b))
 
 
 def _xlogy(a: Traced, b: Traced) -> Any:
@@ -124,6 +125,9 @@ COMPOSED: dict[str, Handler] = {
 }  # fmt: skip
 
 
+OF_TRUTHS = frozenset({"logical_and", "logical_or", "logical_not", "isnan", "isfinite", "conjugate", "matmul"})
+
+
 def call_ufunc(graph: Graph, function: Any, method: str, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Record a universal function."""
     name = function.__name__
@@ -146,7 +150,10 @@ def call_ufunc(graph: Graph, function: Any, method: str, operands: tuple[Any, ..
     handler = COMPOSED.get(name)
     if handler is None:
         raise NotTraceable(f"the function {name}")
-    return handler(*[as_traced(graph, one) for one in operands])
+    arrays = [as_traced(graph, one) for one in operands]
+    if name not in OF_TRUTHS and all(one.kind == "b" for one in arrays):
+        raise NotTraceable(f"{name} of truth values alone, which gives half precision or an error")
+    return handler(*arrays)
 
 
 def _by_method(graph: Graph, name: str, method: str, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -108,7 +108,7 @@ class _Forms:
         return ("parameter",) if node[0] == "parameter" else ("constant",)
 
     def _learn(self, root: int) -> int:
-        """Number the forms of all parts as trees; return how many operations and leaves there are."""
+        """Give the form of each part, as a tree, a number; return how many operations and leaves there are."""
         nodes = self.graph.elementwise(root)
         for index in nodes:
             if index in self._kinds:
