@@ -329,6 +329,26 @@ def test_functions_made_anew_share_a_graph():
     assert [len(entries) for entries in route.entries.values()] == [2]
 
 
+def test_a_graph_is_used_again_by_functions_that_call_builtins():
+    def model(x, a, b):
+        return a * abs(np.exp(-b * x)) + sum(float(k) for k in range(3)) * 0.1 * len(x)
+
+    def looping(x, a, b):
+        total = a * np.exp(-b * x)
+        for k in range(3):
+            total = total + pow(0.1, k) / max(1, abs(k))
+        return total
+
+    nlsq.curve_fit(looping, X, Y, P0)
+    entry = routes.route_of(looping, "model").latest
+    assert entry is not None and entry.arrays_of(looping) is not None
+    for _ in range(3):
+        nlsq.curve_fit(looping, X, Y, P0)
+    assert routes.route_of(looping, "model").latest is entry and entry.uses == 4
+    check(model)
+    check(looping)
+
+
 def test_data_changed_in_place_are_seen():
     x, y = X.copy(), Y.copy()
 

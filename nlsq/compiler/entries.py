@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NUMBERS = (int, float, bool, str, complex, type(None), np.float64, np.int64)
+NOT_SET = object()  # stands for the content of a cell that has none
 
 
 class Arrays(NamedTuple):
@@ -58,6 +59,7 @@ class Entry:
     __slots__ = (
         "_inner",
         "_lookups",
+        "_missing",
         "_namespace",
         "_own",
         "_places",
@@ -76,8 +78,10 @@ class Entry:
     def __init__(
         self, key: Any, function: Callable[..., Any], arguments: tuple[Any, ...], dependencies: Any, trace: Any
     ) -> None:
+        from nlsq.compiler.clean.dependencies import MISSING
         from nlsq.compiler.compile import kernels_of
 
+        self._missing = MISSING
         self.key = key
         self.trace = trace
         self.kernels = kernels_of(trace)
@@ -108,8 +112,9 @@ class Entry:
             return self.arrays
         if getattr(function, "__globals__", function) is not self._namespace:
             return None
+        missing = self._missing
         for get, key, found in self._lookups:
-            if get(key, _MISSING) is not found:
+            if get(key, missing) is not found:
                 return None
         for inner, parts in self._inner:
             now = _parts(inner)
@@ -133,13 +138,6 @@ class Entry:
         """Whether results are to be compared with the function's: at the 1st, 2nd, 4th, 8th ... use."""
         self.uses += 1
         return self.uses & (self.uses - 1) == 0
-
-
-class _Missing:
-    """Stands for "no such entry"."""
-
-
-_MISSING = _Missing()
 
 
 def _are_among(sources: list[Any], read: Iterable[Any]) -> bool:
@@ -171,7 +169,7 @@ def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
-        return _MISSING
+        return NOT_SET
 
 
 def _own_values(function: Any, arguments: tuple[Any, ...]) -> list[Any]:
