@@ -118,7 +118,7 @@ def _with_loss(loop: Loop, variant: Variant, residual: Name, columns: Columns) -
         return None, residual, columns
     steps = loop.statements
 
-    def put(name: str, operation: str, *operands: Name) -> str:
+    def put(name: str, operation: str, *operands: Name | Place) -> str:
         steps.append(Statement(name, operation, operands))
         return name
 

@@ -98,7 +98,7 @@ def leastsq(
     RuntimeWarning
         If the run failed, without `full_output`.
     """
-    route = None
+    route: Any = None
     if Dfun is None and not full_output and diag is None and (ftol, xtol, gtol, maxfev, epsfcn, factor) == DEFAULTS:
         minimum = None
         if type(func) is CompiledFunction:

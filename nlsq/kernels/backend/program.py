@@ -21,7 +21,8 @@ class Place:
     Parameters
     ----------
     array : str
-        ``"p"``, ``"first"``, ``"second"``, ``"y"``, ``"w"``, ``"scratch"``, ``"x<row>"`` or ``"d<place in the table>"``.
+        ``"p"``, ``"first"``, ``"second"``, ``"y"``, ``"w"``, ``"k"`` (constants), ``"scratch"``, ``"x<row>"`` or
+        ``"d<place in the table>"``.
     fixed : int
         Constant part of the index.
     offset : int or None
