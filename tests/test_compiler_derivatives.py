@@ -337,3 +337,22 @@ def test_a_derivative_of_a_constant_is_none():
     trace = trace_model(lambda x, a: 0.0 * x + np.sign(a) * 0.0 + x, X, 1)
     assert (interpret.jacobian(trace, np.array([2.0])) == 0.0).all()
     assert math.isfinite(interpret.output(trace, np.array([2.0])).sum())
+
+
+def test_choices_inside_each_other():
+    def model(x, *heights):
+        y = 0.0
+        for k, height in enumerate(heights):
+            y = np.where(x > 0.4 * k, height * x, y)
+        return y
+
+    for count in (10, 200):
+        p = np.cos(np.arange(float(count)))
+        jac = interpret.jacobian(trace_model(model, X, count), p)
+        taken = np.minimum(np.ceil(X / 0.4) - 1, count - 1).astype(int)
+        expected = np.zeros((X.size, count))
+        expected[np.arange(X.size)[X > 0], taken[X > 0]] = X[X > 0]
+        np.testing.assert_allclose(jac, expected, rtol=1e-14)
+    trace = trace_model(model, X, 400)
+    with pytest.raises(NotTraceable, match="inside each other"):
+        derivatives(trace.graph, trace.segments[0].node)

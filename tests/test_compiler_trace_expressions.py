@@ -332,3 +332,32 @@ def test_tracing_in_threads():
     for one in threads:
         one.join()
     assert not failures
+
+
+def test_x_that_is_no_array_of_floats_is_refused():
+    for x in (np.arange(3), np.array([1.0, 2.0], dtype=np.float32), [1.0, X], np.zeros((20, 20)), np.ma.array(X)):
+        with pytest.raises(NotTraceable, match="x "):
+            trace_model(lambda x, a: a * x[0], x, 1)
+
+
+def test_recursion_of_a_definite_depth():
+    def power(u, k):
+        return u if k == 1 else u * power(u, k - 1)
+
+    def function(p):
+        return power(p, 7)
+
+    np.testing.assert_allclose(interpret.output(trace_residual(function, 12), P), P**7, rtol=1e-14)
+
+
+def test_numbers_are_bound_anew_and_copies_are_numbers():
+    def function(p):
+        a = p[0]
+        b = +a
+        b += p[1]
+        c = a.copy()
+        c *= 2.0
+        return np.array([a, b, c])
+
+    expected = [P[0], P[0] + P[1], 2.0 * P[0]]
+    np.testing.assert_allclose(interpret.output(trace_residual(function, 12), P), expected, rtol=1e-15)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import Argument, Traced, as_traced, truth
+from nlsq.compiler.arrays import Argument, Traced, ZeroDimensional, as_traced, truth
 from nlsq.compiler.complex_arrays import ComplexTraced
 from nlsq.compiler.elementwise import broadcast
 from nlsq.compiler.graph import Graph, NotTraceable
@@ -240,6 +240,11 @@ def _expand_dims(graph: Graph, array: Any, axis: int) -> Any:
     return array[(*(slice(None),) * (axis % (array.ndim + 1)), None)]
 
 
+def _copy(graph: Graph, array: Any, order: str = "K") -> Any:
+    array = as_array(graph, array)
+    return array.copy(order) if array.shape else ZeroDimensional(graph, (), array.nodes, None, array.kind)
+
+
 def _angle(graph: Graph, z: Any, deg: bool = False) -> Any:
     if not isinstance(z, ComplexTraced) or deg:
         raise NotTraceable("the angle of such an array")
@@ -273,7 +278,7 @@ FUNCTIONS: dict[Any, Handler] = {
     np.squeeze: lambda graph, a: as_array(graph, a).squeeze(),
     np.expand_dims: _expand_dims, np.atleast_2d: _atleast_2d,
     np.atleast_1d: lambda graph, a: at_least_1d(as_array(graph, a)),
-    np.copy: lambda graph, a, order="K": as_array(graph, a).copy(order),
+    np.copy: _copy,
     np.real: lambda graph, a: a.real, np.imag: lambda graph, a: a.imag, np.angle: _angle,
     np.zeros_like: _filled(0.0), np.ones_like: _filled(1.0), np.empty_like: _filled(None), np.full_like: _full_like,
     np.broadcast_to: _broadcast_to, np.broadcast_arrays: _broadcast_arrays,

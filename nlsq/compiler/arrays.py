@@ -175,8 +175,6 @@ class Traced(Held):
 
     def copy(self, order: str = "C") -> Traced:
         """Return a copy."""
-        if not self.shape:
-            return ZeroDimensional(self.graph, (), self.nodes, None, self.kind)
         copy = Traced(self.graph, self.shape, list(self.nodes), self.cuts, self.kind)
         copy.is_plain = order == "C"
         return copy
@@ -277,6 +275,10 @@ class ZeroDimensional(Traced):
     """An array without axes, which unlike a number could be changed in place."""
 
     __slots__ = ()
+
+    def copy(self, order: str = "C") -> Traced:
+        """Return a copy."""
+        return ZeroDimensional(self.graph, (), self.nodes, None, self.kind)
 
     def in_place(self, operation: str, other: Any) -> NoReturn:
         """Refuse."""

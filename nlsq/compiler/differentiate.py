@@ -39,6 +39,7 @@ from nlsq.compiler.graph import LEAVES, TRUTHS, Graph, NotTraceable
 
 PARAMETER_LEAVES = frozenset({"parameter", "parameters", "sum"})
 TWO_OVER_ROOT_PI = 2.0 / math.sqrt(math.pi)
+MOST_CONDITIONS = 300  # choices inside each other
 FORWARD_UP_TO = 400  # nodes: beyond, forward mode is not even counted
 Rule = Callable[["_Rules", int, int, tuple[int, ...]], list[tuple[int, int]]]
 
@@ -200,6 +201,8 @@ def _combined(graph: Graph, parts: list[Contribution], depth: int) -> int:
         else:
             condition, value = conditions[depth]
             chosen.setdefault(condition, ([], []))[0 if value else 1].append((conditions, adjoint))
+    if chosen and depth >= MOST_CONDITIONS:
+        raise NotTraceable(f"more than {MOST_CONDITIONS} choices inside each other")
     for condition, sides in chosen.items():
         values = [_combined(graph, side, depth + 1) if side else graph.number(0.0) for side in sides]
         term = graph.apply("where", condition, *values)

@@ -69,7 +69,11 @@ class Rebinding:
                 scope[name] = self.substitute(original[name])
         if cells:
             for old, new in zip(cells, copied or (), strict=True):
-                new.cell_contents = self.substitute(old.cell_contents)
+                try:
+                    contents = old.cell_contents
+                except ValueError:  # empty: what it is for is not defined yet
+                    continue
+                new.cell_contents = self.substitute(contents)
         if function.__defaults__:
             copy.__defaults__ = tuple([self.substitute(one) for one in function.__defaults__])
         if function.__kwdefaults__:

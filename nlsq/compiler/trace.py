@@ -100,46 +100,44 @@ def trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int
     NotTraceable
         If the function does something that has no graph.
     """
-    return _attempted(lambda with_arrays: _trace_model(function, x, n, fixed or {}, with_arrays))
+    fixed = fixed or {}
+
+    def attempt(graph: Graph, rebinding: Rebinding) -> Trace:
+        argument, variables = _variables(graph, x)
+        free = iter([Traced(graph, (), [graph.leaf(("parameter", j), ())]) for j in range(n)])
+        parameters = [float(fixed[k]) if k in fixed else next(free) for k in range(n + len(fixed))]
+        return _finished(graph, rebinding.rebind(function)(argument, *parameters), variables)
+
+    return _attempted(attempt, n)
 
 
 def trace_residual(function: Callable[..., Any], n: int, arguments: Sequence[Any] = ()) -> Trace:
     """Trace ``f(p, *arguments)``; see `trace_model`."""
-    return _attempted(lambda with_arrays: _trace_residual(function, n, arguments, with_arrays))
+
+    def attempt(graph: Graph, rebinding: Rebinding) -> Trace:
+        p = Argument(graph, (n,), [graph.leaf(("parameters", 0, (1,)), (n,))])
+        further = [rebinding.substitute(one) for one in arguments]
+        return _finished(graph, rebinding.rebind(function)(p, *further), 0)
+
+    return _attempted(attempt, n)
 
 
-def _attempted(attempt: Callable[[bool], Trace]) -> Trace:
+def _attempted(attempt: Callable[[Graph, Rebinding], Trace], n: int) -> Trace:
     """Trace with symbolic data; where that fails, with the arrays themselves, which then have to stay the same."""
     try:
-        return attempt(True)
+        return _guarded(attempt, n, with_arrays=True)
     except NotTraceable:
-        trace = attempt(False)
+        trace = _guarded(attempt, n, with_arrays=False)
         trace.sees_all = False
         return trace
 
 
-def _trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int, float], with_arrays: bool) -> Trace:
+def _guarded(attempt: Callable[[Graph, Rebinding], Trace], n: int, *, with_arrays: bool) -> Trace:
+    """Trace; whatever the function raises over symbolic arguments says that it cannot be traced."""
     graph = Graph(n)
-    argument, variables = _variables(graph, x)
-    free = iter([Traced(graph, (), [graph.leaf(("parameter", j), ())]) for j in range(n)])
-    parameters = [float(fixed[k]) if k in fixed else next(free) for k in range(n + len(fixed))]
-    rebinding = Rebinding(graph, with_arrays=with_arrays)
-    return _call(graph, rebinding.rebind(function), variables, argument, *parameters)
-
-
-def _trace_residual(function: Callable[..., Any], n: int, arguments: Sequence[Any], with_arrays: bool) -> Trace:
-    graph = Graph(n)
-    p = Argument(graph, (n,), [graph.leaf(("parameters", 0, (1,)), (n,))])
-    rebinding = Rebinding(graph, with_arrays=with_arrays)
-    further = [rebinding.substitute(one) for one in arguments]
-    return _call(graph, rebinding.rebind(function), 0, p, *further)
-
-
-def _call(graph: Graph, function: Callable[..., Any], variables: int, *arguments: Any) -> Trace:
-    """Call; whatever the function raises over symbolic arguments says that it cannot be traced."""
     try:
         with Recorder(graph):
-            return _finished(graph, function(*arguments), variables)
+            return attempt(graph, Rebinding(graph, with_arrays=with_arrays))
     except NotTraceable:
         raise
     except RecursionError:
@@ -162,7 +160,9 @@ def _variables(graph: Graph, x: Any) -> tuple[Any, int]:
 
 
 def _variable(graph: Graph, row: FloatArray) -> Argument:
-    row = np.ascontiguousarray(row, dtype=np.float64)
+    if type(row) is not np.ndarray or row.dtype != np.float64:
+        raise NotTraceable(f"x with a part of type {type(row).__name__}, not an array of floats")
+    row = np.ascontiguousarray(row)
     slot = graph.add_slot(row, row)  # not shared: the next x may have other rows at other places
     node = graph.leaf(("data", slot, 0, contiguous_strides(row.shape)), row.shape)
     return Argument(graph, row.shape, [node])
