@@ -99,8 +99,9 @@ def leastsq(
         If the run failed, without `full_output`.
     """
     route: Any = None
-    if Dfun is None and not full_output and diag is None and (ftol, xtol, gtol, maxfev, epsfcn, factor) == DEFAULTS:
-        minimum = None
+    usual = (ftol, xtol, gtol, maxfev, epsfcn, factor) == DEFAULTS
+    if usual and Dfun is None and not full_output and diag is None:
+        minimum: Any = None
         if type(func) is CompiledFunction:
             minimum = minimise_by_address(func, x0) if args == () else None
         else:

@@ -162,7 +162,7 @@ def global_value(name: str, function: types.FunctionType, record: Record, owner:
     value = namespace.get(name, MISSING)
     record.entry(namespace, name, value)
     if value is MISSING:
-        namespace = function.__builtins__  # typeshed lacks it
+        namespace = getattr(function, "__builtins__")  # noqa: B009  (typeshed lacks it)
         value = namespace.get(name, MISSING)
         record.entry(namespace, name, value)
         if value is MISSING:
