@@ -101,7 +101,7 @@ def leastsq(
     route: Any = None
     usual = (ftol, xtol, gtol, maxfev, epsfcn, factor) == DEFAULTS
     if usual and Dfun is None and not full_output and diag is None:
-        minimum: Any = None
+        minimum: tuple[Any, ...] | None = None
         if type(func) is CompiledFunction:
             minimum = minimise_by_address(func, x0) if args == () else None
         else:
