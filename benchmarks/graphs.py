@@ -51,6 +51,7 @@ def chained_rosenbrock(p):
 SLICES = {
     "broyden_tridiagonal": (equation_residuals.broyden_tridiagonal, 0.6),
     "broyden_concatenated": (equation_residuals.broyden_concatenated, None),
+    "extended_rosenbrock": (equation_residuals.extended_rosenbrock, None),
     "chained_rosenbrock": (chained_rosenbrock, None),
     "collocation": (equation_residuals.collocation, None),
 }

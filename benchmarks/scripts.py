@@ -15,6 +15,7 @@ from .libraries import LIBRARIES
 from .rows import Section, limit_row, share_row
 
 __all__ = [
+    "changing_code",
     "compile_code",
     "compiling_section",
     "fits_code",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 COUNTS = (1, 10, 100, 300, 1000, 3000)
+CHANGES = 1000
 MODELS = 200
 MODULES = {"nlsq": "nlsq", "scipy": "scipy.optimize"}
 
@@ -38,6 +40,14 @@ f = lambda x, a, b, c, d: a * np.exp(-(((x - b) / c) ** 2) / 2.0) + d
 _FITS = """
 for k in range({count}):
     curve_fit(f, x, y + 1e-3 * np.cos(x + k), [2.0, 0.0, 1.0, 0.5])
+"""
+
+_CHANGING = """
+def make(shift):
+    return lambda x, a, b, c, d: a * np.exp(-(((x - b) / c) ** 2) / 2.0) + d + shift
+
+for k in range({count}):
+    curve_fit(make(1e-3 * k), x, y + 1e-3 * k, [2.0, 0.0, 1.0, 0.5])
 """
 
 _MANY_MODELS = """
@@ -76,6 +86,11 @@ _TO_COMPILE = {
 def fits_code(library, count):
     """Return a script that fits `count` data sets with one lambda."""
     return _DATA.format(module=MODULES[library]) + _FITS.format(count=count)
+
+
+def changing_code(library, count=CHANGES):
+    """Return a script that fits with one lambda whose closure holds another number each time."""
+    return _DATA.format(module=MODULES[library]) + _CHANGING.format(count=count)
 
 
 def many_models_code(library, count=MODELS):
@@ -134,6 +149,8 @@ def scripts_section(quick=False):
     """Compare whole scripts, from one fit to thousands, and one with many models."""
     pairs, rows = (1, []) if quick else (5, [])
     cases = {f"script of {count} fits": both(fits_code, count) for count in COUNTS[: 2 if quick else None]}
+    count = 20 if quick else CHANGES
+    cases[f"script of {count} fits, another number in the closure each time"] = both(changing_code, count)
     count = 20 if quick else MODELS
     cases[f"script of {count} models fitted once each"] = both(many_models_code, count)
     for what, (ours, peer) in cases.items():

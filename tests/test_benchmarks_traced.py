@@ -55,8 +55,8 @@ class TestTracedFits:
                 np.testing.assert_allclose(jac[:, j], slope, rtol=1e-5, atol=1e-6)
 
     def test_warm_function_is_compiled(self):
-        fit = traced.CALLS["curve_fit"].ours("misra1a")
-        traced.warm(fit)
+        for call in ("curve_fit", "least_squares"):
+            traced.warm(traced.CALLS[call].ours("misra1a"))
         assert traced._not_compiled("misra1a") == []
 
     def test_before_compiling_every_copy_is_plain(self):
@@ -117,13 +117,13 @@ class TestGraphs:
 
     @pytest.mark.parametrize("name", graphs.SLICES)
     def test_sparse_jacobian_is_the_residuals(self, name):
-        evaluate, residual, evaluation = graphs.evaluation_of(name, n=9)
+        evaluate, residual, evaluation = graphs.evaluation_of(name, n=10)
         evaluate()
         np.testing.assert_allclose(evaluation.residual, residual(), rtol=1e-13, atol=1e-13)
         jac = np.zeros(evaluation.shape)
         np.add.at(jac, (evaluation.rows, evaluation.columns), evaluation.values)
-        p, function = np.sin(np.arange(9.0)), graphs.SLICES[name][0]
-        slopes = [(function(p + 1e-6 * e) - function(p - 1e-6 * e)) / 2e-6 for e in np.eye(9)]
+        p, function = np.sin(np.arange(10.0)), graphs.SLICES[name][0]
+        slopes = [(function(p + 1e-6 * e) - function(p - 1e-6 * e)) / 2e-6 for e in np.eye(10)]
         np.testing.assert_allclose(jac, np.transpose(slopes), rtol=1e-6, atol=1e-6)
 
 
@@ -132,7 +132,11 @@ class TestScripts:
 
     def test_code_is_valid(self):
         for library in libraries.LIBRARIES:
-            for code in (scripts.fits_code(library, 2), scripts.many_models_code(library)):
+            for code in (
+                scripts.fits_code(library, 2),
+                scripts.changing_code(library),
+                scripts.many_models_code(library),
+            ):
                 compile(code, "script", "exec")
         for model in scripts._TO_COMPILE:
             for after in scripts._AFTER:
