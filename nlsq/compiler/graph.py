@@ -267,6 +267,8 @@ class Graph:
             return index
         if shape == old and all(one == (0, 1, axis) for axis, one in enumerate(maps)):
             return index
+        if self.nodes[index][0] in LEAVES:
+            return self._moved_leaf(index, shape, maps)
         key = (index, shape, maps)
         found = self._moved.get(key)
         if found is None:
