@@ -24,6 +24,8 @@ WORTH_COMPILING = 0.1  # seconds spent in plain solves: what compiling costs; 0:
 MANY_POINTS = 100_000  # residuals from which one solve is worth it
 WORTH_TRACING_ANEW = 2000  # residuals from which a graph that holds for one call alone is worth it
 UNSTABLE = "its graph depends on what is in arrays, lists or objects that it reads, which may change from call to call"
+NODES_COMPILED = 1000  # of a graph, derivatives included, while WORTH_COMPILING goes by ten times
+MANY_PARAMETERS = 200  # of a residual, from which differences are worse than any compilation
 MOST_ROUTES = 1000
 MOST_ENTRIES = 16  # shapes of one function
 
@@ -51,23 +53,34 @@ class Route:
         Whether the user asked for it.
     seconds : float
         Time spent in plain solves.
+    worth : float
+        From how much of it on to compile.
     latest : Entry or None
         The graph that was valid last.
     """
 
-    __slots__ = ("code", "entries", "form", "latest", "ready", "reason", "required", "seconds")
+    __slots__ = ("code", "entries", "form", "latest", "ready", "reason", "required", "seconds", "worth")
 
     def __init__(self, code: CodeType, form: str) -> None:
         self.code, self.form = code, form
         self.reason = ""
         self.required = False
-        self.seconds = 0.0
+        self.seconds, self.worth = 0.0, WORTH_COMPILING
         self.entries: dict[Any, list[Entry]] = {}
         self.latest: Entry | None = None
         self.ready = not compile_disabled() and (self._has_paid() or _marker(code, form).exists_on_disk())
 
     def _has_paid(self) -> bool:
-        return self.seconds >= WORTH_COMPILING
+        return self.seconds >= self.worth
+
+    def _is_worth_compiling(self, entry: Entry) -> bool:
+        """Whether a graph pays as it is, since compiling a long one takes long; if not, wait until it does."""
+        worth = 10.0 * WORTH_COMPILING * len(entry.trace.graph.nodes) / NODES_COMPILED
+        many = entry.trace.m >= MANY_POINTS or entry.trace.graph.n >= MANY_PARAMETERS
+        if self.required or many or self.seconds >= worth or _marker(self.code, self.form).exists_on_disk():
+            return True
+        self.worth, self.ready = worth, False
+        return False
 
     def spend(self, started: float) -> None:
         """Note a plain solve that began at `started`, by `time.perf_counter`."""
@@ -120,6 +133,8 @@ class Route:
             self.refuse(found)
             return None
         entry = found
+        if not self._is_worth_compiling(entry):
+            return None
         if not entry.is_stable:
             if not self.required and entry.trace.m < WORTH_TRACING_ANEW:
                 self.refuse(UNSTABLE)

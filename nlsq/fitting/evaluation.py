@@ -12,11 +12,14 @@ from nlsq.compiler.kernel_source import Variant
 from nlsq.kernels.backend import address_of_array
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
+from nlsq.problem.traced import SparseEvaluation
 
 if TYPE_CHECKING:
     from nlsq.fitting.traced_model import Model
 
 FloatArray = NDArray[np.float64]
+
+__all__ = ["SparseEvaluation", "residual_and_jacobian"]
 
 
 def residual_and_jacobian(model: Model, p: FloatArray, x: Any, y: Any, weights: Any) -> tuple[FloatArray, Any]:
@@ -63,41 +66,3 @@ def _dense(entry: Any, binding: Binding, p: FloatArray, variant: Variant) -> tup
     call(entry.kernels.address("residual", variant), p, binding.table, residual)
     call(entry.kernels.address("jacobian", variant), p, binding.table, jac_t)
     return residual, jac_t.T
-
-
-class SparseEvaluation:
-    """Residual and sparse Jacobian of a traced residual, in one pass and into the same memory each time.
-
-    Parameters
-    ----------
-    entry : Entry
-        The graph.
-
-    Attributes
-    ----------
-    residual : ndarray, shape (m,)
-        Filled by each evaluation.
-    values : ndarray
-        Values of the Jacobian in the order of its pattern; likewise.
-    """
-
-    def __init__(self, entry: Any) -> None:
-        variant = Variant(response=False)
-        self._address = entry.kernels.address("residual_and_jacobian", variant)
-        self._binding = _bound(entry, variant)
-        rows, columns = self._binding.pattern()
-        self.shape = entry.trace.m, entry.trace.graph.n
-        self.residual, self.values = np.empty(self.shape[0]), np.empty(rows.size)
-        self.rows, self.columns = rows, columns
-
-    def into(self, p: FloatArray) -> None:
-        """Evaluate at a contiguous `p` into `residual` and `values`."""
-        call(self._address, p, self._binding.table, self.residual, self.values)
-
-    def __call__(self, p: FloatArray) -> tuple[FloatArray, Any]:
-        """Return residual and Jacobian as arrays of their own."""
-        from scipy.sparse import coo_array
-
-        self.into(p)
-        jac = coo_array((self.values, (self.rows, self.columns)), shape=self.shape).tocsr()
-        return self.residual.copy(), jac

@@ -162,7 +162,7 @@ def _seconds(entry: Entry, kind: str, p: Any, x: Any, variant: Any) -> float:
         points = as_doubles(probe() if x is None else x if isinstance(x, np.ndarray | tuple | list) else np.array(x))
         points = np.stack(points) if isinstance(points, tuple | list) else points
     y = np.zeros(entry.trace.m) if variant.response else None
-    residual = traced_residual(entry.trace, lambda q: q, points, y)
+    residual = traced_residual(entry, lambda q: q, points, y)
     out = np.empty(entry.trace.m)
     kernel = kernel_at(residual.address)
     places = address_of_array(p), residual.data_address, address_of_array(out)

@@ -90,7 +90,7 @@ def native_plan(entry: Any, model: Callable[..., Any], x: FloatArray, y: FloatAr
     plain = all(one.dtype == np.float64 and one.flags.c_contiguous for one in (x, y))
     if not plain or start.shape != (entry.trace.graph.n,) or y.size != entry.trace.m:
         return None
-    residual = traced_residual(entry.trace, plain_residual(model, x, y, None), x, y)
+    residual = traced_residual(entry, plain_residual(model, x, y, None), x, y)
     limit = EVALUATIONS * (start.size + 1)
     return Plan(
         residual, start, LevenbergMarquardt(), Tolerances(), limit, variables=entry.trace.variables, count_all=False

@@ -13,6 +13,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nlsq.compiler.routes import MANY_PARAMETERS, Route, unwrapped
 from nlsq.derivatives import Analytic, CentralDifference, ComplexStep, ForwardDifference
 from nlsq.derivatives.exact import Exact, why_not_exact
 from nlsq.loss import Loss
@@ -30,7 +31,7 @@ class LeastSquaresProblem:
 
     Parameters
     ----------
-    residual : callable or CompiledFunction
+    residual : callable, CompiledFunction or Model
         ``x (n,) -> r (m,)``; the result of ``nlsq.compile`` is called by address.
     x0 : array_like, shape (n,)
         Start; also the typical size of the parameters for difference steps.
@@ -57,6 +58,8 @@ class LeastSquaresProblem:
     ----------
     counters : Counters
         Evaluations of the current or last solve.
+    sparse : bool
+        Whether the default Jacobian is a sparse matrix.
     fallbacks : list of str
         Why the Jacobian is not estimated in the way that is the default for such a residual; empty when it is.
 
@@ -92,12 +95,59 @@ class LeastSquaresProblem:
         self.loss = Loss(loss, loss_scale)
         self.estimator = _estimator(jac)
         self.pattern = _pattern(sparsity)
+        self._is_default = jac is None and self.pattern is None
+        self._given = residual
+        self.sparse = False
         self.residual = _residual(residual, self.x0)
-        self._exact_by_default = jac is None and self.pattern is None and _is_differentiable(self.residual)
-        if self._exact_by_default:
-            self.estimator = Exact()
+        self._settle_estimator(None)
+        if hasattr(residual, "nlsq_route"):
+            self.use_kernels()
         self.fallbacks: list[str] = []
         self.counters = Counters()
+
+    def _settle_estimator(self, sparse: Any) -> None:
+        """Choose the estimator that is the default for the residual; `sparse` evaluates a sparse Jacobian."""
+        self.sparse = self._is_default and sparse is not None
+        self._exact_by_default = self._is_default and not self.sparse and _is_differentiable(self.residual)
+        if self.sparse:
+            self.estimator = Analytic(sparse.jacobian)
+        elif self._exact_by_default:
+            self.estimator = Exact()
+        elif self._is_default:
+            self.estimator = ForwardDifference()
+
+    def use_kernels(self) -> bool:
+        """Evaluate a plain residual by the kernels of its graph, with exact derivatives; whether that is possible."""
+        residual = self.residual
+        if not isinstance(residual, PlainResidual) or (route := self.route) is None:
+            return False
+        if not route.ready and (self.n < MANY_PARAMETERS or not route.may_compile()):
+            return False
+        from nlsq.problem.traced import routed_residual
+
+        found = routed_residual(route, residual.function, self.x0)
+        if found is None:
+            return False
+        self.residual, sparse = found
+        self._settle_estimator(sparse)
+        return True
+
+    def use_function(self, reason: str) -> None:
+        """Call the residual from now on, since its kernels are not to be trusted."""
+        assert isinstance(self.residual, CompiledResidual)
+        self.residual = PlainResidual(self.residual.in_python)
+        self._settle_estimator(None)
+        route = self.route
+        if route is not None:
+            route.refuse(reason)
+        self.fallbacks.append(f"the residual was called plainly: {reason}")
+
+    @property
+    def route(self) -> Route | None:
+        """What is known of a plain residual function; None for others."""
+        if isinstance(self._given, CompiledResidual | CompiledFunction):
+            return None
+        return unwrapped(self._given, "residual")[1]
 
     @property
     def n(self) -> int:
@@ -147,7 +197,9 @@ def _residual(residual: Any, x0: FloatArray) -> PlainResidual | CompiledResidual
         return residual.bind(x0)
     if not callable(residual):
         raise TypeError(f"residual must be callable, got {type(residual).__name__}.")
-    return PlainResidual(residual)
+    if getattr(residual, "kind", "residual") == "model" and hasattr(residual, "nlsq_route"):
+        raise TypeError("residual is a model f(x, a, b, ...) and needs data; use nlsq.fit, or a function of p alone.")
+    return PlainResidual(residual.function if hasattr(residual, "nlsq_route") else residual)
 
 
 def _start(x0: ArrayLike) -> FloatArray:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.compile import Binding, kernels_of
+from nlsq.compiler.compile import Binding
+from nlsq.compiler.entries import Arrays, Entry
 from nlsq.compiler.kernel_source import Variant
-from nlsq.compiler.trace import Trace
+from nlsq.compiler.routes import MANY_PARAMETERS, Route
 from nlsq.kernels.backend import address_of_array
+from nlsq.kernels.backend.generated import call
 from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.problem.compiled import CompiledResidual, Derivative
 
@@ -19,7 +21,7 @@ FloatArray = NDArray[np.float64]
 
 
 def traced_residual(
-    trace: Trace,
+    entry: Entry,
     in_python: Callable[..., Any],
     x: FloatArray | None = None,
     y: FloatArray | None = None,
@@ -29,8 +31,8 @@ def traced_residual(
 
     Parameters
     ----------
-    trace : Trace
-        The function.
+    entry : Entry
+        The function's graph and kernels.
     in_python : callable
         The same residual as a Python function of p.
     x : ndarray (m,) or (k, m), or None
@@ -39,7 +41,7 @@ def traced_residual(
         Data and what multiplies the residuals.
     """
     variant = Variant(response=y is not None, weighted=weights is not None)
-    kernels = kernels_of(trace)
+    trace, kernels = entry.trace, entry.kernels
     binding = Binding(kernels, trace, variant)
     for place, array in ((PREDICTORS, x), (RESPONSE, y), (WEIGHTS, weights)):
         if array is not None:
@@ -55,3 +57,80 @@ def traced_residual(
     )
     residual.binding = binding
     return residual
+
+
+def routed_residual(
+    route: Route, function: Callable[..., Any], x0: FloatArray
+) -> tuple[CompiledResidual, SparseEvaluation | None] | None:
+    """Return a plain residual by the kernels of its graph, and its sparse Jacobian where rows depend on few parameters.
+
+    Parameters
+    ----------
+    route : Route
+        What is known of the function.
+    function : callable
+        ``p -> r``.
+    x0 : ndarray, shape (n,)
+        Start: its size counts.
+
+    Returns
+    -------
+    residual, sparse
+        None where the function has to be called.
+    """
+    from nlsq.compiler.trace import trace_residual
+
+    n = x0.size
+    entry = route.entry(function, (n, 0), lambda: trace_residual(function, n))
+    arrays = None if entry is None else entry.arrays_of(function)
+    if entry is None or arrays is None or len(entry.trace.shape) != 1:
+        return None
+    residual = traced_residual(entry, function)
+    residual.binding.set_arrays(*arrays)
+    is_sparse = n > MANY_PARAMETERS and not entry.kernels.is_curve and entry.kernels.is_sparse
+    return residual, SparseEvaluation(entry, arrays) if is_sparse else None
+
+
+class SparseEvaluation:
+    """Residual and sparse Jacobian of a traced residual, in one pass and into the same memory each time.
+
+    Parameters
+    ----------
+    entry : Entry
+        The graph.
+    arrays : Arrays, optional
+        What the function reads; by default the entry's own.
+
+    Attributes
+    ----------
+    residual : ndarray, shape (m,)
+        Filled by each evaluation.
+    values : ndarray
+        Values of the Jacobian in the order of its pattern; likewise.
+    """
+
+    def __init__(self, entry: Entry, arrays: Arrays | None = None) -> None:
+        variant = Variant(response=False)
+        self._address = entry.kernels.address("residual_and_jacobian", variant)
+        self._binding = Binding(entry.kernels, entry.trace, variant)
+        self._binding.set_arrays(*(entry.arrays if arrays is None else arrays))
+        rows, columns = self._binding.pattern()
+        self.shape = entry.trace.m, entry.trace.graph.n
+        self.residual, self.values = np.empty(self.shape[0]), np.empty(rows.size)
+        self.rows, self.columns = rows, columns
+
+    def into(self, p: FloatArray) -> None:
+        """Evaluate at a contiguous `p` into `residual` and `values`."""
+        call(self._address, p, self._binding.table, self.residual, self.values)
+
+    def __call__(self, p: FloatArray) -> tuple[FloatArray, Any]:
+        """Return residual and Jacobian as arrays of their own."""
+        from scipy.sparse import coo_array
+
+        self.into(p)
+        jac = coo_array((self.values, (self.rows, self.columns)), shape=self.shape).tocsr()
+        return self.residual.copy(), jac
+
+    def jacobian(self, p: FloatArray) -> Any:
+        """Return the Jacobian as an array of its own."""
+        return self(p)[1]

@@ -96,7 +96,7 @@ def _reflective_plan(
 ) -> Plan:
     from nlsq.problem.traced import traced_residual
 
-    residual = traced_residual(entry.trace, lambda p: fun(p, *args))
+    residual = traced_residual(entry, lambda p: fun(p, *args))
     ftol, xtol, gtol = tolerances
     rules = Tolerances(cost=ftol, step=xtol, optimality=gtol, rule="scipy")
     most = 100 * start.size if limit is None else int(np.ceil(limit))
@@ -152,7 +152,7 @@ def leastsq_on_route(route: Route, func: Callable[..., Any], x0: Any, args: Any)
     except IndexError:
         from nlsq.problem.traced import traced_residual
 
-        residual = traced_residual(entry.trace, lambda p: func(p, *args))
+        residual = traced_residual(entry, lambda p: func(p, *args))
         plan = minpack_plan(residual, start, (*DEFAULTS, 200 * (start.size + 1), 100.0))
     plan.residual.binding.set_arrays(*arrays)
     x = plan.solve(start)
@@ -207,7 +207,7 @@ def model_on_route(
     weights = None
     if whitening is not None:
         weights = np.array(np.broadcast_to(whitening.weights, y.shape), dtype=np.float64)
-    residual = traced_residual(entry.trace, plain_residual(f, x, y, weights), x, y, weights)
+    residual = traced_residual(entry, plain_residual(f, x, y, weights), x, y, weights)
     residual.binding.set_arrays(*arrays)
     by_kernels = ByKernels(route, residual)
     return by_kernels if by_kernels.agrees_at(start) else None
@@ -236,6 +236,6 @@ def residual_on_route(
         return None
     from nlsq.problem.traced import traced_residual
 
-    residual = traced_residual(entry.trace, lambda p: fun(p, *args))
+    residual = traced_residual(entry, lambda p: fun(p, *args))
     residual.binding.set_arrays(*arrays)
     return ByKernels(route, residual)

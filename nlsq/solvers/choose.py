@@ -25,7 +25,8 @@ def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
     Parameters
     ----------
     problem : LeastSquaresProblem
-        Decides when `method` is None: trust-region reflective with bounds, Levenberg-Marquardt without.
+        Decides when `method` is None: trust-region reflective with bounds, Levenberg-Marquardt without; trust-region
+        reflective with LSMR where the Jacobian is sparse.
     method : None, str or Solver
         ``"lm"``, ``"trf"``, ``"dogbox"``, ``"gauss-newton"``, ``"gradient"``, or a solver object.
 
@@ -34,6 +35,8 @@ def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
     ValueError
         If the name is unknown.
     """
+    if method is None and problem.sparse:
+        return TrustRegionReflective(linear_solver="lsmr")
     if method is None:
         method = "trf" if problem.bounded else "lm"
     if not isinstance(method, str):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.solvers.choose import choose_solver
 from nlsq.solvers.driver import drive
+from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.termination import Termination, Tolerances
 from nlsq.status import SolveResult, StepReport
 
@@ -60,13 +63,33 @@ def solve(
     -----
     Exceptions raised by the residual or the Jacobian pass through.
     """
-    return drive(
-        problem,
-        choose_solver(problem, method),
-        Tolerances() if tolerances is None else tolerances,
-        max_evaluations=max_evaluations,
-        time_limit=time_limit,
-        callback=callback,
-        history=history,
-        progress=progress,
-    )
+    started = perf_counter()
+    options: dict[str, Any] = {
+        "max_evaluations": max_evaluations,
+        "callback": callback,
+        "history": history,
+        "progress": progress,
+    }
+    rules = Tolerances() if tolerances is None else tolerances
+    problem.use_kernels()
+    by_kernels = agrees_or_refuse(problem, problem.x0)
+    result = drive(problem, choose_solver(problem, method), rules, time_limit=time_limit, **options)
+    if by_kernels and not agrees_or_refuse(problem, result.x):
+        left = None if time_limit is None else max(0.0, time_limit - (perf_counter() - started))
+        return drive(problem, choose_solver(problem, method), rules, time_limit=left, **options)
+    if problem.route is not None and not by_kernels:
+        problem.route.spend(started)
+    return result
+
+
+def agrees_or_refuse(problem: LeastSquaresProblem, x: Any) -> bool:
+    """Whether kernels of a graph give the function's residuals at `x`; if not, it is called from now on."""
+    residual = problem.residual
+    if not isinstance(residual, CompiledResidual) or residual.binding is None:
+        return False
+    from nlsq.solvers.traced import agrees
+
+    if agrees(residual, residual.in_python, x):
+        return True
+    problem.use_function(DISAGREES)
+    return False

@@ -75,7 +75,7 @@ def fit_traced(
 def _new_plan(
     entry: Entry, function: Callable[..., Any], x: Any, y: Any, weights: Any, start: FloatArray, options: Options
 ) -> Plan:
-    residual = traced_residual(entry.trace, plain_residual(function, x, y, weights), x, y, weights)
+    residual = traced_residual(entry, plain_residual(function, x, y, weights), x, y, weights)
     return minpack_plan(residual, start, options, entry.trace.variables)
 
 
