@@ -97,6 +97,8 @@ def explain(function: Callable[..., Any], x: Any = None, p0: Any = None, *, kind
     if compile_disabled():
         return Explanation("plain", "nothing is compiled, as NLSQ_DISABLE_COMPILE asks")
     inner, route = unwrapped(function, kind)
+    if route is not None and route.reason:
+        return Explanation("plain", route.reason)
     if route is None:
         return Explanation("plain", f"it is no Python function but an object of type {type(inner).__name__}")
     entry, p, reason = _entry(route, inner, kind, x, p0)
