@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from nlsq.compiler.graph import OPERATIONS, TRUTHS, Graph, NotTraceable, Shape, contiguous_strides
+from nlsq.compiler.graph import OPERATIONS, TRUTHS, Graph, NotTraceable
 from nlsq.compiler.holding import UNSET, UNSET_READ, Held
+from nlsq.compiler.strides import Shape, contiguous_strides
 
 NUMBERS = (int, float, np.floating, np.integer, np.bool_)
 FLOAT64 = np.dtype(np.float64)
@@ -161,8 +162,11 @@ class Traced(Held):
         return reshaped(self, shape[0] if len(shape) == 1 else shape)
 
     def ravel(self, order: str = "C") -> Traced:
-        """Return it one-dimensional."""
-        return self.reshape(-1, order=order)
+        """Return it one-dimensional: a view where NumPy's is known to be one."""
+        flat = self.reshape(-1, order=order)
+        from nlsq.compiler.indexing import is_contiguous
+
+        return flat if is_contiguous(self) else flat.view_of(self, None)
 
     def flatten(self, order: str = "C") -> Traced:
         """Return a one-dimensional copy."""

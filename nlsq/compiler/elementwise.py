@@ -9,9 +9,10 @@ import numpy as np
 
 from nlsq.compiler.arrays import NUMBERS, Traced, as_numbers, truth
 from nlsq.compiler.blocks import Cuts, refined, whole
-from nlsq.compiler.graph import Graph, NotTraceable, Shape
+from nlsq.compiler.graph import Graph, NotTraceable
 from nlsq.compiler.holding import UNSET, UNSET_READ
 from nlsq.compiler.joining import unfolded
+from nlsq.compiler.strides import Shape
 
 LARGEST_POWER = 32  # integer exponents up to this are products
 TRUE_OPERATIONS = {"+": "or", "*": "and", "maximum": "or", "minimum": "and"}  # what they are for two truth values

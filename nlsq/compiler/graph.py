@@ -27,7 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Shape = tuple[int, ...]
+from nlsq.compiler.strides import NotContiguous, reshaped_strides
+from nlsq.compiler.strides import Shape as Shape
+from nlsq.compiler.strides import contiguous_strides as contiguous_strides
+
 Node = tuple[Any, ...]
 FloatArray = NDArray[np.float64]
 
@@ -318,12 +321,12 @@ class Graph:
             return self.move(index, (), tuple((0, 0, None) for _ in old))
         try:
             return self._rebuilt(index, lambda leaf: self._reshaped_leaf(leaf, shape))
-        except _NotContiguous:
+        except NotContiguous:
             return None
 
     def _reshaped_leaf(self, index: int, shape: Shape) -> int:
         node = self.nodes[index]
-        return self.leaf((*node[:-1], _reshaped_strides(self.shapes[index], node[-1], shape)), shape)
+        return self.leaf((*node[:-1], reshaped_strides(self.shapes[index], node[-1], shape)), shape)
 
     def elementwise(self, root: int) -> list[int]:
         """Return the nodes that an expression needs at one index, operands first; sums are leaves."""
@@ -355,45 +358,3 @@ class Graph:
         """Return the nodes that a node is made of."""
         node = self.nodes[index]
         return () if node[0] in LEAVES and node[0] != "sum" else node[1:]
-
-
-def contiguous_strides(shape: Shape) -> tuple[int, ...]:
-    """Return the strides of a C-ordered array, in elements."""
-    strides, step = [], 1
-    for length in reversed(shape):
-        strides.append(step)
-        step *= length
-    return tuple(reversed(strides))
-
-
-class _NotContiguous(Exception):
-    """No strides give the elements of a leaf another shape."""
-
-
-def _reshaped_strides(old: Shape, strides: tuple[int, ...], new: Shape) -> tuple[int, ...]:
-    """Return the strides under which the same memory has another shape.
-
-    Neighbouring axes that lie in memory as one are joined; each joined axis is cut into some of the new ones.
-    """
-    joined: list[list[int]] = []  # length, stride
-    for length, stride in zip(old, strides, strict=True):
-        if length == 1:
-            continue
-        if joined and joined[-1][1] == stride * length:
-            joined[-1] = [joined[-1][0] * length, stride]
-        else:
-            joined.append([length, stride])
-    result = [0] * len(new)
-    axis = len(new) - 1
-    for length, stride in reversed(joined):
-        step = stride
-        while length > 1:
-            while axis >= 0 and new[axis] == 1:
-                axis -= 1
-            if axis < 0 or length % new[axis]:
-                raise _NotContiguous
-            result[axis] = step
-            step *= new[axis]
-            length //= new[axis]
-            axis -= 1
-    return tuple(result)

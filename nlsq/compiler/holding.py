@@ -17,8 +17,9 @@ from typing import Any, Self
 import numpy as np
 
 from nlsq.compiler.blocks import Cuts, find, whole, within
-from nlsq.compiler.graph import Graph, NotTraceable, Shape
+from nlsq.compiler.graph import Graph, NotTraceable
 from nlsq.compiler.operators import Operators
+from nlsq.compiler.strides import Shape
 
 UNSET = -1  # the node of elements of np.empty that nothing was stored into
 UNSET_READ = "an element of np.empty is read before anything was stored into it"

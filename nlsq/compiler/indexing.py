@@ -12,7 +12,7 @@ from nlsq.compiler.arrays import Traced, ZeroDimensional
 from nlsq.compiler.blocks import Parts, find, selected
 from nlsq.compiler.graph import NotTraceable
 from nlsq.compiler.holding import UNSET
-from nlsq.compiler.joining import stacked, unfolded
+from nlsq.compiler.joining import Reshaping, stacked, unfolded
 from nlsq.compiler.operators import BRANCH
 
 MOST_PICKED = 100_000  # elements taken one by one
@@ -47,6 +47,22 @@ def index(array: Traced, key: Any) -> Any:
     elif Ellipsis in keys or not array.shape:
         return ZeroDimensional(array.graph, (), view.nodes, None, view.kind)
     return view
+
+
+def is_contiguous(array: Traced) -> bool:
+    """Whether NumPy's array is known to lie in memory without gaps, in C order."""
+    base, recipe = array.base, array.recipe
+    if base is None:
+        return array.is_plain
+    if isinstance(recipe, Slicing):
+        keys = [key for key in recipe.keys if key is not None]
+        while keys and not isinstance(keys[0], slice):
+            keys.pop(0)
+        if any(key != slice(None) for key in keys[1:]) or (keys and (keys[0].step or 1) != 1):
+            return False
+    elif not isinstance(recipe, Reshaping):
+        return False
+    return is_contiguous(base)  # type: ignore[arg-type]
 
 
 def expand(keys: tuple[Any, ...], ndim: int) -> list[Any]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from nlsq.compiler.arrays import Argument, Traced, as_traced
 from nlsq.compiler.blocks import Cuts, Parts, refined, runs, singles, tidy, whole
-from nlsq.compiler.graph import Graph, NotTraceable, Shape
+from nlsq.compiler.graph import Graph, NotTraceable
 from nlsq.compiler.holding import UNSET
+from nlsq.compiler.strides import Shape
 
 MOST_ELEMENTS = 2048  # of arrays that are taken to single elements to be reshaped
 MOST_ROWS = 512  # of a matrix that is flattened row by row

@@ -95,7 +95,13 @@ def selected_operation(operands: tuple[Any, ...], record: Callable[..., Any]) ->
 
 
 def _same(a: Traced, b: Traced) -> bool:
-    return a.shape == b.shape and a.nodes == b.nodes and a.partition == b.partition
+    if a.shape != b.shape or a.partition != b.partition:
+        return False
+    pairs = zip(a.nodes, b.nodes, strict=True)
+    return all(
+        _same(x, y) if isinstance(x, Traced) and isinstance(y, Traced) else type(x) is type(y) and x == y
+        for x, y in pairs
+    )
 
 
 def store_selected(array: Traced, mask: Traced, value: Any) -> None:
