@@ -169,46 +169,6 @@ def test_array_function_has_the_values_of_numpy(name):
     np.testing.assert_allclose(interpret.output(trace, P), expected.ravel(), rtol=1e-12, atol=1e-13)
 
 
-REFUSED = {
-    "branch": lambda p: p if p[0] > 0.0 else -p,
-    "loop_to_value": lambda p: p * len(range(int(p[2]))),
-    "maximum": lambda p: p / p.max(),
-    "sort": lambda p: np.sort(p),
-    "index": lambda p: p[np.argmax(p)] * p,
-    "text": lambda p: p * float(f"{p[0]}"),
-    "text_plain": lambda p: p * len(str(p[0])),
-    "hashed": lambda p: p * len({p[0]: 1}),
-    "float": lambda p: p * float(p[0]),
-    "single": lambda p: p.astype(np.float32),
-    "unset": lambda p: np.empty(3) + p[:3],
-    "unset_element": lambda p: np.array([np.empty(3)[1] * p[0]]),
-    "unset_returned": lambda p: np.concatenate([np.empty(1), p]),
-    "complex_returned": lambda p: p * 1j,
-    "constant": lambda p: 3.0,
-    "inverse": lambda p: np.linalg.inv(p[:4].reshape(2, 2)),
-    "bits": lambda p: p & 3,
-    "negated_truth": lambda p: p * -(p > 0.0),
-    "ragged": lambda p: [p[:2], p[:3]],
-    "interpolated": lambda p: np.interp(T, np.array([0.0, 1.0]), p[:2]),
-    "masks_differ": lambda p: p[p > 0.0] + p[p > 1.0],
-    "mask_length": lambda p: p * len(p[p > 0.0]),
-    "where_alone": lambda p: p[np.where(p > 0.0)],
-    "small_integers": lambda p: p.astype(np.int8),
-    "out": lambda p: np.add(p, p, out=np.zeros(12)),
-    "deep": lambda p: (lambda f: f(f, p))(lambda f, q: f(f, q + 1.0)),
-    "nothing": lambda p: None,
-    "no_such_index": lambda p: p[12],
-    "shapes": lambda p: p[:3] + p[:4],
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_graph_is_refused_with_a_reason(name):
-    with pytest.raises(NotTraceable) as caught:
-        trace_residual(REFUSED[name], 12)
-    assert len(str(caught.value)) > 10
-
-
 def test_ten_thousand_operations():
     def function(x, a, b):
         y = a * x
@@ -332,12 +292,6 @@ def test_tracing_in_threads():
     for one in threads:
         one.join()
     assert not failures
-
-
-def test_x_that_is_no_array_of_floats_is_refused():
-    for x in (np.arange(3), np.array([1.0, 2.0], dtype=np.float32), [1.0, X], np.zeros((20, 20)), np.ma.array(X)):
-        with pytest.raises(NotTraceable, match="x "):
-            trace_model(lambda x, a: a * x[0], x, 1)
 
 
 def test_recursion_of_a_definite_depth():

@@ -12,12 +12,13 @@ from nlsq.compiler.joining import stacked
 
 LONGEST_AXIS = 64  # of a matrix that is summed along an axis: each entry is a term of its own
 MOST_FACTORS = 2000
+DEFAULTS = {"dtype": None, "out": None, "where": True}  # options of sums that change nothing
 
 
 def summed(array: Traced, axis: Any = None, **options: Any) -> Traced:
     """Return the sum over all elements, or over one axis of few elements."""
     keepdims = options.pop("keepdims", False)
-    if any(value is not None and value is not True for value in options.values()):
+    if any(value is not DEFAULTS.get(name, options) for name, value in options.items()):
         raise NotTraceable(f"a sum with {', '.join(options)}")
     if not array.shape:
         return array
