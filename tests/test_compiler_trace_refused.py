@@ -94,3 +94,37 @@ def test_options_that_change_the_result_are_refused(function):
 def test_options_that_change_nothing_are_followed(function):
     expected = np.asarray(function(P)).ravel()
     np.testing.assert_allclose(interpret.output(trace_residual(function, 12), P), expected, rtol=1e-14)
+
+
+def test_the_function_is_called_again_only_where_it_reads_arrays():
+    calls = []
+
+    def alone(p):
+        calls.append(1)
+        return np.sort(p)
+
+    def with_data(p):
+        calls.append(1)
+        return np.sort(p) * T
+
+    for function, expected in ((alone, 1), (with_data, 2)):
+        calls.clear()
+        with pytest.raises(NotTraceable, match="sort"):
+            trace_residual(function, 12)
+        assert len(calls) == expected
+
+
+def test_what_a_function_raises_is_the_reason():
+    def function(p):
+        raise KeyError("no such sample")
+
+    with pytest.raises(NotTraceable, match="KeyError: 'no such sample'"):
+        trace_residual(function, 12)
+
+
+def test_an_interrupt_passes():
+    def function(p):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trace_residual(function, 12)

@@ -36,11 +36,17 @@ class Rebinding:
         Where operations are recorded.
     with_arrays : bool
         Whether arrays that the function reads become symbolic too.
+
+    Attributes
+    ----------
+    made_symbolic : bool
+        Whether there were such arrays.
     """
 
     def __init__(self, graph: Graph, *, with_arrays: bool) -> None:
         self.graph = graph
         self.with_arrays = with_arrays
+        self.made_symbolic = False
         self._arrays: dict[int, tuple[Any, Any]] = {}
         self._functions: dict[int, FunctionType] = {}
 
@@ -103,6 +109,7 @@ class Rebinding:
             symbolic = self.with_arrays and type(value) is np.ndarray and 0 < value.ndim <= 2 and value.size
             if symbolic and (value.dtype is FLOAT64 or value.dtype in TYPES):  # others wrap around, or round
                 stands: Any = as_data(self.graph, value, value)
+                self.made_symbolic = True
             else:
                 stands = value.view()
                 stands.flags.writeable = False  # what a trace would do to it, the function would do once more

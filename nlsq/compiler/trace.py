@@ -125,20 +125,22 @@ def trace_residual(function: Callable[..., Any], n: int, arguments: Sequence[Any
 
 def _attempted(attempt: Callable[[Graph, Rebinding], Trace], n: int) -> Trace:
     """Trace with symbolic data; where that fails, with the arrays themselves, which then have to stay the same."""
+    rebinding = Rebinding(Graph(n), with_arrays=True)
     try:
-        return _guarded(attempt, n, with_arrays=True)
+        return _guarded(attempt, rebinding)
     except NotTraceable:
-        trace = _guarded(attempt, n, with_arrays=False)
-        trace.sees_all = False
-        return trace
+        if not rebinding.made_symbolic:
+            raise
+    trace = _guarded(attempt, Rebinding(Graph(n), with_arrays=False))
+    trace.sees_all = False
+    return trace
 
 
-def _guarded(attempt: Callable[[Graph, Rebinding], Trace], n: int, *, with_arrays: bool) -> Trace:
+def _guarded(attempt: Callable[[Graph, Rebinding], Trace], rebinding: Rebinding) -> Trace:
     """Trace; whatever the function raises over symbolic arguments says that it cannot be traced."""
-    graph = Graph(n)
     try:
-        with Recorder(graph):
-            return attempt(graph, Rebinding(graph, with_arrays=with_arrays))
+        with Recorder(rebinding.graph):
+            return attempt(rebinding.graph, rebinding)
     except NotTraceable:
         raise
     except RecursionError:
