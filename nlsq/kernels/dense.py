@@ -74,41 +74,52 @@ def normal_matrix(jac_t, m, n, normal_out):
 
 @kernel("double(double*, double, int, double*)")
 def cholesky_factorize(matrix, damping, n, factor_out):
-    """L L' = A + damping I. Returns min_j L_jj^2 / A_jj, the measure of how many digits the pivots kept.
+    """L L' = A + damping I, with 1 / L_jj on the diagonal: what follows multiplies by it again and again.
 
-    0 if not definite.
+    Returns min_j L_jj^2 / A_jj, the measure of how many digits the pivots kept; 0 if not definite.
     """
     worst = 1.0
     for i in range(n):
         row = shift(factor_out, i * n)
-        for j in range(i):
-            row[j] = (matrix[i * n + j] - dot(row, shift(factor_out, j * n), j)) / factor_out[j * n + j]
         diagonal = matrix[i * n + i] + damping
-        pivot = diagonal - dot(row, row, i)
+        pivot = diagonal
+        for j in range(i):
+            other = shift(factor_out, j * n)
+            value = matrix[i * n + j]
+            for k in range(j):
+                value -= row[k] * other[k]
+            value *= other[j]
+            row[j] = value
+            pivot -= value * value
         if not (pivot > 0.0 and pivot < math.inf):
             return 0.0
         if pivot < worst * diagonal:
             worst = pivot / diagonal
-        row[i] = math.sqrt(pivot)
+        row[i] = 1.0 / math.sqrt(pivot)
     return worst
 
 
 @kernel("void(double*, int, double*)")
 def lower_solve(factor, n, b):
-    """Solve L x = b in place."""
+    """Solve L x = b in place, for a factor of `cholesky_factorize`."""
     for i in range(n):
-        b[i] = (b[i] - dot(shift(factor, i * n), b, i)) / factor[i * n + i]
+        row = shift(factor, i * n)
+        value = b[i]
+        for j in range(i):
+            value -= row[j] * b[j]
+        b[i] = value * row[i]
 
 
 @kernel("void(double*, int, double*)")
 def lower_transposed_solve(factor, n, b):
-    """Solve L' x = b in place."""
+    """Solve L' x = b in place, for a factor of `cholesky_factorize`."""
     for k in range(n):
         i = n - 1 - k
-        value = b[i] / factor[i * n + i]
+        row = shift(factor, i * n)
+        value = b[i] * row[i]
         b[i] = value
         for j in range(i):
-            b[j] -= factor[i * n + j] * value
+            b[j] -= row[j] * value
 
 
 @kernel("void(double*, int, int, int, int*)")
