@@ -31,17 +31,14 @@ References
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
+from nlsq.compiler.derivative_rules import Rules
 from nlsq.compiler.graph import LEAVES, TRUTHS, Graph, NotTraceable
 
 PARAMETER_LEAVES = frozenset({"parameter", "parameters", "sum"})
-TWO_OVER_ROOT_PI = 2.0 / math.sqrt(math.pi)
 MOST_CONDITIONS = 300  # choices inside each other
 FORWARD_UP_TO = 400  # nodes: beyond, forward mode is not even counted
-Rule = Callable[["_Rules", int, int, tuple[int, ...]], list[tuple[int, int]]]
 
 
 def derivatives(graph: Graph, root: int) -> dict[int, int]:
@@ -60,6 +57,14 @@ def derivatives(graph: Graph, root: int) -> dict[int, int]:
         Node of the derivative, elementwise over the shape of the expression, by leaf; leaves whose derivative is zero
         are left out.
     """
+    found = graph.derived.get(root)
+    if found is None:
+        found = graph.derived[root] = _derivatives(graph, root)
+    return found
+
+
+def _derivatives(graph: Graph, root: int) -> dict[int, int]:
+    """Do the work of `derivatives`, which remembers the result: a second time operations would look as if for free."""
     reachable = graph.elementwise(root)
     active: set[int] = set()
     for index in reachable:
@@ -77,10 +82,15 @@ def derivatives(graph: Graph, root: int) -> dict[int, int]:
         return {}
     start = len(graph.nodes)
     reverse = _reverse(graph, root, reachable, active)
+    numbers = _numbers(graph, root, reachable, active)
+    if numbers:
+        apart = _through_numbers(graph, root, reachable, active, numbers)
+        if _price(graph, list(apart.values()), start, root) < _price(graph, list(reverse.values()), start, root):
+            reverse = apart
     leaves = [index for index in reachable if index in active and graph.nodes[index][0] in PARAMETER_LEAVES]
     if len(leaves) == 1 and len(reachable) <= FORWARD_UP_TO:
         forward = _forward(graph, root, reachable, active, leaves[0])
-        if _price(graph, [forward], start) < _price(graph, list(reverse.values()), start):
+        if _price(graph, [forward], start, root) < _price(graph, list(reverse.values()), start, root):
             return {leaves[0]: forward}
     zero = graph.number(0.0)
     return {leaf: node for leaf, node in reverse.items() if node != zero}
@@ -133,17 +143,53 @@ def operations(graph: Graph, roots: list[int]) -> int:
     return sum(graph.nodes[index][0] not in LEAVES for index in graph.reachable(roots))
 
 
-def _price(graph: Graph, roots: list[int], start: int) -> int:
-    """Count the operations that came after node `start`."""
-    return sum(index >= start and graph.nodes[index][0] not in LEAVES for index in graph.reachable(roots))
+def _price(graph: Graph, roots: list[int], start: int, root: int) -> int:
+    """Count the operations that came after node `start`, of an array those that run over its index space."""
+    array = bool(graph.shapes[root])
+    return sum(
+        index >= start and graph.nodes[index][0] not in LEAVES and bool(graph.shapes[index]) == array
+        for index in graph.reachable(roots)
+    )
+
+
+def _numbers(graph: Graph, root: int, reachable: list[int], active: set[int]) -> set[int]:
+    """Return the operations on parameters alone, such as ``1 / width**2``, that an array's expression uses."""
+    if not graph.shapes[root]:
+        return set()
+    return {
+        operand
+        for index in reachable
+        if graph.shapes[index]
+        for operand in graph.operands(index)
+        if operand in active and not graph.shapes[operand] and graph.nodes[operand][0] not in PARAMETER_LEAVES
+    }
+
+
+def _through_numbers(
+    graph: Graph, root: int, reachable: list[int], active: set[int], numbers: set[int]
+) -> dict[int, int]:
+    """Go back to numbers and parameters over the index space, and on from each number by its own derivatives.
+
+    What the numbers' derivatives need is computed once, not at each index.
+    """
+    adjoints = _reverse(graph, root, reachable, active, numbers)
+    result = {leaf: node for leaf, node in adjoints.items() if leaf not in numbers}
+    for number in sorted(numbers & adjoints.keys()):
+        for leaf, slope in derivatives(graph, number).items():
+            term = graph.apply("*", adjoints[number], slope)
+            result[leaf] = graph.apply("+", result[leaf], term) if leaf in result else term
+    return result
 
 
 Conditions = tuple[tuple[int, bool], ...]  # nodes of truth values and what they are, outermost first
 Contribution = tuple[Conditions, int]
 
 
-def _reverse(graph: Graph, root: int, reachable: list[int], active: set[int]) -> dict[int, int]:
-    rules = _Rules(graph)
+def _reverse(
+    graph: Graph, root: int, reachable: list[int], active: set[int], ends: frozenset[int] | set[int] = frozenset()
+) -> dict[int, int]:
+    """Return the adjoints of the leaves, and of the nodes in `ends`, behind which nothing is looked at."""
+    rules = Rules(graph)
     contributions: dict[int, list[Contribution]] = {root: [((), graph.number(1.0))]}
     found: dict[int, int] = {}
     for index in reversed(reachable):
@@ -151,7 +197,7 @@ def _reverse(graph: Graph, root: int, reachable: list[int], active: set[int]) ->
         if parts is None or index not in active:
             continue
         node = graph.nodes[index]
-        if node[0] in PARAMETER_LEAVES:
+        if node[0] in PARAMETER_LEAVES or index in ends:
             found[index] = _combined(graph, parts, 0)
             continue
         shared = _shared(parts)
@@ -212,7 +258,7 @@ def _combined(graph: Graph, parts: list[Contribution], depth: int) -> int:
 
 
 def _forward(graph: Graph, root: int, reachable: list[int], active: set[int], leaf: int) -> int:
-    rules = _Rules(graph)
+    rules = Rules(graph)
     one, zero = graph.number(1.0), graph.number(0.0)
     tangents: dict[int, int] = {leaf: one}
     for index in reachable:
@@ -231,152 +277,3 @@ def _forward(graph: Graph, root: int, reachable: list[int], active: set[int], le
         if total is not None:
             tangents[index] = total
     return tangents.get(root, zero)
-
-
-class _Rules:
-    """What an operation adds to the adjoints of its operands."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-
-    def terms(self, index: int, adjoint: int) -> list[tuple[int, int]]:
-        """Return ``(operand, adjoint * d node / d operand)`` for each operand."""
-        node = self.graph.nodes[index]
-        rule = _RULES.get(node[0])
-        if rule is None:
-            raise NotTraceable(f"{node[0]} has no derivative here")
-        return rule(self, index, adjoint, node[1:])
-
-    def op(self, operation: str, *operands: int | float) -> int:
-        """Return a node; numbers become nodes."""
-        nodes = [self.graph.number(one) if isinstance(one, float) else one for one in operands]
-        return self.graph.apply(operation, *nodes)
-
-    def times(self, adjoint: int, factor: int) -> int:
-        """Return a product."""
-        return self.graph.apply("*", adjoint, factor)
-
-    def share(self, adjoint: int, divisor: int) -> int:
-        """Return a quotient, 0 where the divisor is 0."""
-        return self.op("where", self.op("==", divisor, 0.0), 0.0, self.op("/", adjoint, divisor))
-
-
-def _product(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    if x[0] == x[1]:
-        term = r.times(a, x[0])
-        return [(x[0], r.op("+", term, term))]
-    return [(x[0], r.times(a, x[1])), (x[1], r.times(a, x[0]))]
-
-
-def _quotient(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    share = r.op("/", a, x[1])
-    return [(x[0], share), (x[1], r.op("neg", r.times(share, v)))]
-
-
-def _power(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    """At base 0 the quotient b v / x is 0/0: 1 for b = 1, else 0, which is right for b > 1."""
-    base, exponent = x
-    zero = r.op("==", base, 0.0)
-    at_zero = r.op("where", r.op("==", exponent, 1.0), 1.0, 0.0)
-    by_base = r.op("where", zero, at_zero, r.op("/", r.times(exponent, v), base))
-    by_exponent = r.op("where", zero, 0.0, r.times(v, r.op("log", base)))
-    return [(base, r.times(a, by_base)), (exponent, r.times(a, by_exponent))]
-
-
-def _hypot(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    share = r.share(a, v)
-    return [(x[0], r.times(share, x[0])), (x[1], r.times(share, x[1]))]
-
-
-def _atan2(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    share = r.share(a, r.op("+", r.times(x[0], x[0]), r.times(x[1], x[1])))
-    return [(x[0], r.times(share, x[1])), (x[1], r.op("neg", r.times(share, x[0])))]
-
-
-def _copysign(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-    return [(x[0], r.times(a, r.op("*", r.op("sign", x[0]), r.op("copysign", 1.0, x[1]))))]
-
-
-def _ended(divisor: Callable[[_Rules, int, int], int]) -> Rule:
-    """Return the rule of a function whose derivative is ``1 / divisor``, and taken as 0 where that is infinite."""
-    return lambda r, v, a, x: [(x[0], r.share(a, divisor(r, v, x[0])))]
-
-
-def _inverse_cosh_square(r: _Rules, x: int) -> int:
-    """Return 1 / cosh^2 x; 1 - tanh^2 x would cancel."""
-    inverse = r.op("/", 1.0, r.op("cosh", x))
-    return r.times(inverse, inverse)
-
-
-def _by(partial: Callable[[_Rules, int, int], int]) -> Rule:
-    """Return the rule of a function of one operand: ``partial(rules, value, operand)`` is its derivative."""
-    return lambda r, v, a, x: [(x[0], r.times(a, partial(r, v, x[0])))]
-
-
-def _over(divisor: Callable[[_Rules, int, int], int]) -> Rule:
-    """Return the rule of a function whose derivative is ``1 / divisor``."""
-    return lambda r, v, a, x: [(x[0], r.op("/", a, divisor(r, v, x[0])))]
-
-
-def _square(r: _Rules, x: int) -> int:
-    return r.times(x, x)
-
-
-def _one_minus_square(r: _Rules, x: int) -> int:
-    return r.times(r.op("-", 1.0, x), r.op("+", 1.0, x))
-
-
-def _bell(r: _Rules, x: int) -> int:
-    return r.times(r.graph.number(TWO_OVER_ROOT_PI), r.op("exp", r.op("neg", _square(r, x))))
-
-
-def _faddeeva(part: str) -> Rule:
-    """W' = -2 z w + 2i / sqrt(pi) for z = x + iy: with w = u + iv, u_x = v_y = Re w' and v_x = -u_y = Im w'."""
-
-    def rule(r: _Rules, v: int, a: int, x: tuple[int, ...]) -> list[tuple[int, int]]:
-        re, im = x
-        u, w = r.op("wofz_real", re, im), r.op("wofz_imag", re, im)
-        real = r.times(r.graph.number(-2.0), r.op("-", r.times(re, u), r.times(im, w)))
-        imag = r.op("-", TWO_OVER_ROOT_PI, r.times(r.graph.number(2.0), r.op("+", r.times(re, w), r.times(im, u))))
-        if part == "real":
-            return [(re, r.times(a, real)), (im, r.op("neg", r.times(a, imag)))]
-        return [(re, r.times(a, imag)), (im, r.times(a, real))]
-
-    return rule
-
-
-_RULES: dict[str, Rule] = {
-    "+": lambda r, v, a, x: [(x[0], r.op("+", a, a))] if x[0] == x[1] else [(x[0], a), (x[1], a)],
-    "-": lambda r, v, a, x: [(x[0], a), (x[1], r.op("neg", a))],
-    "*": _product, "/": _quotient, "pow": _power, "hypot": _hypot, "atan2": _atan2,
-    "copysign": _copysign,
-    "neg": lambda r, v, a, x: [(x[0], r.op("neg", a))],
-    "abs": _by(lambda r, v, x: r.op("sign", x)),
-    "sign": lambda r, v, a, x: [], "floor": lambda r, v, a, x: [],
-    "sqrt": _ended(lambda r, v, x: r.times(r.graph.number(2.0), v)),
-    "exp": _by(lambda r, v, x: v),
-    "expm1": _by(lambda r, v, x: r.op("exp", x)),
-    "log": _over(lambda r, v, x: x),
-    "log1p": _over(lambda r, v, x: r.op("+", 1.0, x)),
-    "log2": _over(lambda r, v, x: r.times(x, r.graph.number(math.log(2.0)))),
-    "log10": _over(lambda r, v, x: r.times(x, r.graph.number(math.log(10.0)))),
-    "sin": _by(lambda r, v, x: r.op("cos", x)),
-    "cos": _by(lambda r, v, x: r.op("neg", r.op("sin", x))),
-    "tan": _by(lambda r, v, x: r.op("+", 1.0, _square(r, v))),
-    "asin": _ended(lambda r, v, x: r.op("sqrt", _one_minus_square(r, x))),
-    "acos": _ended(lambda r, v, x: r.op("neg", r.op("sqrt", _one_minus_square(r, x)))),
-    "atan": _over(lambda r, v, x: r.op("+", 1.0, _square(r, x))),
-    "sinh": _by(lambda r, v, x: r.op("cosh", x)),
-    "cosh": _by(lambda r, v, x: r.op("sinh", x)),
-    "tanh": _by(lambda r, v, x: _inverse_cosh_square(r, x)),
-    "asinh": _over(lambda r, v, x: r.op("sqrt", r.op("+", 1.0, _square(r, x)))),
-    "acosh": _ended(lambda r, v, x: r.op("*", r.op("sqrt", r.op("-", x, 1.0)), r.op("sqrt", r.op("+", x, 1.0)))),
-    "atanh": _over(lambda r, v, x: _one_minus_square(r, x)),
-    "cbrt": _ended(lambda r, v, x: r.times(r.graph.number(3.0), _square(r, v))),
-    "erf": _by(lambda r, v, x: _bell(r, x)),
-    "erfc": _by(lambda r, v, x: r.op("neg", _bell(r, x))),
-    "expit": _by(lambda r, v, x: r.times(v, r.op("expit", r.op("neg", x)))),
-    "gammaln": _by(lambda r, v, x: r.op("digamma", x)),
-    "digamma": _by(lambda r, v, x: r.op("trigamma", x)),
-    "wofz_real": _faddeeva("real"), "wofz_imag": _faddeeva("imag"),
-}  # fmt: skip

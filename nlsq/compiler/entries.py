@@ -8,8 +8,10 @@ be others, of the same shape and type.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterable
+from types import BuiltinFunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +54,8 @@ class Entry:
         Likewise, for `nlsq.fit` at default options.
     names : tuple of str
         Of a model's parameters, where someone has found them out.
+    reads_nothing : bool
+        Whether the function reads nothing from outside but modules and their compiled functions.
     uses : int
         How often results were asked for.
     """
@@ -71,6 +75,7 @@ class Entry:
         "native",
         "plans",
         "quick",
+        "reads_nothing",
         "trace",
         "uses",
     )
@@ -95,6 +100,8 @@ class Entry:
             read += parts
         self.is_stable = bool(trace.sees_all) and not dependencies.others and _are_among(trace.sources, read)
         self._own = [_signature(value) for value in values]
+        fixed = all(map(_is_fixed, self._lookups))
+        self.reads_nothing = self.is_stable and fixed and not values and not self._inner
         self.arrays = Arrays(trace.sources, 0)
         self._places = [next((k for k, value in enumerate(values) if value is array), -1) for array in trace.sources]
         self.uses = 0
@@ -138,6 +145,14 @@ class Entry:
         """Whether results are to be compared with the function's: at the 1st, 2nd, 4th, 8th ... use."""
         self.uses += 1
         return self.uses & (self.uses - 1) == 0
+
+
+def _is_fixed(lookup: tuple[Any, Any, Any]) -> bool:
+    """Whether a lookup leads to a module or one of its compiled functions, or to a constant of NumPy or math."""
+    get, _, found = lookup
+    if isinstance(found, ModuleType | np.ufunc | BuiltinFunctionType | type):
+        return True
+    return type(found) is float and any(getattr(get, "__self__", None) is vars(one) for one in (np, math))
 
 
 def _are_among(sources: list[Any], read: Iterable[Any]) -> bool:

@@ -77,6 +77,8 @@ class Graph:
         Arrays by slot, C-contiguous float64.
     origins : list of ndarray
         What each slot's array was made of: itself, or an array of integers or with gaps.
+    derived : dict
+        Derivatives of nodes; see `nlsq.compiler.differentiate`.
     saw_contents : bool
         Whether the graph depends on what is in some array, not on its shape alone.
     """
@@ -87,6 +89,7 @@ class Graph:
         "_numbering",
         "constants",
         "data",
+        "derived",
         "n",
         "nodes",
         "origins",
@@ -102,6 +105,7 @@ class Graph:
         self.data: list[FloatArray] = []
         self.origins: list[Any] = []
         self.saw_contents = False
+        self.derived: dict[int, dict[int, int]] = {}
         self._numbering: dict[Any, int] = {}
         self._moved: dict[Any, int] = {}
         self._by_data: dict[tuple[int, int], int] = {}

@@ -20,13 +20,14 @@ from nlsq.kernels.backend import compile_disabled
 from nlsq.problem import CompiledFunction
 from nlsq.problem.compiled import compile as compile_jitted
 from nlsq.problem.traced import traced_residual
-from nlsq.solvers.least_overhead import DEFAULTS, Options, read_start
+from nlsq.solvers.least_overhead import DEFAULTS, Options, Plan, read_start
 from nlsq.solvers.traced import fit_traced
 from nlsq.status import Status
 
 FloatArray = NDArray[np.float64]
 
 PROBE = 64  # points of the x that a model is traced on ahead of its data
+UNDEFINED = (Status.NONFINITE_START, Status.NONFINITE_JACOBIAN)  # ends without a covariance
 KERNELS = ("residual", "jacobian", "residual_and_jacobian", "normal_equations", "cost")
 
 
@@ -62,12 +63,13 @@ class Model:
         Names of a model's parameters; empty for a residual.
     """
 
-    __slots__ = ("_options", "_route", "function", "kind", "names")
+    __slots__ = ("_options", "_plans", "_route", "function", "kind", "names")
 
     def __init__(self, function: Any, kind: Literal["model", "residual"], names: tuple[str, ...], route: Route) -> None:
         self.function, self.kind, self.names, self._route = function, kind, names, route
         n = len(names)
         self._options: Options = (*DEFAULTS, 200 * (n + 1), 100.0)
+        self._plans: list[Plan] = []  # for the x of the last solve, of a function that reads nothing from outside
 
     @property
     def n(self) -> int:
@@ -82,6 +84,10 @@ class Model:
     def __call__(self, *arguments: Any) -> Any:
         """Call the function."""
         return self.function(*arguments)
+
+    def __reduce__(self) -> Any:
+        """Pickle the function, where it can be; it is traced again."""
+        return _unpickled, (self.function, self.kind, self.names)
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__name__", "function")
@@ -119,6 +125,22 @@ class Model:
         ValueError
             If an array is not contiguous float64 or its shape does not fit.
         """
+        if weights is None and type(x) is np.ndarray and type(y) is np.ndarray and type(p0) is np.ndarray:
+            plans = self._plans
+            try:
+                plan = plans.pop()
+            except IndexError:
+                pass
+            else:
+                found = plan.fit(x, y, None, p0, 1 if absolute_sigma else 0)
+                status = plan.status
+                plans.append(plan)
+                if found is not None:
+                    return tuple.__new__(Solution, (*found, status))
+        return self._solve(x, y, p0, weights, 1 if absolute_sigma else 0)
+
+    def _solve(self, x: Any, y: Any, p0: Any, weights: Any, absolute: int) -> Solution:
+        """Solve, looking again at all that the function reads."""
         route = self._route
         if self.kind != "model":
             raise TypeError(
@@ -128,34 +150,36 @@ class Model:
         if start is None:
             raise ValueError(f"p0 must be {self.n} finite numbers, got {p0!r}.")
         if start.size != self.n or type(x) is not np.ndarray:
-            self._refuse(x, y, start, weights)
+            raise self._refusal(x, y, start, weights)
         entry = route.latest
         arrays = None if entry is None or entry.key != (x.shape, self.n) else entry.arrays_of(self.function)
         if entry is None or arrays is None:
             entry = self.entry(x)
             arrays = entry.arrays_of(self.function)
-        absolute = 1 if absolute_sigma else 0
         if arrays is None:
             raise RuntimeError(f"{self!r} was changed while it was fitted, by another thread.")
         fitted = fit_traced(route, entry, arrays, self.function, x, y, weights, start, self._options, absolute)
         if fitted is None:
             self._refuse(x, y, start, weights)
-        return Solution(*fitted)  # type: ignore[misc]
+        self._plans = entry.quick if entry.reads_nothing else []
+        params, covariance, status = fitted
+        return Solution(params, None if status in UNDEFINED else covariance, status)
 
-    def _refuse(self, x: Any, y: Any, start: FloatArray, weights: Any) -> None:
+    def _refusal(self, x: Any, y: Any, start: FloatArray, weights: Any) -> TypeError | ValueError:
         """Say why a solve was not possible."""
         if self._route.reason:
-            raise TypeError(f"{self!r} cannot be solved by its kernels: {self._route.reason}.")
+            return TypeError(f"{self!r} cannot be solved by its kernels: {self._route.reason}.")
         for name, array in (("x", x), ("y", y), ("p0", start), ("weights", weights)):
             if array is None:
                 continue
             if type(array) is not np.ndarray or array.dtype != np.float64 or not array.flags.c_contiguous:
-                raise ValueError(f"{name} must be a contiguous float64 array; use np.ascontiguousarray({name}, float).")
-            if name != "p0" and not np.isfinite(array).all():
-                raise ValueError(
-                    f"{name} has an entry that is not finite at index {int(np.argmin(np.isfinite(array)))}."
+                return ValueError(
+                    f"{name} must be a contiguous float64 array; use np.ascontiguousarray({name}, float)."
                 )
-        raise ValueError(
+            if name != "p0" and not np.isfinite(array).all():
+                place = int(np.argmin(np.isfinite(array)))
+                return ValueError(f"{name} has an entry that is not finite at index {place}.")
+        return ValueError(
             f"shapes do not fit: x {np.shape(x)}, y {np.shape(y)}, p0 {start.shape}, "
             f"weights {None if weights is None else np.shape(weights)}; expected (m,), (m,), ({self.n},), (m,)."
         )
@@ -343,6 +367,17 @@ def _made(function: Any, kind: Any, names: Any, variables: int, compile_now: boo
     if kind == "model" and compile_now:
         _compile(made.entry(probe(variables)), Variant())
     return made
+
+
+def _unpickled(function: Any, kind: Any, names: tuple[str, ...]) -> Model:
+    from nlsq.fitting.saving import LoadedFunction, LoadedRoute
+
+    if isinstance(function, LoadedFunction):
+        return Model(function, kind, names, LoadedRoute(function))  # type: ignore[arg-type]
+    route = route_of(function, kind)
+    assert route is not None  # or there would have been no model
+    route.require()
+    return Model(function, kind, names, route)
 
 
 def _compile(entry: Entry, variant: Variant) -> None:

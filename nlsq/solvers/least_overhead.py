@@ -68,14 +68,14 @@ class Plan:
     """
 
     __slots__ = (
+        "_absolute",
         "_call",
         "_call_fit",
         "_covariance",
-        "_fill_jacobian",
-        "_fused",
         "_handles",
         "_header",
         "_iw",
+        "_n",
         "_plan",
         "_plan_address",
         "integers",
@@ -120,7 +120,8 @@ class Plan:
         self._plan = np.zeros(arrays.PLAN, dtype=np.int64)
         self._plan_address = address_of_array(self._plan)
         self._write(variables)
-        self.status = 0
+        self.status = self._absolute = 0
+        self._n = space.n
 
     def _write(self, variables: int) -> None:
         """Fill the table that the compiled loop starts from."""
@@ -182,20 +183,12 @@ class Plan:
         params, covariance : ndarray, shapes (n,) and (n, n)
             The covariance is None where it cannot be estimated.
         """
-        n = self.space.n
+        n = self._n
         params, matrix = np.empty(n), np.empty((n, n))
-        plan = self._plan
-        if plan.item(arrays.ABSOLUTE) != absolute:
-            plan[arrays.ABSOLUTE] = absolute
-        status = self._call_fit(
-            self._plan_address,
-            id(x),
-            id(y),
-            0 if weights is None else id(weights),
-            id(start),
-            id(params),
-            id(matrix),
-        )
+        if absolute != self._absolute:
+            self._plan[arrays.ABSOLUTE] = self._absolute = absolute
+        weighed = 0 if weights is None else id(weights)
+        status = self._call_fit(self._plan_address, id(x), id(y), weighed, id(start), id(params), id(matrix))
         if status > 0:
             self.status = status
             return params, matrix
