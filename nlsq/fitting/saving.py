@@ -9,6 +9,7 @@ programs, so that another process on the same machine computes the same bits.
 from __future__ import annotations
 
 import json
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 
 from nlsq.compiler.compile import structure
 from nlsq.compiler.entries import Entry
-from nlsq.compiler.graph import OPERATIONS, Graph
+from nlsq.compiler.graph import OPERATIONS, Graph, NotTraceable
 from nlsq.compiler.interpret import output
-from nlsq.compiler.trace import Segment, Trace, trace_model
+from nlsq.compiler.tracing.trace import SEPARATE_ROWS, Segment, Trace, trace_model
 
 if TYPE_CHECKING:
     from nlsq.fitting.traced_model import Model
@@ -34,6 +35,10 @@ def save(model: Model, path: Any) -> None:
     if model.kind != "model":
         raise TypeError("only models f(x, a, b, ...) can be saved, since a residual brings its data along.")
     content = model.function.content if isinstance(model.function, LoadedFunction) else content_of(model)
+    try:
+        LoadedFunction(content).check()
+    except ValueError as error:
+        raise TypeError(f"{model!r} cannot be saved: {error}") from error
     Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
@@ -62,16 +67,20 @@ def content_of(model: Model) -> dict[str, Any]:
     offsets = [one.offset for one in first.segments]
     if offsets != [one.offset for one in second.segments]:
         raise TypeError(f"{model!r} cannot be saved: it stacks outputs, whose places follow the number of points.")
+    needed = graph.reachable([one.node for one in first.segments])
+    places = {index: place for place, index in enumerate(needed)}
+    nodes = [graph.nodes[index] for index in needed]
+    constants = 1 + max((node[1] for node in nodes if node[0] == "constant"), default=-1)
     return {
         "format": FORMAT,
         "version": VERSION,
         "names": list(model.names),
         "variables": first.variables,
-        "constants": [value.hex() for value in graph.constants],
-        "nodes": [_written(node) for node in graph.nodes],
-        "shapes": [[symbolic(length) for length in shape] for shape in graph.shapes],
+        "constants": [value.hex() for value in graph.constants[:constants]],
+        "nodes": [_written(node, places) for node in nodes],
+        "shapes": [[symbolic(length) for length in graph.shapes[index]] for index in needed],
         "segments": [
-            [one.node, [symbolic(length) for length in one.shape], one.offset, list(one.strides)]
+            [places[one.node], [symbolic(length) for length in one.shape], one.offset, list(one.strides)]
             for one in first.segments
         ],
         "shape": [symbolic(length) for length in first.shape],
@@ -80,14 +89,20 @@ def content_of(model: Model) -> dict[str, Any]:
 
 def _recorded(model: Model, variables: int, m: int) -> Trace:
     row = np.linspace(0.5, 1.5, m)
-    return trace_model(model.function, row if variables == 1 else np.stack([row] * variables), model.n)
+    try:
+        return trace_model(model.function, row if variables == 1 else np.stack([row] * variables), model.n)
+    except NotTraceable as reason:
+        raise TypeError(f"{model!r} cannot be saved: it cannot be traced for {m} points: {reason}") from reason
 
 
 def _shapes(trace: Trace) -> list[tuple[int, ...]]:
     return [*trace.graph.shapes, *(one.shape for one in trace.segments), trace.shape]
 
 
-def _written(node: tuple[Any, ...]) -> list[Any]:
+def _written(node: tuple[Any, ...], places: dict[int, int]) -> list[Any]:
+    """Return a node with its operands at their new places."""
+    if node[0] in OPERATIONS or node[0] == "sum":
+        return [node[0], *(places[one] for one in node[1:])]
     return [
         float(part).hex() if isinstance(part, float) else list(part) if isinstance(part, tuple) else part
         for part in node
@@ -100,11 +115,13 @@ def load(path: Any) -> Model:
 
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} is no model that nlsq saved.")
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise ValueError(f"{path} is a file of {content['format']!r} version {content['version']}, not {VERSION}.")
         function = LoadedFunction(content)
-        function.trace((POINTS[0],) if content["variables"] == 1 else (content["variables"], POINTS[0]))
-    except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        function.check()
+    except (LookupError, TypeError, AttributeError, RecursionError, OverflowError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no model that nlsq saved, or is damaged: {error}") from error
     return Model(function, "model", tuple(content["names"]), LoadedRoute(function))  # type: ignore[arg-type]
 
@@ -120,9 +137,27 @@ class LoadedFunction:
 
     def __init__(self, content: dict[str, Any]) -> None:
         self.content = content
-        self.n = len(content["names"])
-        self.variables = int(content["variables"])
+        names, variables = content["names"], content["variables"]
+        if not isinstance(names, list) or not all(type(one) is str and one.isidentifier() for one in names):
+            raise ValueError("its names are none of parameters.")
+        if type(variables) is not int or not 1 <= variables <= SEPARATE_ROWS:
+            raise ValueError(f"{variables!r} is no number of variables.")
+        self.n, self.variables = len(names), variables
         self.__name__ = "loaded"
+        self.__signature__ = Signature([Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("x", *names)])
+
+    def check(self) -> None:
+        """Raise ValueError unless this is a graph whose parts fill its output, each place once."""
+        m = POINTS[0]
+        trace = self.trace((m,) if self.variables == 1 else (self.variables, m))
+        if sum(int(np.prod(one.shape, dtype=np.int64)) for one in trace.segments) != trace.m:
+            raise ValueError("its segments do not fill its output.")
+        filled = np.zeros(trace.m, dtype=bool)
+        for one in trace.segments:
+            places = one.offset + (np.arange(m) * one.strides[0] if one.shape else np.zeros(1, dtype=np.int64))
+            if not 0 <= places.min() <= places.max() < trace.m or filled[places].any():
+                raise ValueError("one of its segments leaves its output, or meets another.")
+            filled[places] = True
 
     def trace(self, shape: tuple[int, ...]) -> Trace:
         """Return the graph for an x of some shape, every part of it checked.
@@ -136,7 +171,9 @@ class LoadedFunction:
         content = self.content
 
         def lengths(written: list[Any]) -> tuple[int, ...]:
-            return tuple(m if length == "m" else int(length) for length in written)
+            if not isinstance(written, list) or not all(map(_is_length, written)):
+                raise ValueError(f"{written!r} is no shape.")
+            return tuple(m if length == "m" else length for length in written)
 
         graph = Graph(self.n)
         graph.constants = [float.fromhex(value) for value in content["constants"]]
@@ -144,14 +181,20 @@ class LoadedFunction:
             graph.add_slot(np.zeros(m))
         for position, (written, symbols) in enumerate(zip(content["nodes"], content["shapes"], strict=True)):
             node = _read(written, position, graph, self.variables)
+            is_vector = node[0] == "data" or (node[0] in OPERATIONS and any(graph.shapes[one] for one in node[1:]))
+            if symbols != (["m"] if is_vector else []):
+                raise ValueError(f"node {position} has shape {symbols!r}, which its operands do not give.")
             graph.nodes.append(node)
             graph.shapes.append(lengths(symbols))
             graph.remember(position)
         segments = []
         for node, symbols, offset, strides in content["segments"]:
-            if not 0 <= node < len(graph.nodes):
-                raise ValueError(f"a segment refers to node {node}, which is not there.")
-            segments.append(Segment(int(node), lengths(symbols), int(offset), tuple(int(one) for one in strides)))
+            numbers = [node, offset, *strides]
+            if not all(type(one) is int and 0 <= one < 2**31 for one in numbers) or node >= len(graph.nodes):
+                raise ValueError("a segment refers to what is not there.")
+            if symbols not in ([], ["m"]) or len(strides) != len(symbols) or (graph.shapes[node] and not symbols):
+                raise ValueError(f"a segment has shape {symbols!r} and strides {strides!r}.")
+            segments.append(Segment(node, lengths(symbols), offset, tuple(strides)))
         out = lengths(content["shape"])
         return Trace(graph, segments, int(np.prod(out, dtype=np.int64)), out, self.variables, [], True)
 
@@ -162,7 +205,13 @@ class LoadedFunction:
             raise TypeError(f"this model takes {self.n} parameters, got {len(p)}.")
         trace = self.trace(rows.shape)
         data = [rows] if self.variables == 1 else list(rows)
+        if len(data) != self.variables or data[0].ndim != 1:
+            raise ValueError(f"x has shape {rows.shape}, but this model takes {self.variables} variables.")
         return output(trace, np.array(p, dtype=np.float64), data).reshape(trace.shape)
+
+
+def _is_length(written: Any) -> bool:
+    return written == "m" or (type(written) is int and 0 < written < 2**31)
 
 
 def _read(written: list[Any], position: int, graph: Graph, variables: int) -> tuple[Any, ...]:
@@ -198,18 +247,23 @@ class LoadedRoute:
         self.ready = self.required = True
         self.seconds = 0.0
 
-    def entry(self, function: Any, key: Any, trace: Any, arguments: Any = ()) -> Entry:
-        """Return the graph for x of some shape."""
-        shape = key[0]
-        found = self._entries.get(shape)
+    def entry(self, function: Any, key: Any, trace: Any, arguments: Any = ()) -> Entry | None:
+        """Return the graph for x of some shape; None where parameters are held, or x is none for this model."""
+        found = self._entries.get(key)
         if found is None:
-            found = self._entries[shape] = Entry(key, function, (), _NoDependencies(), self._function.trace(shape))
+            shape, n, *held = key
+            if shape and isinstance(shape[0], tuple):
+                shape = (len(shape), *shape[0])
+            variables = self._function.variables
+            if held or n != self._function.n or shape[:-1] != ((variables,) if variables > 1 else ()):
+                return None
+            found = self._entries[key] = Entry(key, function, (), _NoDependencies(), self._function.trace(shape))
         self.latest = found
         return found
 
-    def examine(self, function: Any, key: Any, trace: Any, arguments: Any = ()) -> Entry:
-        """Do the same."""
-        return self.entry(function, key, trace)
+    def examine(self, function: Any, key: Any, trace: Any, arguments: Any = ()) -> Entry | str:
+        """Do the same, with the reason where there is none."""
+        return self.entry(function, key, trace) or f"it takes {self._function.variables} variables"
 
     def require(self) -> None:
         """Nothing more to do."""

@@ -17,6 +17,7 @@ from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.kernels.dense import copy
 from nlsq.kernels.driver import solve_by_address
 from nlsq.kernels.layout import NORMAL, STATUS, M, N, X, matrix, vector
+from nlsq.status import Status
 
 # places in a plan
 (
@@ -39,6 +40,7 @@ DATA, DIMENSIONS_COUNT, DIMENSIONS, STRIDES, _, KIND, FLAGS = range(7)
 INT = 0xFFFFFFFF  # a C int in a word
 ALIGNED = 0x100
 NOT_PLAIN, NO_COVARIANCE, FAILED = -1, -2, -3  # besides statuses
+NONFINITE_START, NONFINITE_JACOBIAN = int(Status.NONFINITE_START), int(Status.NONFINITE_JACOBIAN)
 
 
 @kernel("int(int*, int, int, int)")
@@ -109,7 +111,7 @@ def fit_arrays(plan, x, y, weights, start, params_out, covariance_out):
     w, iw = double_pointer(plan[DOUBLES]), int_pointer(plan[INTEGERS])
     n = iw[N]
     copy(vector(w, iw, X), double_pointer(int_pointer(params_out + 8 * plan[HEADER])[DATA]), n)
-    if covariance(w, iw, plan[ABSOLUTE]) != 0:
+    if status == NONFINITE_START or status == NONFINITE_JACOBIAN or covariance(w, iw, plan[ABSOLUTE]) != 0:
         return NO_COVARIANCE - 10 * status
     copy(matrix(w, iw, NORMAL), double_pointer(int_pointer(covariance_out + 8 * plan[HEADER])[DATA]), n * n)
     return status
