@@ -60,7 +60,7 @@ SLICES = {
 def counts(function, n):
     """Return the operations of a value, and of a value with its derivatives by n parameters."""
     from nlsq.compiler.differentiate import derivatives, operations
-    from nlsq.compiler.trace import trace_model
+    from nlsq.compiler.tracing.trace import trace_model
 
     trace = trace_model(function, np.linspace(0.5, 1.5, 8), n)
     (root,) = (segment.node for segment in trace.segments)

@@ -9,7 +9,7 @@ import pytest
 from nlsq.compiler import interpret
 from nlsq.compiler.differentiate import derivatives, operations, second_derivatives
 from nlsq.compiler.graph import OPERATIONS, TRUTHS, Graph, NotTraceable
-from nlsq.compiler.trace import trace_model, trace_residual
+from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
 LIMIT = 4e-15
 

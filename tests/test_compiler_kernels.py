@@ -7,7 +7,7 @@ from benchmarks.problems.residual_zoo import RESIDUAL_CASES
 from nlsq.compiler import interpret
 from nlsq.compiler.compile import Binding, GraphKernels, kernels_of, structure
 from nlsq.compiler.kernel_source import Variant
-from nlsq.compiler.trace import trace_model, trace_residual
+from nlsq.compiler.tracing.trace import trace_model, trace_residual
 from nlsq.kernels.backend import address_of_array, compile_disabled
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.backend.program import PREDICTORS, RESPONSE, WEIGHTS, render

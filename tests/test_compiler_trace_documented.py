@@ -10,7 +10,7 @@ from scipy import special
 
 from nlsq.compiler import interpret
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.trace import trace_model, trace_residual
+from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
 TEXT = (Path(__file__).parents[1] / "docs" / "tracing.md").read_text()
 RECORDED, REFUSED = (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nlsq.compiler import interpret
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.trace import trace_residual
+from nlsq.compiler.tracing.trace import trace_residual
 
 P = np.array([0.7, -1.3, 2.1, 0.4, -0.9, 1.7, 3.2, -0.2, 0.6, 1.1, -2.4, 0.3])
 Q = np.sin(1.3 * np.arange(24.0) + 0.3) + 0.1

@@ -5,7 +5,7 @@ import pytest
 
 from nlsq.compiler import interpret
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.trace import trace_model, trace_residual
+from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
 X = np.linspace(-2.0, 3.0, 11)
 P = np.array([0.7, -1.3, 2.1, 0.4, -0.9, 1.7, 3.2, -0.2, 0.6, 1.1, -2.4, 0.3])

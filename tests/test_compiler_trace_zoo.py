@@ -7,7 +7,7 @@ from benchmarks.problems.model_zoo import MODEL_CASES
 from benchmarks.problems.residual_zoo import NOT_TRACEABLE, RESIDUAL_CASES
 from nlsq.compiler import interpret
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.trace import trace_model, trace_residual
+from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
 NO_GRAPH = {"pearson4": "loggamma of complex numbers"}
 STEP = 1e-4

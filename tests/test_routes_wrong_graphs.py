@@ -8,7 +8,8 @@ from references.compiled_at_once import compiled_at_once  # noqa: F401
 
 import nlsq
 import nlsq.fitting.tracing
-from nlsq.compiler import routes, trace
+from nlsq.compiler import routes
+from nlsq.compiler.tracing import trace
 from nlsq.solvers.least_overhead import DISAGREES
 
 X = np.linspace(0.1, 4.0, 40)

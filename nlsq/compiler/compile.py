@@ -19,7 +19,7 @@ from nlsq.compiler.graph import FloatArray, Shape
 from nlsq.compiler.jacobian_source import SparseLayout, dense_jacobian, pattern, sparse_layout, sparse_program
 from nlsq.compiler.kernel_source import Layout, Variant, curve_jacobian, is_curve, layout_of, residual_program, sums_of
 from nlsq.compiler.normal_source import FUSED_UP_TO, cost_program, normal_program
-from nlsq.compiler.trace import Trace
+from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels.backend.generated import find, make
 from nlsq.kernels.backend.program import CONSTANTS, PARAMETERS, POINTS, SCRATCH, Program, render
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nlsq.compiler.differentiate import derivatives
 from nlsq.compiler.graph import FloatArray, Graph
-from nlsq.compiler.trace import Trace
+from nlsq.compiler.tracing.trace import Trace
 
 
 def _special(name: str) -> Callable[..., Any]:

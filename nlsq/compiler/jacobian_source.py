@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nlsq.compiler.differentiate import depends_on_parameters, derivatives
 from nlsq.compiler.graph import NotTraceable, contiguous_strides
 from nlsq.compiler.kernel_source import Layout, Rows, Variant, Writer, at, plain, sums_of
-from nlsq.compiler.trace import Segment, Trace
+from nlsq.compiler.tracing.trace import Segment, Trace
 from nlsq.kernels.backend.program import Loop, Place, Program, Statement
 
 IntArray = NDArray[np.int64]

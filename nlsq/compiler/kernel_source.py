@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from nlsq.compiler.differentiate import derivatives, elementwise_nodes
 from nlsq.compiler.graph import Graph
-from nlsq.compiler.trace import Segment, Trace
+from nlsq.compiler.tracing.trace import Segment, Trace
 from nlsq.kernels.backend.program import FIRST_FREE, Loop, Place, Program, Statement
 
 Strides = tuple[tuple[int, int], ...]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from nlsq.compiler.differentiate import derivatives
 from nlsq.compiler.graph import NotTraceable
 from nlsq.compiler.kernel_source import Layout, Name, Rows, Variant, Writer
-from nlsq.compiler.trace import Trace
+from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels.backend.program import Loop, Place, Program, Statement
 
 FUSED_UP_TO = 10  # parameters: beyond, the sums of the normal equations no longer fit into registers

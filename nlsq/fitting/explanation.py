@@ -123,7 +123,7 @@ def _explain_jitted(function: Any) -> Explanation:
 
 def _entry(route: Route, function: Any, kind: str, x: Any, p0: Any) -> tuple[Entry | None, Any, str]:
     """Trace without changing what becomes of the function; return the graph, parameters and the reason against it."""
-    from nlsq.compiler.trace import trace_model, trace_residual
+    from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
     if kind == "residual":
         if p0 is None:

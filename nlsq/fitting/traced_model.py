@@ -27,7 +27,6 @@ from nlsq.status import Status
 FloatArray = NDArray[np.float64]
 
 PROBE = 64  # points of the x that a model is traced on ahead of its data
-UNDEFINED = (Status.NONFINITE_START, Status.NONFINITE_JACOBIAN)  # ends without a covariance
 KERNELS = ("residual", "jacobian", "residual_and_jacobian", "normal_equations", "cost")
 
 
@@ -160,10 +159,9 @@ class Model:
             raise RuntimeError(f"{self!r} was changed while it was fitted, by another thread.")
         fitted = fit_traced(route, entry, arrays, self.function, x, y, weights, start, self._options, absolute)
         if fitted is None:
-            self._refuse(x, y, start, weights)
+            raise self._refusal(x, y, start, weights)
         self._plans = entry.quick if entry.reads_nothing else []
-        params, covariance, status = fitted
-        return Solution(params, None if status in UNDEFINED else covariance, status)
+        return Solution(*fitted)
 
     def _refusal(self, x: Any, y: Any, start: FloatArray, weights: Any) -> TypeError | ValueError:
         """Say why a solve was not possible."""
@@ -192,7 +190,7 @@ class Model:
         TypeError
             If the function cannot be traced; the message says why.
         """
-        from nlsq.compiler.trace import trace_model, trace_residual
+        from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
         if self.kind == "residual":
             if n is None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.compiler.routes import Route, unwrapped
-from nlsq.compiler.trace import trace_model
+from nlsq.compiler.tracing.trace import trace_model
 from nlsq.problem.traced import traced_residual
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.traced import agrees

@@ -78,7 +78,7 @@ def routed_residual(
     residual, sparse
         None where the function has to be called.
     """
-    from nlsq.compiler.trace import trace_residual
+    from nlsq.compiler.tracing.trace import trace_residual
 
     n = x0.size
     entry = route.entry(function, (n, 0), lambda: trace_residual(function, n))

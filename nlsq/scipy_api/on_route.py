@@ -36,7 +36,7 @@ def entry_on_route(
     key = n, len(args)
     arrays = None if entry is None or entry.key != key else entry.arrays_of(fun, args)
     if arrays is None:
-        from nlsq.compiler.trace import trace_residual
+        from nlsq.compiler.tracing.trace import trace_residual
 
         entry = route.entry(fun, key, lambda: trace_residual(fun, n, args), args)
         arrays = None if entry is None else entry.arrays_of(fun, args)
@@ -220,7 +220,7 @@ def _are_weights(weights: Any, m: int) -> bool:
 
 def trace_of_model(f: Callable[..., Any], x: FloatArray, n: int) -> Any:
     """Trace a model."""
-    from nlsq.compiler.trace import trace_model
+    from nlsq.compiler.tracing.trace import trace_model
 
     return trace_model(f, np.ascontiguousarray(x), n)
 

@@ -2,8 +2,8 @@
 
 NumPy's protocols hand operations on symbolic arrays over to them, but not ``np.empty(n)``, ``np.array([...])`` or
 ``math.exp``. A copy of the function is called in whose globals and cells these are replaced by their stand-ins
-(`nlsq.compiler.standins`); so are arrays that the function reads from there, so that the graph depends on their shapes
-alone and other data are other addresses.
+(`nlsq.compiler.tracing.standins`); so are arrays that the function reads from there, so that the graph depends on
+their shapes alone and other data are other addresses.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import as_data
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.standins import BUILTINS, REPLACED
+from nlsq.compiler.tracing.arrays import as_data
+from nlsq.compiler.tracing.standins import BUILTINS, REPLACED
 
 MOST_CODES = 2000
 FLOAT64 = np.dtype(np.float64)

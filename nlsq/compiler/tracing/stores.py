@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import Argument, Traced, ZeroDimensional, as_traced
-from nlsq.compiler.blocks import Cuts, Parts, complement, find, intersection, ordered, tidy
-from nlsq.compiler.elementwise import broadcast
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.holding import UNSET
-from nlsq.compiler.indexing import MOST_PICKED, Slicing, expand, plain_index, position, progression
-from nlsq.compiler.joining import Reshaping, Transposing, transposed, unfolded
+from nlsq.compiler.tracing.arrays import Argument, Traced, ZeroDimensional, as_traced
+from nlsq.compiler.tracing.blocks import Cuts, Parts, complement, find, intersection, ordered, tidy
+from nlsq.compiler.tracing.elementwise import broadcast
+from nlsq.compiler.tracing.holding import UNSET
+from nlsq.compiler.tracing.indexing import MOST_PICKED, Slicing, expand, plain_index, position, progression
+from nlsq.compiler.tracing.joining import Reshaping, Transposing, transposed, unfolded
 
 
 def store(array: Traced, key: Any, value: Any) -> None:
     """Store a value, as ``array[key] = value`` does."""
     check_writable(array)
     if isinstance(key, Traced):
-        from nlsq.compiler.masks import store_selected
+        from nlsq.compiler.tracing.masks import store_selected
 
         store_selected(array, key, value)
         return

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from nlsq.compiler.arrays import Traced, as_traced, is_unusual, truth
-from nlsq.compiler.complex_arrays import ComplexTraced, call_complex_ufunc
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.masks import Selected, selected_operation
-from nlsq.compiler.reductions import cumulated, matrix_product, multiplied, summed
+from nlsq.compiler.tracing.arrays import Traced, as_traced, is_unusual, truth
+from nlsq.compiler.tracing.complex_arrays import ComplexTraced, call_complex_ufunc
+from nlsq.compiler.tracing.masks import Selected, selected_operation
+from nlsq.compiler.tracing.reductions import cumulated, matrix_product, multiplied, summed
 
 LN2 = math.log(2.0)
 DEGREE = math.pi / 180.0

@@ -14,11 +14,11 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from nlsq.compiler.arrays import Traced, truth
-from nlsq.compiler.elementwise import broadcast
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.holding import UNSET
-from nlsq.compiler.operators import Operators
+from nlsq.compiler.tracing.arrays import Traced, truth
+from nlsq.compiler.tracing.elementwise import broadcast
+from nlsq.compiler.tracing.holding import UNSET
+from nlsq.compiler.tracing.operators import Operators
 
 
 class Selected(Operators):
@@ -114,7 +114,7 @@ def store_selected(array: Traced, mask: Traced, value: Any) -> None:
         value = value.full
     elif getattr(value, "shape", ()) != () or isinstance(value, list | tuple):
         raise NotTraceable("a store of an array into what a mask selects")
-    from nlsq.compiler.stores import overwrite
+    from nlsq.compiler.tracing.stores import overwrite
 
     stored = broadcast(array.lift(value), array.shape)
     nothing = array.graph.number(math.nan)  # in np.empty: what is in no mask has no value

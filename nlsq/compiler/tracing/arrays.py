@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from nlsq.compiler.graph import OPERATIONS, TRUTHS, Graph, NotTraceable
-from nlsq.compiler.holding import UNSET, UNSET_READ, Held
 from nlsq.compiler.strides import Shape, contiguous_strides
+from nlsq.compiler.tracing.holding import UNSET, UNSET_READ, Held
 
 NUMBERS = (int, float, np.floating, np.integer, np.bool_)
 FLOAT64 = np.dtype(np.float64)
@@ -66,7 +66,7 @@ class Traced(Held):
         if isinstance(other, np.ndarray):
             return as_data(self.graph, other)
         if isinstance(other, list | tuple):
-            from nlsq.compiler.joining import stacked
+            from nlsq.compiler.tracing.joining import stacked
 
             return stacked(self.graph, other)
         raise NotTraceable(f"an operand of type {type(other).__name__}")
@@ -80,7 +80,7 @@ class Traced(Held):
                 if type(one) is float or type(one) is int or not is_unusual(one):
                     one = self.lift(one)
                 else:
-                    from nlsq.compiler.elementwise import apply_unusual
+                    from nlsq.compiler.tracing.elementwise import apply_unusual
 
                     return apply_unusual(self.graph, operation, operands)
             arrays.append(one)
@@ -89,13 +89,13 @@ class Traced(Held):
         if floating and operation in GRAPH_NUMBERS:
             return self.record(operation, arrays, "f")
         if operation in COMPOSED:
-            from nlsq.compiler.elementwise import composed
+            from nlsq.compiler.tracing.elementwise import composed
 
             return composed(operation, arrays, operands)
         if operation in TRUTHS:
             return self.record(operation, arrays, "b")
         if operation != "/" and all(one.kind == "b" for one in arrays):
-            from nlsq.compiler.elementwise import of_truths
+            from nlsq.compiler.tracing.elementwise import of_truths
 
             return of_truths(operation, arrays)
         return self.record(operation, arrays, "i" if operation in EXACT else "f")
@@ -118,7 +118,7 @@ class Traced(Held):
             nodes.append(node)
         else:
             return Traced(graph, shape, [graph.apply(operation, *nodes)], None, kind)
-        from nlsq.compiler.elementwise import by_cells
+        from nlsq.compiler.tracing.elementwise import by_cells
 
         return by_cells(graph, operation, arrays, kind)
 
@@ -126,12 +126,12 @@ class Traced(Held):
         return self.copy()
 
     def __matmul__(self, other: Any) -> Traced:
-        from nlsq.compiler.reductions import matrix_product
+        from nlsq.compiler.tracing.reductions import matrix_product
 
         return matrix_product(self, self.lift(other))
 
     def __rmatmul__(self, other: Any) -> Traced:
-        from nlsq.compiler.reductions import matrix_product
+        from nlsq.compiler.tracing.reductions import matrix_product
 
         return matrix_product(self.lift(other), self)
 
@@ -142,20 +142,20 @@ class Traced(Held):
             node = self.nodes[0]
             if isinstance(node, int) and node >= 0:
                 return Traced(self.graph, (), [self.graph.move(node, (), ((key, 1, None),))], None, self.kind)
-        from nlsq.compiler.indexing import index
+        from nlsq.compiler.tracing.indexing import index
 
         return index(self, key)
 
     def transpose(self, *axes: Any) -> Traced:
         """Return a view with its axes in another order."""
-        from nlsq.compiler.joining import transposed
+        from nlsq.compiler.tracing.joining import transposed
 
         order = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)) else axes
         return transposed(self, tuple(order) if order else None)
 
     def reshape(self, *shape: Any, order: str = "C") -> Traced:
         """Return an array of another shape."""
-        from nlsq.compiler.joining import reshaped
+        from nlsq.compiler.tracing.joining import reshaped
 
         if order != "C":
             raise NotTraceable(f"reshape with order={order!r}")
@@ -164,7 +164,7 @@ class Traced(Held):
     def ravel(self, order: str = "C") -> Traced:
         """Return it one-dimensional: a view where NumPy's is known to be one."""
         flat = self.reshape(-1, order=order)
-        from nlsq.compiler.indexing import is_contiguous
+        from nlsq.compiler.tracing.indexing import is_contiguous
 
         return flat if is_contiguous(self) else flat.view_of(self, None)
 
@@ -202,7 +202,7 @@ class Traced(Held):
 
     def round(self, decimals: int = 0) -> Any:
         """Return it rounded to whole numbers."""
-        from nlsq.compiler.numpy_functions import rounded
+        from nlsq.compiler.tracing.numpy_functions import rounded
 
         if decimals:
             raise NotTraceable("rounding to decimals")
@@ -212,13 +212,13 @@ class Traced(Held):
 
     def sum(self, axis: Any = None, **options: Any) -> Traced:
         """Return the sum over all elements or over one axis."""
-        from nlsq.compiler.reductions import summed
+        from nlsq.compiler.tracing.reductions import summed
 
         return summed(self, axis, **options)
 
     def mean(self, axis: Any = None, **options: Any) -> Traced:
         """Return the mean over all elements or over one axis."""
-        from nlsq.compiler.reductions import mean
+        from nlsq.compiler.tracing.reductions import mean
 
         return mean(self, axis, **options)
 
@@ -229,20 +229,20 @@ class Traced(Held):
 
     def prod(self, axis: Any = None) -> Traced:
         """Return the product over all elements or over one axis."""
-        from nlsq.compiler.reductions import multiplied
+        from nlsq.compiler.tracing.reductions import multiplied
 
         return multiplied(self, axis)
 
     def cumsum(self, axis: Any = None) -> Traced:
         """Return the sums of all elements so far."""
-        from nlsq.compiler.reductions import cumulated
+        from nlsq.compiler.tracing.reductions import cumulated
 
         return cumulated(self, axis, "+")
 
     # Stores
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        from nlsq.compiler.stores import store
+        from nlsq.compiler.tracing.stores import store
 
         store(self, key, value)
 
@@ -251,7 +251,7 @@ class Traced(Held):
         result = self.apply(operation, self, other)
         if not self.shape and self._base is None:
             return result  # numbers are immutable: the name is bound anew
-        from nlsq.compiler.stores import overwrite
+        from nlsq.compiler.tracing.stores import overwrite
 
         overwrite(self, result)
         return self
@@ -259,12 +259,12 @@ class Traced(Held):
     # NumPy's protocols
 
     def __array_ufunc__(self, function: Any, method: str, *operands: Any, **options: Any) -> Any:
-        from nlsq.compiler.numpy_functions import call_ufunc
+        from nlsq.compiler.tracing.numpy_functions import call_ufunc
 
         return call_ufunc(self.graph, function, method, operands, options)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        from nlsq.compiler.array_functions import call_function
+        from nlsq.compiler.tracing.array_functions import call_function
 
         return call_function(self.graph, function, arguments, options)
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import COMPLEX_NUMBERS, NUMBERS, Traced, as_traced
-from nlsq.compiler.elementwise import broadcast
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.operators import Operators
+from nlsq.compiler.tracing.arrays import COMPLEX_NUMBERS, NUMBERS, Traced, as_traced
+from nlsq.compiler.tracing.elementwise import broadcast
+from nlsq.compiler.tracing.operators import Operators
 
 LARGEST_POWER = 16  # integer exponents up to this are products
 
@@ -106,14 +106,14 @@ class ComplexTraced(Operators):
         return self
 
     def __array_ufunc__(self, function: Any, method: str, *operands: Any, **options: Any) -> Any:
-        from nlsq.compiler.numpy_functions import call_ufunc
+        from nlsq.compiler.tracing.numpy_functions import call_ufunc
 
         return call_ufunc(self.graph, function, method, operands, options)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         if function not in (np.real, np.imag, np.angle):
             raise NotTraceable(f"the function {function.__name__} of a complex array")
-        from nlsq.compiler.array_functions import call_function
+        from nlsq.compiler.tracing.array_functions import call_function
 
         return call_function(self.graph, function, arguments, options)
 
@@ -233,7 +233,7 @@ _UFUNCS = {
 def call_complex_ufunc(graph: Graph, name: str, operands: tuple[Any, ...]) -> Any:
     """Record a universal function of complex operands."""
     if name == "wofz":
-        from nlsq.compiler.numpy_functions import wofz
+        from nlsq.compiler.tracing.numpy_functions import wofz
 
         return wofz(as_complex(graph, operands[0]))
     if name == "conjugate":

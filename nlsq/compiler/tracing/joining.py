@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import Argument, Traced, as_traced
-from nlsq.compiler.blocks import Cuts, Parts, refined, runs, singles, tidy, whole
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.holding import UNSET
 from nlsq.compiler.strides import Shape
+from nlsq.compiler.tracing.arrays import Argument, Traced, as_traced
+from nlsq.compiler.tracing.blocks import Cuts, Parts, refined, runs, singles, tidy, whole
+from nlsq.compiler.tracing.holding import UNSET
 
 MOST_ELEMENTS = 2048  # of arrays that are taken to single elements to be reshaped
 MOST_ROWS = 512  # of a matrix that is flattened row by row

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import Argument, Traced, as_numbers
-from nlsq.compiler.complex_arrays import ComplexTraced
 from nlsq.compiler.graph import FloatArray, Graph, NotTraceable
-from nlsq.compiler.holding import UNSET
-from nlsq.compiler.joining import stacked
-from nlsq.compiler.rebind import Rebinding
-from nlsq.compiler.reroll import reroll
-from nlsq.compiler.standins import Recorder
 from nlsq.compiler.strides import Shape, contiguous_strides
+from nlsq.compiler.tracing.arrays import Argument, Traced, as_numbers
+from nlsq.compiler.tracing.complex_arrays import ComplexTraced
+from nlsq.compiler.tracing.holding import UNSET
+from nlsq.compiler.tracing.joining import stacked
+from nlsq.compiler.tracing.rebind import Rebinding
+from nlsq.compiler.tracing.reroll import reroll
+from nlsq.compiler.tracing.standins import Recorder
 
 SEPARATE_ROWS = 16  # independent variables up to this many are data of their own
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import NUMBERS, Traced, as_numbers, truth
-from nlsq.compiler.blocks import Cuts, refined, whole
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.holding import UNSET, UNSET_READ
-from nlsq.compiler.joining import unfolded
 from nlsq.compiler.strides import Shape
+from nlsq.compiler.tracing.arrays import NUMBERS, Traced, as_numbers, truth
+from nlsq.compiler.tracing.blocks import Cuts, refined, whole
+from nlsq.compiler.tracing.holding import UNSET, UNSET_READ
+from nlsq.compiler.tracing.joining import unfolded
 
 LARGEST_POWER = 32  # integer exponents up to this are products
 TRUE_OPERATIONS = {"+": "or", "*": "and", "maximum": "or", "minimum": "and"}  # what they are for two truth values
@@ -196,8 +196,8 @@ _COMPOSED: dict[str, Callable[..., Any]] = {
 
 def apply_unusual(graph: Graph, operation: str, operands: tuple[Any, ...]) -> Any:
     """Record an operation with complex operands, or with selections by a mask."""
-    from nlsq.compiler.complex_arrays import complex_operation
-    from nlsq.compiler.masks import Selected, selected_operation
+    from nlsq.compiler.tracing.complex_arrays import complex_operation
+    from nlsq.compiler.tracing.masks import Selected, selected_operation
 
     if any(isinstance(one, Selected) for one in operands):
         return selected_operation(operands, lambda *plain: plain[0].apply(operation, *plain))

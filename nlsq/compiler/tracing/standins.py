@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.array_functions import FUNCTIONS, at_least_1d, call_function, concatenate
-from nlsq.compiler.arrays import Traced, ZeroDimensional, as_numbers, as_traced
-from nlsq.compiler.complex_arrays import ComplexTraced
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.joining import fresh, stacked
-from nlsq.compiler.masks import Selected
-from nlsq.compiler.numpy_functions import COMPOSED, ELEMENTWISE
+from nlsq.compiler.tracing.array_functions import FUNCTIONS, at_least_1d, call_function, concatenate
+from nlsq.compiler.tracing.arrays import Traced, ZeroDimensional, as_numbers, as_traced
+from nlsq.compiler.tracing.complex_arrays import ComplexTraced
+from nlsq.compiler.tracing.joining import fresh, stacked
+from nlsq.compiler.tracing.masks import Selected
+from nlsq.compiler.tracing.numpy_functions import COMPOSED, ELEMENTWISE
 
 SYMBOLIC = (Traced, ComplexTraced, Selected)
 _MATH_NAMES = {

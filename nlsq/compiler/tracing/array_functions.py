@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import Argument, Traced, ZeroDimensional, as_traced, truth
-from nlsq.compiler.complex_arrays import ComplexTraced
-from nlsq.compiler.elementwise import broadcast
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.joining import concatenated, fresh, stacked
-from nlsq.compiler.reductions import cumulated, matrix_product, mean, multiplied, summed
+from nlsq.compiler.tracing.arrays import Argument, Traced, ZeroDimensional, as_traced, truth
+from nlsq.compiler.tracing.complex_arrays import ComplexTraced
+from nlsq.compiler.tracing.elementwise import broadcast
+from nlsq.compiler.tracing.joining import concatenated, fresh, stacked
+from nlsq.compiler.tracing.reductions import cumulated, matrix_product, mean, multiplied, summed
 
 Handler = Callable[..., Any]
 

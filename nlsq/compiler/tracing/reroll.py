@@ -16,7 +16,7 @@ import numpy as np
 from nlsq.compiler.graph import COMMUTATIVE, LEAVES, Graph
 
 if TYPE_CHECKING:
-    from nlsq.compiler.trace import Segment
+    from nlsq.compiler.tracing.trace import Segment
 
 SHORTEST = 4  # rows worth a loop
 LARGEST_ROW = 1000  # operations of a row that may become the body of a loop

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from nlsq.compiler.arrays import Traced, as_numbers
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.holding import UNSET, UNSET_READ
-from nlsq.compiler.joining import stacked
+from nlsq.compiler.tracing.arrays import Traced, as_numbers
+from nlsq.compiler.tracing.holding import UNSET, UNSET_READ
+from nlsq.compiler.tracing.joining import stacked
 
 LONGEST_AXIS = 64  # of a matrix that is summed along an axis: each entry is a term of its own
 MOST_FACTORS = 2000

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nlsq.compiler.arrays import Traced, ZeroDimensional
-from nlsq.compiler.blocks import Parts, find, selected
 from nlsq.compiler.graph import NotTraceable
-from nlsq.compiler.holding import UNSET
-from nlsq.compiler.joining import Reshaping, stacked, unfolded
-from nlsq.compiler.operators import BRANCH
+from nlsq.compiler.tracing.arrays import Traced, ZeroDimensional
+from nlsq.compiler.tracing.blocks import Parts, find, selected
+from nlsq.compiler.tracing.holding import UNSET
+from nlsq.compiler.tracing.joining import Reshaping, stacked, unfolded
+from nlsq.compiler.tracing.operators import BRANCH
 
 MOST_PICKED = 100_000  # elements taken one by one
 
@@ -32,7 +32,7 @@ class Slicing:
 def index(array: Traced, key: Any) -> Any:
     """Return ``array[key]``: a view, a number, or a copy for index arrays and masks."""
     if isinstance(key, Traced):
-        from nlsq.compiler.masks import Selected
+        from nlsq.compiler.tracing.masks import Selected
 
         if key.kind != "b" or not key.shape:
             raise NotTraceable("an index that depends on the parameters or the data")

@@ -1,7 +1,7 @@
 """What a symbolic array holds: blocks of nodes, and which array it is a view of.
 
-Each axis of an array is cut into progressions of positions (`nlsq.compiler.blocks`), and each block, a product of one
-progression from each axis, is a node of the graph over its own index space. Most arrays are one block; what
+Each axis of an array is cut into progressions of positions (`nlsq.compiler.tracing.blocks`), and each block, a product
+of one progression from each axis, is a node of the graph over its own index space. Most arrays are one block; what
 `np.concatenate` joins, or stores fill, has several. A one-dimensional array may also hold arrays of more axes,
 flattened in C order, where no node is flat.
 
@@ -16,10 +16,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from nlsq.compiler.blocks import Cuts, find, whole, within
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.operators import Operators
 from nlsq.compiler.strides import Shape
+from nlsq.compiler.tracing.blocks import Cuts, find, whole, within
+from nlsq.compiler.tracing.operators import Operators
 
 UNSET = -1  # the node of elements of np.empty that nothing was stored into
 UNSET_READ = "an element of np.empty is read before anything was stored into it"
