@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nlsq.compiler import interpret
 from nlsq.compiler.graph import Graph, NotTraceable, contiguous_strides
-from nlsq.compiler.tracing import blocks, interpret
+from nlsq.compiler.tracing import blocks
 from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
 PROGRESSIONS = st.builds(
