@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.optimize
+
+import nlsq
 
 HERE = Path(__file__).parent
 DROP_IN = sorted(path.name for path in HERE.glob("test_scipy_api_*.py"))
@@ -26,6 +30,19 @@ def run_compiled(*arguments: str) -> None:
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("options", [{}, {"maxfev": 5}])
+def test_a_limit_is_named_as_scipy_names_it(options):
+    x = np.linspace(0.1, 4.0, 40)
+    y = 2.0 * np.exp(-200.0 * x)
+    for _ in range(2):
+        messages = []
+        for module in (scipy.optimize, nlsq):
+            with pytest.warns(RuntimeWarning, match="maxfev") as caught:
+                module.leastsq(lambda p: p[0] * np.exp(-400.0 * p[1] * x) - y, (1.0, 0.45), **options)
+            messages.append(str(caught[0].message))
+        assert messages[0] == messages[1]
 
 
 @pytest.mark.slow

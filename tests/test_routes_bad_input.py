@@ -397,6 +397,30 @@ def test_errors_are_raised_also_after_the_function_was_compiled():
         nlsq.curve_fit(model, X, Y, (1.0, -1.0))
 
 
+@pytest.mark.parametrize("function", [nlsq.curve_fit, nlsq.fit])
+def test_errors_on_the_way_are_raised_also_after_the_function_was_compiled(function):
+    def model(x, a, b):
+        return a * np.exp(-b * x) + np.exp(-400.0 * b * x)
+
+    y = model(X, 2.0, 0.7)
+    for _ in range(3):
+        function(model, X, y, P0)
+    assert is_compiled(model)
+    with np.errstate(under="raise"), pytest.raises(FloatingPointError):
+        function(model, X, y, P0)
+    residual = lambda p: model(X, p[0], p[1]) - y
+    for solve in (nlsq.least_squares, nlsq.leastsq):
+        for _ in range(2):
+            solve(residual, P0)
+        with np.errstate(under="raise"), pytest.raises(FloatingPointError):
+            solve(residual, P0)
+
+
+def test_a_model_cannot_be_made_while_errors_are_to_be_raised():
+    with np.errstate(all="raise"), pytest.raises(TypeError, match=r"np\.errstate"):
+        nlsq.model(lambda x, a: a * np.exp(-x))
+
+
 # Callables that are no functions
 
 

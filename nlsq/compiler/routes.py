@@ -119,15 +119,13 @@ class Route:
         arguments : tuple
             Further arguments of a residual.
         """
+        if not errors_are_silent():
+            return None
         candidates = self.entries.get(key)
         for entry in candidates or ():
             if entry.arrays_of(function, arguments) is not None:
                 self.latest = entry
                 return entry
-        from nlsq.compiler.clean import errors_are_silent
-
-        if not errors_are_silent():
-            return None
         found = self.examine(function, key, trace, arguments)
         if isinstance(found, str):
             self.refuse(found)
@@ -165,6 +163,19 @@ class Route:
             return Entry(key, function, arguments, dependencies, trace())
         except (Unclean, NotTraceable) as error:
             return str(error)
+
+
+_ask: Callable[[], bool] | None = None
+
+
+def errors_are_silent() -> bool:
+    """Whether NumPy is not to raise floating-point errors, since compiled code raises none."""
+    global _ask
+    if _ask is None:
+        from nlsq.compiler import clean
+
+        _ask = clean.errors_are_silent
+    return _ask()
 
 
 def route_of(function: Any, form: str) -> Route | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import unwrapped
+from nlsq.compiler.routes import errors_are_silent, unwrapped
 from nlsq.fitting.core import FitCore
 from nlsq.fitting.data import CurveData
 from nlsq.fitting.result import FitResult
@@ -39,7 +39,7 @@ def fit_again(model: Callable[..., Any], x: Any, y: Any, p0: Any) -> FitResult |
         return None
     entry = route.latest
     names = entry.names
-    if not names or entry.key != (x.shape, len(names)) or y.ndim != 1:
+    if not names or entry.key != (x.shape, len(names)) or y.ndim != 1 or not errors_are_silent():
         return None
     if isinstance(p0, Mapping):
         if p0.keys() != set(names):

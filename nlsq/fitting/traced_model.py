@@ -204,7 +204,8 @@ class Model:
                 self.function, (shape, self.n), lambda: trace_model(self.function, as_doubles(x), self.n)
             )
         if entry is None:
-            raise TypeError(f"{self!r} cannot be compiled: {self._route.reason}.")
+            reason = self._route.reason or "compiled code raises no floating-point errors, as np.errstate asks for"
+            raise TypeError(f"{self!r} cannot be compiled: {reason}.")
         return entry
 
     def source(self, kernel: str = "normal_equations", x: Any = None, n: int | None = None) -> str:

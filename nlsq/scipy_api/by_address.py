@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import MANY_POINTS, Route, unwrapped
+from nlsq.compiler.routes import MANY_POINTS, Route, errors_are_silent, unwrapped
 from nlsq.problem import CompiledFunction
 from nlsq.scipy_api.on_route import trace_of_model
 from nlsq.solvers.least_overhead import (
@@ -103,7 +103,7 @@ def fit_again(
         return None
     entry = route.latest
     start = read_start(p0)
-    if not entry.quick or start is None or entry.key != (x.shape, start.size):
+    if not entry.quick or start is None or entry.key != (x.shape, start.size) or not errors_are_silent():
         return None
     arrays = entry.arrays_of(f)
     if arrays is None:

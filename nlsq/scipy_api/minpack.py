@@ -49,7 +49,8 @@ INFO = tuple(MINPACK_INFO.get(status, 5) for status in sorted(Status))  # by sta
 class MinpackOptions(NamedTuple):
     """Options of `leastsq` as numbers.
 
-    ``of_plan`` is ``ftol, xtol, gtol, maxfev, factor``, with the limit that holds; ``maxfev`` is what the caller wrote.
+    ``of_plan`` is ``ftol, xtol, gtol, maxfev, factor``, with the limit that holds; ``maxfev`` what SciPy's
+    message names, which is what the caller wrote unless that is 0.
     ``rel_step`` is None for the library's own step. ``improper`` says that MINPACK would refuse to start, ``plain``
     that the compiled loop can run with these options, ``derivatives_are_free`` that it can with exact derivatives.
     """
@@ -243,7 +244,9 @@ def read_options(
         tolerances = Tolerances(cost=cost, step=step, optimality=optimality, rule="minpack")
     plain = tolerances is not None and rel_step is None and diag is None and (has_jacobian or not tolerances.tight)
     free = tolerances is not None and rel_step is None and diag is None
-    return MinpackOptions((ftol, xtol, gtol, limit, factor), maxfev, rel_step, scale, tolerances, improper, plain, free)
+    return MinpackOptions(
+        (ftol, xtol, gtol, limit, factor), maxfev or limit, rel_step, scale, tolerances, improper, plain, free
+    )
 
 
 def real(value: Any) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.compiler.entries import Arrays, Entry
-from nlsq.compiler.routes import Route
+from nlsq.compiler.routes import Route, errors_are_silent
 from nlsq.kernels import layout
 from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.scipy_api.messages import LEAST_SQUARES_MESSAGES, LEAST_SQUARES_STATUS, MINPACK_INFO
@@ -30,7 +30,7 @@ def entry_on_route(
     route: Route, fun: Callable[..., Any], n: int, args: tuple[Any, ...]
 ) -> tuple[Entry, Arrays] | tuple[None, None]:
     """Return the graph of a residual function and the arrays that it reads, None where it has to be called."""
-    if not route.ready or not 0 < n <= MOST_PARAMETERS or not arrays_are_readable():
+    if not route.ready or not 0 < n <= MOST_PARAMETERS or not arrays_are_readable() or not errors_are_silent():
         return None, None
     entry = route.latest
     key = n, len(args)
