@@ -11,6 +11,7 @@ Where a graph depends on what is in an array or a list, the function is traced a
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable
 from time import perf_counter
@@ -20,7 +21,8 @@ from typing import Any
 from nlsq.compiler.entries import Entry
 from nlsq.kernels.backend import compile_disabled
 
-WORTH_COMPILING = 0.1  # seconds spent in plain solves: what compiling costs; 0: every function is traced at once
+# Seconds spent in plain solves: what compiling costs. 0: every function is traced at once; inf: only where asked for.
+WORTH_COMPILING = 0.1
 MANY_POINTS = 100_000  # residuals from which one solve is worth it
 WORTH_TRACING_ANEW = 2000  # residuals from which a graph that holds for one call alone is worth it
 UNSTABLE = "its graph depends on what is in arrays, lists or objects that it reads, which may change from call to call"
@@ -68,7 +70,7 @@ class Route:
         self.seconds, self.worth = 0.0, WORTH_COMPILING
         self.entries: dict[Any, list[Entry]] = {}
         self.latest: Entry | None = None
-        self.ready = not compile_disabled() and (self._has_paid() or _marker(code, form).exists_on_disk())
+        self.ready = _is_automatic() and (self._has_paid() or _marker(code, form).exists_on_disk())
 
     def _has_paid(self) -> bool:
         return self.seconds >= self.worth
@@ -90,7 +92,7 @@ class Route:
 
     def may_compile(self) -> bool:
         """Trace these functions from now on, because there is much to do; whether that is possible."""
-        self.ready = not compile_disabled() and not self.reason
+        self.ready = _is_automatic() and not self.reason
         return self.ready
 
     def require(self) -> None:
@@ -163,6 +165,10 @@ class Route:
             return Entry(key, function, arguments, dependencies, trace())
         except (Unclean, NotTraceable) as error:
             return str(error)
+
+
+def _is_automatic() -> bool:
+    return WORTH_COMPILING < math.inf and not compile_disabled()
 
 
 _ask: Callable[[], bool] | None = None

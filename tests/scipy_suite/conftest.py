@@ -1,11 +1,14 @@
 """Makes SciPy's own tests run under pytest's settings of this repository."""
 
+import math
 from collections.abc import Generator
 from typing import Any
 
 import installed_scipy
 import pytest
 import scipy
+
+from nlsq.compiler import routes
 
 SCIPY_MARKERS = (
     "slow: a slow test",
@@ -33,6 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers that SciPy's tests carry."""
     for marker in SCIPY_MARKERS:
         config.addinivalue_line("markers", marker)
+
+
+@pytest.fixture(autouse=True)
+def called_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have functions called as at their first use, whatever is known of them from other runs."""
+    if routes.WORTH_COMPILING > 0.0:  # the plugin `compiled_at_once` is not at work
+        routes.forget()
+        monkeypatch.setattr(routes, "WORTH_COMPILING", math.inf)
 
 
 @pytest.hookimpl(wrapper=True)
