@@ -1,4 +1,4 @@
-"""SciPy's semantics whatever the route: the drop-in's tests, and SciPy's own, with every function compiled at once."""
+"""The same semantics whatever the route: tests of the drop-in and of fit, and SciPy's, with all functions compiled."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ import scipy.optimize
 import nlsq
 
 HERE = Path(__file__).parent
-DROP_IN = sorted(path.name for path in HERE.glob("test_scipy_api_*.py"))
+DROP_IN = sorted(path.name for kind in ("scipy_api", "fitting") for path in HERE.glob(f"test_{kind}_*.py"))
 # What exact derivatives change, in SciPy's own tests; the reasons are theirs.
 EXACT_DERIVATIVES_DIFFER = {
     "test_scipy_least_squares.py::TestLM::test_workers": "compares two solves bit by bit, one by differences",
