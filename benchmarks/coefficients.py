@@ -87,9 +87,9 @@ def scaled_erfc(u: Any) -> Any:
 
 def fits() -> dict[str, tuple[Function, Any, Any, int]]:
     """List the polynomials: name, function, interval, number of coefficients."""
-    log2, pi, sqrt = mpmath.log(2), mpmath.pi, mpmath.sqrt
+    log2, pi = mpmath.log(2), mpmath.pi
     half_log = log2 / 2 * EDGE
-    log_reach = ((sqrt(2) - 1) / (sqrt(2) + 1) * EDGE) ** 2
+    log_reach = (EDGE / 5) ** 2  # m = 3/2
     quarter_pi = (pi / 4 * EDGE) ** 2
     log_term = of_square(lambda s: (2 * mpmath.atanh(s) / s - 2) / s**2)
 
@@ -107,7 +107,7 @@ def fits() -> dict[str, tuple[Function, Any, Any, int]]:
     return {
         "EXP": (lambda r: (mpmath.exp(r) - 1 - r) / r**2, -half_log, half_log, 12),
         "EXP_SHORT": (lambda r: (mpmath.exp(r) - 1 - r) / r**2, -half_log, half_log, 10),
-        "LOG": (log_term, NEAR_ZERO, log_reach, 7),
+        "LOG": (log_term, NEAR_ZERO, log_reach, 8),
         "LOG_TAIL": (lambda z: (log_term(z) - mpmath.mpf(2) / 3) / z, NEAR_ZERO, log_reach, 8),
         "SIN": (of_square(lambda x: (mpmath.sin(x) / x - 1) / x**2), NEAR_ZERO, quarter_pi, 7),
         "COS": (
@@ -119,8 +119,8 @@ def fits() -> dict[str, tuple[Function, Any, Any, int]]:
         "ATAN": (of_square(lambda x: (mpmath.atan(x) / x - 1) / x**2), NEAR_ZERO, mpmath.mpf("0.425") ** 2, 11),
         "ASIN": (of_square(lambda x: (mpmath.asin(x) / x - 1) / x**2), NEAR_ZERO, mpmath.mpf("0.2502"), 13),
         "SINH": (of_square(lambda x: (mpmath.sinh(x) / x - 1) / x**2), NEAR_ZERO, 1, 7),
-        "ERF": (of_square(lambda x: mpmath.erf(x) / x - 1), NEAR_ZERO, 1, 14),
-        "ERF_TAIL": (scaled_erfc, at(1), at(6), 15),
+        "ERF": (of_square(lambda x: mpmath.erf(x) / x - 1), NEAR_ZERO, 1, 13),
+        "ERF_TAIL": (scaled_erfc, at(1), at(3), 13),
         "ERFC": (rest_of_erfc, at_four(0.4999), (mpmath.mpf(28) - 4) / (28 + 4), 22),
         "CBRT": (mpmath.cbrt, 1, 2, 6),
     }

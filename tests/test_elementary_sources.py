@@ -12,10 +12,13 @@ numba = pytest.importorskip("numba")
 
 from references.elementary import points  # noqa: E402
 from references.elementary_implementations import in_numba_loop, in_plain_python  # noqa: E402
+from references.elementary_vectors import over_vectors, processors  # noqa: E402
 
 from nlsq.kernels.backend import primitives  # noqa: E402
 from nlsq.kernels.backend.lowering import lowered  # noqa: E402
 from nlsq.kernels.elementary import ELEMENTARY, exp, needs_slow_reduction, sin_fast  # noqa: E402
+from nlsq.kernels.exponential import scaled  # noqa: E402
+from nlsq.kernels.logarithm import split, split_all  # noqa: E402
 
 FILES = (
     "exponential",
@@ -61,7 +64,8 @@ def straight_line_faults(source):
 
 def functions_of(module):
     found = [value for value in vars(module).values() if inspect.isfunction(value)]
-    found += [value.source for value in vars(module).values() if isinstance(value, primitives.Elementary)]
+    with_source = primitives.Elementary | primitives.Instruction
+    found += [value.source for value in vars(module).values() if isinstance(value, with_source)]
     return [one for one in found if one.__module__ == module.__name__]
 
 
@@ -199,3 +203,54 @@ def test_coefficients_come_out_of_their_fit():
     found = fit_all()
     sources = {name: getattr(module, name) for module in MODULES for name in found if hasattr(module, name)}
     assert sources == found
+
+
+SCALED = [(1.75, 1000.0), (1.0, -1074.0), (1.5, -1074.0), (1.25, -1073.0), (1.9999999999999998, 1023.0), (1.0, 1024.0)]
+SCALED += [(1.0, -1075.0), (1.0, -1080.0), (1.3, 0.0), (2.0, 1023.0), (-1.0, 3.0), (0.5, -1074.0), (np.nan, 1.0)]
+SPLIT = [1.0, 1.5, 1.4999999999999998, 0.75, 0.7499999999999999, 5e-324, 1.5e-323, 2.5e-323, 2.2250738585072014e-308]
+SPLIT += [2.225073858507201e-308, 1.7976931348623157e308, 1.3e308, 1.4e308, 1e-310, 3.0]
+
+
+def run_everywhere(source, *arguments):
+    """Give what each processor makes of straight-line code, by name: as an elementary function, not reassociated."""
+    function = primitives.Elementary(source)
+    return {name: over_vectors(function, function.arity, name)(*arguments) for name in processors()}
+
+
+def test_scaling_overflows_and_underflows_alike_on_all_processors():
+    value, k = np.array(SCALED).T
+    expected = [scaled(*map(float, pair)) for pair in SCALED]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(expected, np.ldexp(value, k.astype(int)))
+    for got in run_everywhere(lambda value, k: scaled(value, k), value, k).values():
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("instruction", [split, split_all])
+@pytest.mark.parametrize("part", [0, 1])
+def test_exponent_and_mantissa_are_alike_on_all_processors(instruction, part):
+    x = SPLIT if instruction is split else [*SPLIT, 0.0, -0.0, np.inf]
+    expected = [instruction(one)[part] for one in x]
+    for got in run_everywhere(lambda x: instruction(x)[part], np.array(x)).values():
+        np.testing.assert_array_equal(got, expected)
+    k, m = np.array([instruction(one) for one in SPLIT]).T
+    np.testing.assert_array_equal(np.ldexp(m, k.astype(int)), SPLIT)
+    assert np.all((m >= 0.75) & (m < 1.5))
+
+
+def test_exponent_or_mantissa_is_nan_where_the_logarithm_is():
+    x = np.array([np.nan, -np.inf, -1.0, -5e-324])
+    assert all(math.isnan(sum(split_all(float(one)))) for one in x)
+    for got in run_everywhere(lambda x: split_all(x)[0] + split_all(x)[1], x).values():
+        assert np.all(np.isnan(got))
+
+
+def test_an_instruction_is_handed_to_an_emitter_that_takes_it():
+    class Taker(Recorder):
+        def emit_instruction(self, instruction, *arguments):
+            self.log.append((repr(instruction), len(arguments)))
+            return self
+
+    log = []
+    assert isinstance(scaled(Taker(log), 2.0), Taker)
+    assert log == [("<instruction scaled>", 2)]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlsq.kernels.backend.primitives import absolute, as_bits, as_double, elementary, fma, select
+from nlsq.kernels.backend.primitives import Instruction, absolute, as_bits, as_double, elementary, fma, select
 from nlsq.kernels.polynomial import polynomial_10, polynomial_12
 
 ROUND = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer that sits in the low bits
@@ -63,6 +63,7 @@ def power_of_two(shifted: Any) -> Any:
     return as_double((as_bits(shifted) << 52) + ONE)
 
 
+@Instruction
 def scaled(value: Any, k: Any) -> Any:
     """Give ``value`` 2^k for an integer |k| < 2044, rounded once where the result is subnormal."""
     shifted = fma(k, 0.5, ROUND)
@@ -75,23 +76,28 @@ def nearest_multiple(x: Any) -> Any:
     return fma(x, LOG2_E, ROUND) - ROUND
 
 
+def growth_of_reach(x: Any) -> Any:
+    """Give ``growth, k`` with exp(x) = (1 + growth) 2^k for |x| <= 750."""
+    k = nearest_multiple(x)
+    r = fma(k, -LN2_HIGH, x)
+    r = fma(k, -LN2_LOW, r)
+    return fma(polynomial_10(r, EXP_SHORT), r * r, r), k
+
+
 @elementary("exp")
 def exp(x: Any) -> Any:
     """Give e^x."""
     inside = select(x < BELOW, BELOW, x)
     inside = select(inside > ABOVE, ABOVE, inside)
-    k = nearest_multiple(inside)
-    r = fma(k, -LN2_HIGH, inside)
-    r = fma(k, -LN2_LOW, r)
-    return scaled(1.0 + fma(polynomial_10(r, EXP_SHORT), r * r, r), k)
+    growth, k = growth_of_reach(inside)
+    return scaled(1.0 + growth, k)
 
 
 def exp_of_reach(x: Any) -> Any:
     """Give exp(x) for |x| <= 700, where one scaling is enough."""
-    k = nearest_multiple(x)
-    r = fma(k, -LN2_HIGH, x)
-    r = fma(k, -LN2_LOW, r)
-    return (1.0 + fma(polynomial_10(r, EXP_SHORT), r * r, r)) * power_of_two(k + ROUND)
+    growth, k = growth_of_reach(x)
+    power = power_of_two(k + ROUND)
+    return fma(growth, power, power)
 
 
 def expm1_parts(x: Any) -> Any:
@@ -107,12 +113,6 @@ def expm1_parts(x: Any) -> Any:
     return high + (low + fma(polynomial_12(r, EXP), r * r, r_low)), k
 
 
-def expm1_of_reach(x: Any) -> Any:
-    """Give exp(x) - 1 for |x| <= 60."""
-    value, k = expm1_parts(x)
-    return value * power_of_two(k + ROUND)
-
-
 @elementary("expm1")
 def expm1(x: Any) -> Any:
     """Give e^x - 1, accurate near zero."""
@@ -121,6 +121,16 @@ def expm1(x: Any) -> Any:
     value, k = expm1_parts(inside)
     value = value * power_of_two((k - 1.0) + ROUND) * 2.0
     return select(absolute(x) < 1e-290, x, value)  # halving loses bits of subnormals
+
+
+def growth_of_sum(x: Any, x_low: Any) -> Any:
+    """Give ``growth, k`` with exp(x + x_low) = (1 + growth) 2^k; |x| <= 800 and |x_low| far below one."""
+    k = nearest_multiple(x)
+    r = fma(k, -LN2_HIGH, x)
+    low = fma(k, -LN2_LOW, x_low)
+    total = r + low
+    rest = low - (total - r)
+    return total + fma(polynomial_10(total, EXP_SHORT), total * total, rest), k
 
 
 def exp_parts(x: Any, x_low: Any) -> Any:

@@ -2,7 +2,8 @@
 
 - sinh and cosh are ``(e^a -+ e^-a) / 2`` for a = |x| with e^a in two doubles and one scaling at the end, so that they
   overflow only where their values do; sinh is an odd polynomial below 1.
-- tanh is ``1 - 2 / (e^2a + 1)`` from expm1, and an odd rational function below 0.625.
+- tanh is ``1 - 2 / (e^2a + 1)`` with both sides of the fraction scaled by 2^-k, where ``e^2a = (1 + growth) 2^k``, and
+  an odd rational function below 0.625.
 - asinh, acosh and atanh are log(1 + u) with u in two doubles: ``u = a + a^2 / (1 + sqrt(1 + a^2))``,
   ``u = t + sqrt(t (x + 1))`` with t = x - 1, and ``u = 2 a / (1 - a)`` (halved). Where squares would overflow,
   asinh and acosh are log(2 a).
@@ -21,7 +22,7 @@ import math
 from typing import Any
 
 from nlsq.kernels.backend.primitives import absolute, copy_sign, elementary, fma, select, square_root
-from nlsq.kernels.exponential import LN2_HIGH, ROUND, exp_parts, expm1_of_reach, power_of_two, scaled
+from nlsq.kernels.exponential import LN2_HIGH, ROUND, exp_parts, growth_of_reach, power_of_two, scaled
 from nlsq.kernels.logarithm import log1p_of_parts
 from nlsq.kernels.polynomial import polynomial_4, polynomial_7, two_sum
 
@@ -76,8 +77,10 @@ def tanh(x: Any) -> Any:
     small = a <= 0.625
     a = select(a > 22.0, 22.0, a)
     z = a * a
-    above = select(small, a * z * polynomial_4(z, TANH_ABOVE), -2.0)
-    below = select(small, polynomial_4(z, TANH_BELOW), expm1_of_reach(a + a) + 2.0)
+    growth, k = growth_of_reach(a + a)
+    down = power_of_two(ROUND - k)
+    above = select(small, a * z * polynomial_4(z, TANH_ABOVE), down + down)
+    below = select(small, polynomial_4(z, TANH_BELOW), (-1.0 - down) - growth)
     return copy_sign(select(small, a, 1.0) + above / below, x)
 
 

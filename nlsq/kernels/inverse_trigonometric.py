@@ -1,7 +1,9 @@
 """Inverse trigonometric functions as straight-line code.
 
-The arctangent of a positive number is ``atan(c) + atan((a - c) / (1 + c a))`` with c = 0, 0.40625, 1 or infinity, so
-that the polynomial in the square of the second argument reaches |t| <= 0.425 only. atan2 forms that quotient from its
+The arctangent of a positive number is ``atan(c) + atan((a - c) / (1 + c a))`` with c = 0, 0.40478515625, 1 or
+infinity, so that the polynomial in the square of the second argument reaches |t| <= 0.425 only. This second c is a
+number of 11 bits whose arctangent exceeds the nearest double by the same share of itself as pi/4 and pi/2 exceed
+theirs (to 2^-66), so that one factor gives the low parts of all three. atan2 forms that quotient from its
 two arguments at once, smaller over larger, and turns the angle into its octant. asin and acos use a polynomial below
 1/2 and ``acos(a) = 2 asin(sqrt((1 - a) / 2))`` above, with the square root in two doubles [1]_.
 
@@ -22,9 +24,11 @@ from nlsq.kernels.polynomial import polynomial_11, polynomial_13
 from nlsq.kernels.trigonometric import HALF_PI
 
 PI = (3.141592653589793, 1.2246467991473532e-16)
-MIDDLE = 0.40625
-ATAN_OF_MIDDLE = (0.38588266939807375, 2.378822732491941e-17)
-ATAN_OF_ONE = (0.7853981633974483, 3.061616997868383e-17)
+MIDDLE = 0.40478515625
+ATAN_OF_MIDDLE = (0.384624693045947, 1.5006465625488026e-17)
+FAR = 2.4375  # 1 / FAR and (FAR - 1) / (FAR + 1) are below 0.425
+QUARTER_PI = 0.7853981633974483
+LOW_SHARE = 3.8981718325193755e-17  # pi/4 = QUARTER_PI (1 + LOW_SHARE); likewise pi/2 and atan(MIDDLE)
 # (atan(t) / t - 1) / z in z = t^2 for |t| <= 0.425
 ATAN = (
     -0.33333333333333326,
@@ -67,15 +71,14 @@ def atan_tail(t: Any) -> Any:
 def atan(x: Any) -> Any:
     """Give the angle in [-pi/2, pi/2] whose tangent is x."""
     a = absolute(x)
-    beyond_middle, beyond_one, beyond_all = a > MIDDLE, a > 1.0, a > 2.5
-    above = select(beyond_all, -1.0, select(beyond_one, a - 1.0, select(beyond_middle, a - MIDDLE, a)))
-    below = select(beyond_one, 1.0 + a, select(beyond_middle, fma(MIDDLE, a, 1.0), 1.0))
-    below = select(beyond_all, a, below)
-    base = select(beyond_one, ATAN_OF_ONE[0], select(beyond_middle, ATAN_OF_MIDDLE[0], 0.0))
-    base_low = select(beyond_one, ATAN_OF_ONE[1], select(beyond_middle, ATAN_OF_MIDDLE[1], 0.0))
-    base, base_low = select(beyond_all, HALF_PI[0], base), select(beyond_all, HALF_PI[1], base_low)
+    beyond_middle, beyond_one, beyond_all = a > MIDDLE, a > 1.0, a > FAR
+    c = select(beyond_one, 1.0, select(beyond_middle, MIDDLE, 0.0))
+    above = select(beyond_all, -1.0, a - c)
+    below = select(beyond_all, a, fma(c, a, 1.0))
+    base = select(beyond_one, QUARTER_PI, select(beyond_middle, ATAN_OF_MIDDLE[0], 0.0))
+    base = select(beyond_all, HALF_PI[0], base)
     t = above / below
-    return copy_sign(base + (t + (atan_tail(t) + base_low)), x)
+    return copy_sign(base + (t + fma(base, LOW_SHARE, atan_tail(t))), x)
 
 
 @elementary("atan2")

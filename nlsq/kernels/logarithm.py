@@ -1,7 +1,7 @@
 """Logarithms as straight-line code.
 
-``x = 2^k m`` with m in [1/sqrt 2, sqrt 2) by integer arithmetic on the bits of x (subnormals are scaled first), and
-with f = m - 1, ``s = f / (2 + f)``:
+``x = 2^k m`` with m in [3/4, 3/2) by integer arithmetic on the bits of x (subnormals are scaled first), and
+with f = m - 1 and ``s = f / (2 + f)``:
 
     log m = log((1 + s) / (1 - s)) = 2 s + s^3 R(s^2) = f - (f^2/2 - s (f^2/2 + s^2 R(s^2)))
 
@@ -23,16 +23,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nlsq.kernels.backend.primitives import absolute, as_bits, as_double, elementary, fma, select, shift_right
-from nlsq.kernels.exponential import LN2_HIGH, LN2_LOW, ONE, ROUND, power_of_two
-from nlsq.kernels.polynomial import polynomial_7, polynomial_8
+from nlsq.kernels.backend.primitives import (
+    Instruction,
+    absolute,
+    as_bits,
+    as_double,
+    elementary,
+    fma,
+    select,
+    shift_right,
+)
+from nlsq.kernels.exponential import ONE, ROUND, power_of_two
+from nlsq.kernels.polynomial import polynomial_8
 
 SMALLEST_NORMAL = 2.2250738585072014e-308
 SUBNORMAL_SCALE = 18014398509481984.0  # 2^54
 MANTISSA = (1 << 52) - 1
 TWO_52 = 0x4330000000000000  # bits of 2^52: an integer below 2^52 put into its mantissa is added to it
 BIASED = 4503599627371519.0  # 2^52 + 1023
-HALF_ROOT = 0x3FE6A09E667F3BCD  # bits of 1 / sqrt 2
+THREE_QUARTERS = 0x3FE8000000000000  # bits of 3/4
 LN2_SHORT = 0.6931471805582987  # 38 bits of log 2, so that k LN2_SHORT is exact
 LN2_REST = 1.6465949582897082e-12
 LOG2_E_HIGH = 1.4426950408889634
@@ -43,35 +52,45 @@ LOG10_2_SHORT = 0.30102999566224753  # 38 bits of log10(2)
 LOG10_2_REST = 1.7336659603752853e-12
 THIRDS_HIGH = 0.6666666666666666
 THIRDS_LOW = 3.700743415417188e-17
-# (2 atanh(s) / s - 2) / s^2 in z = s^2 for m in [1/sqrt 2, sqrt 2)
+# (2 atanh(s) / s - 2) / s^2 in z = s^2 for m in [3/4, 3/2)
 LOG = (
-    0.666666666666667,
-    0.3999999999989827,
-    0.2857142862653362,
-    0.22222211043776857,
-    0.18182895750119193,
-    0.1533150161114533,
-    0.1461916613488797,
+    0.6666666666666666,
+    0.4000000000000791,
+    0.28571428567288626,
+    0.22222223046238151,
+    0.1818173779218046,
+    0.15388861178921123,
+    0.1320983858287046,
+    0.13608029180041875,
 )
 # ((2 atanh(s) / s - 2) / z - 2/3) / z
 LOG_TAIL = (
-    0.4,
-    0.28571428571429375,
-    0.22222222221649277,
-    0.18181818336889324,
-    0.15384594802772,
-    0.13334813373687013,
-    0.11706004128016817,
-    0.11725604536475413,
+    0.39999999999999997,
+    0.2857142857143574,
+    0.22222222218471566,
+    0.18181818928330978,
+    0.15384542559118392,
+    0.13337179359058055,
+    0.11652852623906165,
+    0.12195450379638528,
 )
 
 
+@Instruction
 def split(x: Any) -> Any:
-    """Give ``k, m`` with x = 2^k m and m in [1/sqrt 2, sqrt 2); x is positive and finite."""
+    """Give ``k, m`` with x = 2^k m and m in [3/4, 3/2) for positive finite x; otherwise anything."""
     subnormal = x < SMALLEST_NORMAL
-    bits = as_bits(select(subnormal, x * SUBNORMAL_SCALE, x)) + (ONE - HALF_ROOT)
+    bits = as_bits(select(subnormal, x * SUBNORMAL_SCALE, x)) + (ONE - THREE_QUARTERS)
     k = as_double(shift_right(bits, 52) | TWO_52) - select(subnormal, BIASED + 54.0, BIASED)
-    return k, as_double((bits & MANTISSA) + HALF_ROOT)
+    return k, as_double((bits & MANTISSA) + THREE_QUARTERS)
+
+
+@Instruction
+def split_all(x: Any) -> Any:
+    """Give what `split` gives; k is infinite where the logarithm is, and k or m is NaN where the logarithm is."""
+    k, m = split(x)
+    k = select(x == 0.0, -math.inf, select((x == math.inf) | (x != x), x, k))
+    return k, select(x < 0.0, math.nan, m)
 
 
 def with_special_values(x: Any, value: Any) -> Any:
@@ -86,15 +105,15 @@ def log_of_sum(f: Any, low: Any, k: Any) -> Any:
     s = f / (2.0 + f)
     z = s * s
     half_square = 0.5 * f * f
-    tail = s * fma(z, polynomial_7(z, LOG), half_square)
+    tail = s * fma(z, polynomial_8(z, LOG), half_square)
     return fma(k, LN2_SHORT, f - (half_square - (tail + fma(k, LN2_REST, low))))
 
 
 @elementary("log")
 def log(x: Any) -> Any:
     """Give the natural logarithm."""
-    k, m = split(x)
-    return with_special_values(x, log_of_sum(m - 1.0, 0.0, k))
+    k, m = split_all(x)
+    return log_of_sum(m - 1.0, 0.0, k)
 
 
 def log1p_of_parts(x: Any, x_low: Any) -> Any:
@@ -120,7 +139,7 @@ def log1p(x: Any) -> Any:
 
 
 def log_of_mantissa(m: Any) -> Any:
-    """Give log m in two doubles, to about 2^-66 of its value, for m in [1/sqrt 2, sqrt 2)."""
+    """Give log m in two doubles, to about 2^-66 of its value, for m in [3/4, 3/2)."""
     f = m - 1.0
     divisor = 2.0 + f
     divisor_low = f - (divisor - 2.0)
@@ -144,15 +163,12 @@ def log_of_mantissa(m: Any) -> Any:
 
 
 def log_parts(x: Any) -> Any:
-    """Give log x in two doubles, to about 2^-65, for positive finite x."""
-    k, m = split(x)
+    """Give log x in two doubles, to about 2^-65; where the first is infinite or NaN, the second is anything."""
+    k, m = split_all(x)
     high, low = log_of_mantissa(m)
-    base = k * LN2_HIGH
-    base_low = fma(k, LN2_HIGH, -base) + k * LN2_LOW
+    base = k * LN2_SHORT
     total = base + high
-    low = ((base - total) + high) + (low + base_low)
-    result = total + low
-    return result, (total - result) + low
+    return select(absolute(k) == math.inf, k, total), ((base - total) + high) + fma(k, LN2_REST, low)
 
 
 @elementary("log2")

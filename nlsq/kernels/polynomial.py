@@ -1,8 +1,13 @@
-"""Polynomials in Estrin's form, which keeps chains of dependent operations short, and the error-free sum.
+"""Polynomials by Horner's rule in the square of the argument, and the error-free sum.
 
-``c[0] + c[1] x + c[2] x^2 + ...``: neighbours are joined to ``c[2i] + c[2i+1] x``, the results by x^2, then by x^4, ...
-Every join is one fused multiply-add. The functions are straight-line code for the readers named in
-`nlsq.kernels.backend.primitives`; `c` is a tuple of at least as many constants as the function's name says.
+Neighbours are joined to ``c[2i] + c[2i+1] x``, all at once (the first step of Estrin's form [1]_), and these are the
+coefficients of a polynomial in x^2. That takes one multiplication more than Horner's rule in x, and makes chains of
+dependent operations half as long. The further steps of Estrin's form take more multiplications, which cost a loop over
+vectors more than the still shorter chains gain: it has other elements to work on meanwhile. Every join is one fused
+multiply-add.
+
+The functions are straight-line code for the readers named in `nlsq.kernels.backend.primitives`; `c` is a tuple of at
+least as many constants as the function's name says.
 
 References
 ----------
@@ -16,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlsq.kernels.backend.primitives import fma
+from nlsq.kernels.backend.primitives import fma, select
 
 
 def two_sum(a: Any, b: Any) -> Any:
@@ -29,107 +34,110 @@ def two_sum(a: Any, b: Any) -> Any:
 def polynomial_4(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with four coefficients."""
     x2 = x * x
-    return fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0]))
+    p = fma(c[3], x, c[2])
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_6(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with six coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    return fma(fma(c[5], x, c[4]), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    p = fma(c[5], x, c[4])
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_7(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with seven coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    return fma(fma(c[6], x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    p = fma(c[6], x2, fma(c[5], x, c[4]))
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_8(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with eight coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    return fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
+    p = fma(c[7], x, c[6])
+    p = fma(p, x2, fma(c[5], x, c[4]))
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_9(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with nine coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    x8 = x4 * x4
-    return fma(c[8], x8, low)
+    p = fma(c[8], x2, fma(c[7], x, c[6]))
+    p = fma(p, x2, fma(c[5], x, c[4]))
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_10(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with ten coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    x8 = x4 * x4
-    return fma(fma(c[9], x, c[8]), x8, low)
+    p = fma(c[9], x, c[8])
+    p = fma(p, x2, fma(c[7], x, c[6]))
+    p = fma(p, x2, fma(c[5], x, c[4]))
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_11(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with eleven coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    middle = fma(c[10], x2, fma(c[9], x, c[8]))
-    x8 = x4 * x4
-    return fma(middle, x8, low)
+    p = fma(c[10], x2, fma(c[9], x, c[8]))
+    p = fma(p, x2, fma(c[7], x, c[6]))
+    p = fma(p, x2, fma(c[5], x, c[4]))
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_12(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with twelve coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    middle = fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8]))
-    x8 = x4 * x4
-    return fma(middle, x8, low)
+    p = fma(c[11], x, c[10])
+    p = fma(p, x2, fma(c[9], x, c[8]))
+    p = fma(p, x2, fma(c[7], x, c[6]))
+    p = fma(p, x2, fma(c[5], x, c[4]))
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_13(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with thirteen coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    middle = fma(c[12], x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
-    x8 = x4 * x4
-    return fma(middle, x8, low)
-
-
-def polynomial_14(x: Any, c: tuple[float, ...]) -> Any:
-    """Evaluate a polynomial with fourteen coefficients."""
-    x2 = x * x
-    x4 = x2 * x2
-    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    middle = fma(fma(c[13], x, c[12]), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
-    x8 = x4 * x4
-    return fma(middle, x8, low)
-
-
-def polynomial_15(x: Any, c: tuple[float, ...]) -> Any:
-    """Evaluate a polynomial with fifteen coefficients."""
-    x2 = x * x
-    x4 = x2 * x2
-    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    middle = fma(fma(c[14], x2, fma(c[13], x, c[12])), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8])))
-    x8 = x4 * x4
-    return fma(middle, x8, low)
+    p = fma(c[12], x2, fma(c[11], x, c[10]))
+    p = fma(p, x2, fma(c[9], x, c[8]))
+    p = fma(p, x2, fma(c[7], x, c[6]))
+    p = fma(p, x2, fma(c[5], x, c[4]))
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
 
 
 def polynomial_21(x: Any, c: tuple[float, ...]) -> Any:
     """Evaluate a polynomial with twenty-one coefficients."""
     x2 = x * x
-    x4 = x2 * x2
-    low = fma(fma(fma(c[7], x, c[6]), x2, fma(c[5], x, c[4])), x4, fma(fma(c[3], x, c[2]), x2, fma(c[1], x, c[0])))
-    middle = fma(
-        fma(fma(c[15], x, c[14]), x2, fma(c[13], x, c[12])), x4, fma(fma(c[11], x, c[10]), x2, fma(c[9], x, c[8]))
-    )
-    high = fma(c[20], x4, fma(fma(c[19], x, c[18]), x2, fma(c[17], x, c[16])))
-    x8 = x4 * x4
-    x16 = x8 * x8
-    return fma(high, x16, fma(middle, x8, low))
+    p = fma(c[20], x2, fma(c[19], x, c[18]))
+    p = fma(p, x2, fma(c[17], x, c[16]))
+    p = fma(p, x2, fma(c[15], x, c[14]))
+    p = fma(p, x2, fma(c[13], x, c[12]))
+    p = fma(p, x2, fma(c[11], x, c[10]))
+    p = fma(p, x2, fma(c[9], x, c[8]))
+    p = fma(p, x2, fma(c[7], x, c[6]))
+    p = fma(p, x2, fma(c[5], x, c[4]))
+    p = fma(p, x2, fma(c[3], x, c[2]))
+    return fma(p, x2, fma(c[1], x, c[0]))
+
+
+def one_of_two_polynomials_13(first: Any, x: Any, c: tuple[float, ...], d: tuple[float, ...]) -> Any:
+    """Evaluate the polynomial `c` where a condition holds, else `d`, both with thirteen coefficients.
+
+    Choosing coefficients is cheaper than evaluating both polynomials: the multiply-adds are what a loop waits for.
+    """
+    x2 = x * x
+    p = fma(select(first, c[12], d[12]), x2, fma(select(first, c[11], d[11]), x, select(first, c[10], d[10])))
+    p = fma(p, x2, fma(select(first, c[9], d[9]), x, select(first, c[8], d[8])))
+    p = fma(p, x2, fma(select(first, c[7], d[7]), x, select(first, c[6], d[6])))
+    p = fma(p, x2, fma(select(first, c[5], d[5]), x, select(first, c[4], d[4])))
+    p = fma(p, x2, fma(select(first, c[3], d[3]), x, select(first, c[2], d[2])))
+    return fma(p, x2, fma(select(first, c[1], d[1]), x, select(first, c[0], d[0])))

@@ -30,11 +30,12 @@ from nlsq.kernels.backend.primitives import (
     shift_right,
     square_root,
 )
-from nlsq.kernels.exponential import ONE, ROUND, exp_parts, power_of_two, scaled
+from nlsq.kernels.exponential import ONE, ROUND, growth_of_sum, power_of_two, scaled
 from nlsq.kernels.logarithm import BIASED, MANTISSA, SMALLEST_NORMAL, SUBNORMAL_SCALE, TWO_52, log_parts
 from nlsq.kernels.polynomial import polynomial_6, two_sum
 
 FARTHEST = 800.0  # exp is zero or infinite from here on
+HUGE = 1e30
 GROW, SHRINK = 4.351082437154956e186, 2.2982786799458352e-187  # 2^620, 2^-620
 # the cube root on [1, 2)
 CBRT = (
@@ -50,14 +51,17 @@ CBRT_4 = (1.5874010519681996, -1.0869008194197823e-16)
 
 
 def exp_of_product(y: Any, high: Any, low: Any) -> Any:
-    """Give exp(y (high + low)); infinite `high` is allowed."""
+    """Give exp(y (high + low)) for a logarithm in two doubles, whose first may be infinite."""
+    # no logarithm but 0 is below 2^-54, so that a power of 1 is 1 and every other one is as far away as before
+    y = select(y < -HUGE, -HUGE, y)
+    y = select(y > HUGE, HUGE, y)
     product = y * high
-    product_low = fma(y, high, -product) + y * low
+    product_low = fma(y, low, fma(y, high, -product))
     product_low = select(absolute(product) < FARTHEST, product_low, 0.0)
     product = select(product < -FARTHEST, -FARTHEST, product)
     product = select(product > FARTHEST, FARTHEST, product)
-    power, power_low, k = exp_parts(product, product_low)
-    return scaled(power + power_low, k)
+    growth, k = growth_of_sum(product, product_low)
+    return scaled(1.0 + growth, k)
 
 
 @elementary("pow")
@@ -65,22 +69,18 @@ def pow(x: Any, y: Any) -> Any:
     """Give x^y with C99's special cases: NaN for negative x and broken y, signed zeros and infinities for odd y."""
     a = absolute(x)
     high, low = log_parts(a)
-    high = select(a == 0.0, -math.inf, select(a == math.inf, math.inf, high))
     value = exp_of_product(y, high, low)
-    whole = floor(y) == y
     half = 0.5 * y
-    odd = whole & (floor(half) != half)
-    value = select((x < 0.0) & (a < math.inf) & (floor(y) != y), math.nan, value)
+    odd = (floor(y) == y) & (floor(half) != half)
+    value = select((floor(y) != y) & (x < 0.0) & (a < math.inf), math.nan, value)
     value = select(odd, copy_sign(value, x), value)
-    value = select((x != x) | (y != y), x + y, value)
-    return select((y == 0.0) | (x == 1.0) | ((x == -1.0) & (absolute(y) == math.inf)), 1.0, value)
+    return select((y == 0.0) | (x == 1.0), 1.0, value)
 
 
 @elementary("pow")
 def pow_positive_base(x: Any, y: Any) -> Any:
     """Give x^y for x >= 0, cheaper than `pow`; below zero it is NaN, or the library's value where that stands in."""
     high, low = log_parts(x)
-    high = select(x == 0.0, -math.inf, select(x == math.inf, math.inf, select(x > 0.0, high, math.nan)))
     return select((y == 0.0) | (x == 1.0), 1.0, exp_of_product(y, high, low))
 
 

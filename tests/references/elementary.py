@@ -104,7 +104,7 @@ _ONE_ARGUMENT = {
     "log1p": (_positive(_any_bits), _uniform(-0.999999, 3), _log_spread(1e-20, 0.99), _subnormal),
     "sin": _ANGLES,
     "asin": (_uniform(-1, 1), _log_spread(1e-20, 1), _around(0.5, -0.5), _around(1 - 1e-14, -1 + 1e-14), _subnormal),
-    "atan": (_uniform(-4, 4), _log_spread(1e-10, 1e10), _any_bits, _around(0.40625, 1.0, 2.5), _subnormal),
+    "atan": (_uniform(-4, 4), _log_spread(1e-10, 1e10), _any_bits, _around(0.40478515625, 1.0, 2.4375), _subnormal),
     "sinh": (_uniform(-712, 712), _log_spread(1e-20, 3), _uniform(-3, 3), _any_bits, _subnormal),
     "tanh": (_uniform(-23, 23), _log_spread(1e-20, 3), _around(0.625, 22.0), _any_bits, _subnormal),
     "asinh": (_uniform(-4, 4), _log_spread(1e-20, 1e20), _any_bits, _subnormal),

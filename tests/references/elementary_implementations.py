@@ -25,16 +25,19 @@ def _slow_lanes_from_library(name, values, arguments):
     return values
 
 
+WITH_SOURCE = primitives.Elementary | primitives.Instruction
+
+
 @cache
 def read_by_numba(function):
     """Compile an elementary function, or a helper in its source, as numba reads it: operation by operation."""
-    source = function.source if isinstance(function, primitives.Elementary) else function
+    source = function.source if isinstance(function, WITH_SOURCE) else function
     scope = dict(source.__globals__)
     for name in source.__code__.co_names:
         value = scope.get(name)
         if isinstance(value, primitives.Primitive):
             scope[name] = lowered(value)
-        elif isinstance(value, FunctionType | primitives.Elementary):
+        elif isinstance(value, FunctionType | WITH_SOURCE):
             scope[name] = read_by_numba(value)
     copy = FunctionType(source.__code__, scope, source.__name__)
     return numba.njit(forceinline=True, error_model="numpy")(copy)

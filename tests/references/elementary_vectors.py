@@ -34,11 +34,9 @@ def processors():
     return found
 
 
-@cache
-def _address(name, processor_name):
+def _address(function, arity, processor):
     """Compile ``void loop(double* x, double* y, double* out, int64 blocks)`` and return its address."""
-    function, processor = ELEMENTARY[name], processors()[processor_name]
-    module = ir.Module(name)
+    module = ir.Module("loop")
     module.triple = llvm.get_process_triple()
     vector = ir.VectorType(DOUBLE, processor.lanes)
     pointer = ir.PointerType(vector)
@@ -48,8 +46,8 @@ def _address(name, processor_name):
     builder = ir.IRBuilder(body)
     block = builder.phi(INTEGER)
     block.add_incoming(INTEGER(0), start)
-    emitter = Emitter(module, builder, has_fma=processor.has_fma)
-    arguments = [Value(emitter, builder.load(builder.gep(p, [block]), align=8)) for p in loop.args[: function.arity]]
+    emitter = Emitter(module, builder, has_fma=processor.has_fma, wide=processor.lanes == 8)
+    arguments = [Value(emitter, builder.load(builder.gep(p, [block]), align=8)) for p in loop.args[:arity]]
     result = function(*arguments)
     builder.store(result.code, builder.gep(loop.args[2], [block]), align=8)
     following = builder.add(block, INTEGER(1))
@@ -66,25 +64,27 @@ def _address(name, processor_name):
     engine = llvm.create_mcjit_compiler(parsed, machine)
     engine.finalize_object()
     _engines.append(engine)
-    return engine.get_function_address("loop"), processor.lanes
+    return engine.get_function_address("loop")
+
+
+def over_vectors(function, arity, processor_name):
+    """Return callable(*arrays) -> array for a function of symbolic values, on one of the processors."""
+    processor = processors()[processor_name]
+    lanes = processor.lanes
+    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
+    loop = prototype(_address(function, arity, processor))
+
+    def run(*arguments):
+        size = len(arguments[0])
+        blocks = -(-size // lanes)
+        padded = [np.concatenate([np.asarray(a, dtype=float), np.ones(blocks * lanes - size)]) for a in arguments]
+        out = np.empty(blocks * lanes)
+        loop(padded[0].ctypes.data, padded[-1].ctypes.data, out.ctypes.data, blocks)
+        return out[:size]
+
+    return run
 
 
 def in_vectors(processor_name):
     """Return name -> callable(*arrays) -> array for one of the processors."""
-    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
-
-    def implementation(name):
-        address, lanes = _address(name, processor_name)
-        loop = prototype(address)
-
-        def run(*arguments):
-            size = len(arguments[0])
-            blocks = -(-size // lanes)
-            padded = [np.concatenate([np.asarray(a, dtype=float), np.ones(blocks * lanes - size)]) for a in arguments]
-            out = np.empty(blocks * lanes)
-            loop(padded[0].ctypes.data, padded[-1].ctypes.data, out.ctypes.data, blocks)
-            return out[:size]
-
-        return run
-
-    return implementation
+    return cache(lambda name: over_vectors(ELEMENTARY[name], ELEMENTARY[name].arity, processor_name))

@@ -123,9 +123,13 @@ class _FunctionWriter:
         result = DOUBLE if program.result else INTEGER
         self.function = ir.Function(module, ir.FunctionType(result, [POINTER, INTEGER, POINTER, POINTER]), symbol)
         self.program, self.lanes = program, processor.lanes
+        self.function.attributes.add("nounwind")
+        self.function.attributes.alignstack = 8 * processor.lanes  # what registers are saved to must not cross lines
         builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         size = sum(len(step.statements) for step in program.steps if isinstance(step, Loop))
-        self.emitter = Emitter(module, builder, has_fma=processor.has_fma, inline=size <= MANY)
+        self.emitter = Emitter(
+            module, builder, has_fma=processor.has_fma, inline=size <= MANY, wide=processor.lanes == 8
+        )
         self.table = builder.inttoptr(self.function.args[1], ir.PointerType(INTEGER))
         self.names: dict[str, Value] = {}
         self._pointers: dict[str, Any] = {}

@@ -4,12 +4,13 @@ Each primitive is defined here with its meaning in plain Python; `lowering` give
 Python a pointer is a numpy array (possibly a slice of a longer one) and the address of a function or an array is a
 ticket in a table.
 
-Elementary functions are straight-line code made of operators, comparisons, the primitives on numbers and other
-elementary functions: no branch, no loop. The same source has several readers; none may reassociate it.
+Elementary functions are straight-line code made of operators, comparisons, the primitives on numbers, instructions and
+other elementary functions: no branch, no loop. The same source has several readers; none may reassociate it.
 
 - Plain Python calls the function with floats.
 - An emitter calls it once with symbolic values: objects that overload the operators and have the methods
-  ``emit(name, *arguments)`` for primitives and ``emit_elementary(function, *arguments)`` for elementary functions.
+  ``emit(name, *arguments)`` for primitives and ``emit_elementary(function, *arguments)`` for elementary functions;
+  where they have ``emit_instruction(instruction, *arguments)`` too, it may write something better than the source.
 - numba can compile it once primitives stand in their compiled form; in njit functions, though, `lowering` lets an
   emitter write the code, which takes a tenth of the time.
 
@@ -109,6 +110,38 @@ class Elementary:
 
     def __repr__(self) -> str:
         return f"<elementary {self.name}>"
+
+
+class Instruction:
+    """Straight-line code for which some processors have an instruction, or a few.
+
+    Parameters
+    ----------
+    source : function
+        Straight-line code that says what the instruction does, and does it on all other processors. Where its
+        docstring leaves a value open, an instruction may give another one.
+
+    Attributes
+    ----------
+    name : str
+        Name of the source.
+    """
+
+    __slots__ = ("name", "source")
+
+    def __init__(self, source: Callable[..., Any]) -> None:
+        self.source = source
+        self.name = source.__name__
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Hand the instruction to a symbolic value, or run its source."""
+        for argument in arguments:
+            if hasattr(argument, "emit_instruction"):
+                return argument.emit_instruction(self, *arguments)
+        return self.source(*arguments)
+
+    def __repr__(self) -> str:
+        return f"<instruction {self.name}>"
 
 
 def elementary(

@@ -17,6 +17,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from nlsq.kernels.backend.wide import LANES, WIDE
+
 DOUBLE, INTEGER, BOOLEAN, INT32 = ir.DoubleType(), ir.IntType(64), ir.IntType(1), ir.IntType(32)
 FAST = ("reassoc", "nsz", "contract")
 STRICT = ("contract",)
@@ -48,6 +50,10 @@ class Value:
     def emit_elementary(self, function: Any, *arguments: Any) -> Any:
         """Write an elementary function."""
         return self.emitter.elementary(function, *arguments)
+
+    def emit_instruction(self, instruction: Any, *arguments: Any) -> Any:
+        """Write an instruction, or its source."""
+        return self.emitter.instruction(instruction, *arguments)
 
     def __add__(self, other: Any) -> Value:
         return self.emitter.arithmetic("add", self, other)
@@ -158,13 +164,18 @@ class Emitter:
         Whether the processor multiplies and adds with one rounding; without, elementary functions are libm's.
     inline : bool
         Whether elementary functions are written into the loop that calls them.
+    wide : bool
+        Whether the processor has AVX-512.
     """
 
-    def __init__(self, module: ir.Module, builder: ir.IRBuilder, *, has_fma: bool, inline: bool = True) -> None:
+    def __init__(
+        self, module: ir.Module, builder: ir.IRBuilder, *, has_fma: bool, inline: bool = True, wide: bool = False
+    ) -> None:
         self.module = module
         self.builder = builder
         self.has_fma = has_fma
         self.inline = inline
+        self.wide = wide
         self.flags: tuple[str, ...] = FAST
 
     @contextmanager
@@ -259,6 +270,16 @@ class Emitter:
         if name == "shift_right":
             return Value(self, builder.lshr(value.code, self.splat(INTEGER(rest[0]), like=value)))
         raise TypeError(f"the primitive {name!r} has no vector form")
+
+    def instruction(self, instruction: Any, *arguments: Any) -> Any:
+        """Write an instruction where the processor has it for as many lanes, else its source."""
+        write = WIDE.get(instruction.name) if self.wide else None
+        if write is not None:
+            values = self.together(*arguments)
+            if values[0].lanes == LANES:
+                codes = write(self, *(value.code for value in values))
+                return tuple(Value(self, code) for code in codes) if isinstance(codes, tuple) else Value(self, codes)
+        return instruction.source(*arguments)
 
     def intrinsic(self, name: str, *arguments: Value) -> Value:
         """Write a call of an LLVM intrinsic of doubles."""
