@@ -79,7 +79,7 @@ class Route:
         """Whether a graph pays as it is, since compiling a long one takes long; if not, wait until it does."""
         worth = 10.0 * WORTH_COMPILING * len(entry.trace.graph.nodes) / NODES_COMPILED
         many = entry.trace.m >= MANY_POINTS or entry.trace.graph.n >= MANY_PARAMETERS
-        if self.required or many or self.seconds >= worth or _marker(self.code, self.form).exists_on_disk():
+        if self.required or many or worth <= WORTH_COMPILING or self.seconds >= worth:
             return True
         self.worth, self.ready = worth, False
         return False
