@@ -185,7 +185,7 @@ def test_each_tolerance_works_alone_and_tighter_ones_take_longer(name, tolerance
 def test_default_limit_of_evaluations():
     wild = lambda x: np.array([np.sin(1e6 * x[0]) + 2.0, np.cos(1e6 * x[0]) + 2.0])
     result = solve(LeastSquaresProblem(wild, [0.1]), "gauss-newton")
-    assert result.nfev <= 200
+    assert result.nfev <= 2000
 
 
 # Seams: damping and line search write themselves into the workspace

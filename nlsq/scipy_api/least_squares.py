@@ -230,11 +230,11 @@ def minimise(
     limit = 100 * start.size if max_nfev is None else math.ceil(max_nfev)
 
     task = Task(function, f0, start, source, ends, (loss, loss_scale), scale, solver, tolerances, limit)
-    suits = watch is None and workers is None and jac == "2-point" and diff_step is None
+    suits = watch is None and jac == "2-point" and diff_step is None
     solved = None
     if suits and compiled is not None and task.suits_kernels():
-        solved = task.run_kernels(compiled(start))
-    if solved is None and suits and method != "lm" and task.is_compiled_loops():
+        solved = task.run_kernels(compiled(start))  # which leaves no differences to workers
+    if solved is None and suits and workers is None and method != "lm" and task.is_compiled_loops():
         solved = task.run_called_back()
     elif solved is None:
         solved = task.run(watch)
