@@ -120,7 +120,7 @@ def fits() -> dict[str, tuple[Function, Any, Any, int]]:
         "ASIN": (of_square(lambda x: (mpmath.asin(x) / x - 1) / x**2), NEAR_ZERO, mpmath.mpf("0.2502"), 13),
         "SINH": (of_square(lambda x: (mpmath.sinh(x) / x - 1) / x**2), NEAR_ZERO, 1, 7),
         "ERF": (of_square(lambda x: mpmath.erf(x) / x - 1), NEAR_ZERO, 1, 13),
-        "ERF_TAIL": (scaled_erfc, at(1), at(3), 13),
+        "ERF_TAIL": (lambda u: -scaled_erfc(u), at(1), at(3), 13),
         "ERFC": (rest_of_erfc, at_four(0.4999), (mpmath.mpf(28) - 4) / (28 + 4), 22),
         "CBRT": (mpmath.cbrt, 1, 2, 6),
     }

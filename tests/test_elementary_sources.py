@@ -17,7 +17,7 @@ from references.elementary_vectors import over_vectors, processors  # noqa: E402
 from nlsq.kernels.backend import primitives  # noqa: E402
 from nlsq.kernels.backend.lowering import lowered  # noqa: E402
 from nlsq.kernels.elementary import ELEMENTARY, exp, needs_slow_reduction, sin_fast  # noqa: E402
-from nlsq.kernels.exponential import scaled  # noqa: E402
+from nlsq.kernels.exponential import scaled, scaled_within  # noqa: E402
 from nlsq.kernels.logarithm import split, split_all  # noqa: E402
 
 FILES = (
@@ -224,6 +224,15 @@ def test_scaling_overflows_and_underflows_alike_on_all_processors():
         np.testing.assert_array_equal(expected, np.ldexp(value, k.astype(int)))
     for got in run_everywhere(lambda value, k: scaled(value, k), value, k).values():
         np.testing.assert_array_equal(got, expected)
+
+
+def test_scaling_within_the_normal_range_is_alike_on_all_processors():
+    value, k = np.array([1.5, 0.75, -1.25, 1.0, np.nan]), np.array([1022.0, -1020.0, 3.0, 0.0, 2.0])
+    for got in run_everywhere(lambda value, k: scaled_within(value, k), value, k).values():
+        np.testing.assert_array_equal(got, np.ldexp(value, k.astype(int)))
+    assert [scaled_within(*pair) for pair in zip(value[:4], k[:4], strict=True)] == list(
+        np.ldexp(value, k.astype(int))[:4]
+    )
 
 
 @pytest.mark.parametrize("instruction", [split, split_all])

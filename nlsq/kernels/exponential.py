@@ -71,6 +71,12 @@ def scaled(value: Any, k: Any) -> Any:
     return value * power_of_two(shifted) * power_of_two((k - half) + ROUND)
 
 
+@Instruction
+def scaled_within(value: Any, k: Any) -> Any:
+    """Give ``value`` 2^k for an integer |k| < 1023 where neither overflows nor becomes subnormal."""
+    return value * power_of_two(k + ROUND)
+
+
 def nearest_multiple(x: Any) -> Any:
     """Give the integer k for which k log 2 is nearest to x."""
     return fma(x, LOG2_E, ROUND) - ROUND
@@ -96,8 +102,7 @@ def exp(x: Any) -> Any:
 def exp_of_reach(x: Any) -> Any:
     """Give exp(x) for |x| <= 700, where one scaling is enough."""
     growth, k = growth_of_reach(x)
-    power = power_of_two(k + ROUND)
-    return fma(growth, power, power)
+    return scaled_within(1.0 + growth, k)
 
 
 def expm1_parts(x: Any) -> Any:

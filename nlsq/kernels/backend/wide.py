@@ -50,4 +50,9 @@ def _split(emitter: Any, x: Any) -> tuple[Any, Any]:
     return k, m
 
 
-WIDE: dict[str, Callable[..., Any]] = {"scaled": _scaled, "split": _split, "split_all": _split}
+WIDE: dict[str, Callable[..., Any]] = {
+    "scaled": _scaled,
+    "scaled_within": _scaled,
+    "split": _split,
+    "split_all": _split,
+}
