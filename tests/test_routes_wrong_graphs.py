@@ -35,14 +35,15 @@ def wrong(request, monkeypatch):
     model, residual = trace.trace_model, trace.trace_residual
     other = request.param
 
-    def wrong_model(function, x, n, fixed=None):
+    def wrong_model(function, x, n, fixed=None, given=()):
         if fixed:
             return model(lambda x, a: other(x, a, *fixed.values()), x, n)
         return model(other, x, n)
 
     monkeypatch.setattr(trace, "trace_model", wrong_model)
     monkeypatch.setattr("nlsq.fitting.tracing.trace_model", wrong_model)
-    monkeypatch.setattr(trace, "trace_residual", lambda f, n, args=(): residual(lambda p: other(X, p[0], p[1]) - Y, n))
+    off = lambda f, n, args=(), given=(): residual(lambda p: other(X, p[0], p[1]) - Y, n)
+    monkeypatch.setattr(trace, "trace_residual", off)
 
 
 def assert_refused(function, form="model"):

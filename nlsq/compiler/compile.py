@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,7 @@ class Binding:
     __slots__ = (
         "_are_copies",
         "_arrays",
+        "_given",
         "_scratch",
         "_variant",
         "constants",
@@ -191,6 +193,7 @@ class Binding:
         layout = kernels.layout
         table = self.table = np.zeros(layout.size, dtype=np.int64)
         self.constants = np.array([1.0, *trace.graph.constants])
+        self._given = [1 + k for k in trace.graph.given.values()]
         table[POINTS], table[PARAMETERS] = trace.m, trace.graph.n
         table[CONSTANTS] = _address(self.constants)
         own = iter(self._lengths())
@@ -223,8 +226,10 @@ class Binding:
             table[place] = base
             base += int(np.prod(self.trace.segments[k].shape, dtype=np.int64))
 
-    def set_arrays(self, arrays: list[FloatArray], version: int) -> None:
-        """Take the arrays that the function reads; those of one version are the same objects."""
+    def set_arrays(self, arrays: list[FloatArray], version: int, numbers: Sequence[float] = ()) -> None:
+        """Take what a call brings along, see `nlsq.compiler.entries.Arrays`; one version is the same arrays."""
+        for place, number in zip(self._given, numbers, strict=False):  # at first the trace's own numbers are there
+            self.constants[place] = number
         if version == self.version and not self._are_copies:
             return
         self.version = version

@@ -1,8 +1,8 @@
 """A recorded graph, and for which functions it is valid.
 
 A graph is valid for a call when everything that the function reads is as it was when the graph was recorded: the same
-objects for its globals and the functions that it calls, the same numbers in its cells and defaults. Arrays of data may
-be others, of the same shape and type.
+objects for the functions that it calls, the same numbers in its cells, defaults and globals. Arrays of data may be
+others, of the same shape and type; so may those numbers that are symbolic in the graph (`nlsq.compiler.numbers`).
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import BuiltinFunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from nlsq.compiler.numbers import GIVEN, Computed, Position
 
 NUMBERS = (int, float, bool, str, complex, type(None), np.float64, np.int64)
 NOT_SET = object()  # stands for the content of a cell that has none
 
 
 class Arrays(NamedTuple):
-    """Arrays that a function reads, in the order of its graph's slots.
+    """Arrays that a function reads, in the order of its graph's slots, and the numbers that its graph is given.
 
     ``version`` is another number for other arrays, so that bindings see at a glance whether they have these.
     """
 
     values: list[Any]
     version: int
+    numbers: Sequence[float] = ()
 
 
 _versions = itertools.count(1)
@@ -58,16 +61,23 @@ class Entry:
         Whether the function reads nothing from outside but modules and their compiled functions.
     uses : int
         How often results were asked for.
+    calls : int
+        How often it was found valid.
     """
 
     __slots__ = (
+        "_computed",
+        "_given",
         "_inner",
         "_lookups",
         "_missing",
+        "_names",
         "_namespace",
         "_own",
         "_places",
+        "_twins",
         "arrays",
+        "calls",
         "is_stable",
         "kernels",
         "key",
@@ -89,21 +99,33 @@ class Entry:
         self._missing = MISSING
         self.key = key
         self.trace = trace
+        self._computed = Computed(trace.graph)  # before derivatives are added
         self.kernels = kernels_of(trace)
-        self._lookups = dependencies.outside_lookups
+        namespace: Any = getattr(function, "__globals__", function)
+        self._namespace = namespace
+        lookups = dependencies.outside_lookups
+        is_data = [_is_data(found) and getattr(get, "__self__", None) is namespace for get, _, found in lookups]
+        self._names = tuple([name for (_, name, _), it_is in zip(lookups, is_data, strict=True) if it_is])
+        self._lookups = [one for one, it_is in zip(lookups, is_data, strict=True) if not it_is]
         reached = [inner for inner in dependencies.functions if inner is not function]
         self._inner = [(inner, _parts(inner)) for inner in reached]
-        self._namespace = getattr(function, "__globals__", function)
-        values = _own_values(function, arguments)
+        values = self._values(function, arguments)
         read = [*values, *(found for _, _, found in self._lookups)]
         for _, parts in self._inner:
             read += parts
         self.is_stable = bool(trace.sees_all) and not dependencies.others and _are_among(trace.sources, read)
+        own = len(values) - len(self._names)
+        self._given = [own + self._names.index(one) if isinstance(one, str) else one for one in trace.graph.given]
         self._own = [_signature(value) for value in values]
+        for place in self._given:
+            self._own[place] = _AnyNumber(type(values[place]))
         fixed = all(map(_is_fixed, self._lookups))
         self.reads_nothing = self.is_stable and fixed and not values and not self._inner
         self.arrays = Arrays(trace.sources, 0)
         self._places = [next((k for k, value in enumerate(values) if value is array), -1) for array in trace.sources]
+        same = [(self._places[i], k) for i, one in enumerate(trace.sources) for k, v in enumerate(values) if v is one]
+        self._twins = [(first, other) for first, other in same if first != other]
+        self.calls = 0
         self.uses = 0
         self.plans: Any = None
         self.quick: list[Any] = []
@@ -117,18 +139,8 @@ class Entry:
         """
         if not self.is_stable:
             return self.arrays
-        if getattr(function, "__globals__", function) is not self._namespace:
-            return None
-        missing = self._missing
-        for get, key, found in self._lookups:
-            if get(key, missing) is not found:
-                return None
-        for inner, parts in self._inner:
-            now = _parts(inner)
-            if len(now) != len(parts) or not all(map(operator.is_, now, parts)):
-                return None
-        values = _own_values(function, arguments)
-        if len(values) != len(self._own):
+        values = self._values_now(function, arguments)
+        if values is None:
             return None
         for value, signature in zip(values, self._own, strict=True):
             if value is not signature and not _matches(value, signature):
@@ -139,7 +151,60 @@ class Entry:
                 taken = [one if at < 0 else values[at] for one, at in zip(arrays.values, self._places, strict=True)]
                 arrays = self.arrays = Arrays(taken, next(_versions))
                 break
+        if self._given:
+            numbers = [values[place] for place in self._given]
+            if not self._computed.is_finite(numbers):
+                return None
+            arrays = self.arrays = Arrays(arrays.values, arrays.version, numbers)
+        self.calls += 1
         return arrays
+
+    def differing(self, function: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> list[Position] | None:
+        """Return where a function has numbers that are given or others than in the graph; None where more differs.
+
+        Nothing is returned where such a number makes the graph useless whatever it is: then the function is called.
+        """
+        values = self._values_now(function, arguments)
+        if values is None or not self.is_stable:
+            return None
+        places = []
+        own = len(values) - len(self._names)
+        for place, (value, signature) in enumerate(zip(values, self._own, strict=True)):
+            if type(signature) is _AnyNumber or not (value is signature or _matches(value, signature)):
+                kind = signature.kind if type(signature) is _AnyNumber else type(signature)
+                if kind not in GIVEN or type(value) is not kind:
+                    return None
+                places.append(place)
+        if len(places) == len(self._given) or not all(math.isfinite(values[place]) for place in places):
+            return []
+        return [place if place < own else self._names[place - own] for place in places]
+
+    def _values(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any]:
+        """Return what a function brings along: its own values, then numbers and arrays among its globals."""
+        values = _own_values(function, arguments)
+        if self._names:
+            values += [self._namespace.get(name, self._missing) for name in self._names]
+        return values
+
+    def _values_now(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any] | None:
+        """Return what a function brings along; None where anything but the values themselves is not as it was."""
+        if getattr(function, "__globals__", function) is not self._namespace:
+            return None
+        missing = self._missing
+        for get, key, found in self._lookups:
+            if get(key, missing) is not found:
+                return None
+        for inner, parts in self._inner:
+            now = _parts(inner)
+            if len(now) != len(parts) or not all(map(operator.is_, now, parts)):
+                return None
+        values = self._values(function, arguments)
+        if len(values) != len(self._own):
+            return None
+        for first, other in self._twins:  # one array in two places is one slot of the graph
+            if values[first] is not values[other]:
+                return None
+        return values
 
     def is_due(self) -> bool:
         """Whether results are to be compared with the function's: at the 1st, 2nd, 4th, 8th ... use."""
@@ -210,6 +275,20 @@ def _signature(value: Any) -> Any:
     return value
 
 
+def _is_data(value: Any) -> bool:
+    """Whether a global may be another one at each call, as what is in cells may: a number or an array."""
+    return type(value) in GIVEN or type(value) is np.ndarray
+
+
+class _AnyNumber:
+    """A number of some type, whose value comes with each call."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+
 class _ArrayKind:
     """Shape and type of an array."""
 
@@ -223,6 +302,8 @@ def _matches(value: Any, signature: Any) -> bool:
     kind = type(value)
     if kind is np.ndarray:
         return type(signature) is _ArrayKind and signature.shape == value.shape and signature.dtype == value.dtype
+    if type(signature) is _AnyNumber:
+        return kind is signature.kind
     if kind not in NUMBERS or type(signature) is not kind or value != signature:
         return False
     return bool(value) or str(value) == str(signature)  # 0.0 and -0.0 are equal, and not the same

@@ -73,6 +73,9 @@ class Graph:
         Index space of each node; ``()`` for one number.
     constants : list of float
         Numbers that are read when the kernel runs.
+    given : dict
+        Index of those constants whose values come with each call, by where the function has them; they are never
+        taken for another constant that happens to be equal.
     data : list of ndarray
         Arrays by slot, C-contiguous float64.
     origins : list of ndarray
@@ -90,6 +93,7 @@ class Graph:
         "constants",
         "data",
         "derived",
+        "given",
         "n",
         "nodes",
         "origins",
@@ -102,6 +106,7 @@ class Graph:
         self.nodes: list[Node] = []
         self.shapes: list[Shape] = []
         self.constants: list[float] = []
+        self.given: dict[int | str, int] = {}
         self.data: list[FloatArray] = []
         self.origins: list[Any] = []
         self.saw_contents = False
@@ -142,6 +147,18 @@ class Graph:
             self.constants.append(value)
             found = self._numbering[key] = self.leaf(("constant", len(self.constants) - 1), ())
         return found
+
+    def given_number(self, position: int | str, value: float) -> int:
+        """Return the node of a number whose value comes with each call; it is `value` now."""
+        k = self.given.get(position)
+        if k is None:
+            k = self.given[position] = len(self.constants)
+            self.constants.append(float(value))
+        return self.leaf(("constant", k), ())
+
+    def is_given(self, node: Node) -> bool:
+        """Whether a node is a number whose value comes with each call."""
+        return bool(self.given) and node[0] == "constant" and node[1] in self.given.values()
 
     def slot(self, array: FloatArray, origin: Any = None) -> int:
         """Return the slot of an array of data; the same memory has one slot."""

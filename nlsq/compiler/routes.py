@@ -5,7 +5,8 @@ are the verdict of the clean check, the graphs that it gave for arguments of som
 how much time has gone into calling it plainly. Compiling pays once that time is about what compiling costs, and at once
 where the machine code is on disk, the user asks for it, or the data are many.
 
-Where a graph depends on what is in an array or a list, the function is traced again at each call.
+Where a graph depends on what is in an array or a list, the function is traced again at each call. Where only numbers
+that the function brings along are others than they were, it is traced once more, with these numbers symbolic.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from types import CodeType
 from typing import Any
 
 from nlsq.compiler.entries import Entry
+from nlsq.compiler.numbers import Position
 from nlsq.kernels.backend import compile_disabled
 
 # Seconds spent in plain solves: what compiling costs. 0: every function is traced at once; inf: only where asked for.
 WORTH_COMPILING = 0.1
 MANY_POINTS = 100_000  # residuals from which one solve is worth it
 WORTH_TRACING_ANEW = 2000  # residuals from which a graph that holds for one call alone is worth it
+MOST_ANEW = 8  # graphs for the same arguments of which none was ever valid again
+THRASHES = (
+    f"it was traced anew at each of {MOST_ANEW} calls, because something that it reads is different each time: "
+    "a number that it branches on, an integer, an array of another shape, or a function made anew"
+)
 UNSTABLE = "its graph depends on what is in arrays, lists or objects that it reads, which may change from call to call"
 NODES_COMPILED = 1000  # of a graph, derivatives included, while WORTH_COMPILING goes by ten times
 MANY_PARAMETERS = 200  # of a residual, from which differences are worse than any compilation
@@ -61,7 +68,7 @@ class Route:
         The graph that was valid last.
     """
 
-    __slots__ = ("code", "entries", "form", "latest", "ready", "reason", "required", "seconds", "worth")
+    __slots__ = ("_fixed", "code", "entries", "form", "latest", "ready", "reason", "required", "seconds", "worth")
 
     def __init__(self, code: CodeType, form: str) -> None:
         self.code, self.form = code, form
@@ -70,6 +77,7 @@ class Route:
         self.seconds, self.worth = 0.0, WORTH_COMPILING
         self.entries: dict[Any, list[Entry]] = {}
         self.latest: Entry | None = None
+        self._fixed: dict[Any, set[Position]] = {}  # numbers that no graph can be given, by the key of entries
         self.ready = _is_automatic() and (self._has_paid() or _marker(code, form).exists_on_disk())
 
     def _has_paid(self) -> bool:
@@ -103,10 +111,11 @@ class Route:
         """Call these functions plainly from now on."""
         self.reason, self.ready = reason, False
         self.entries.clear()
+        self._fixed.clear()
         self.latest = None
 
     def entry(
-        self, function: Callable[..., Any], key: Any, trace: Callable[[], Any], arguments: tuple[Any, ...] = ()
+        self, function: Callable[..., Any], key: Any, trace: Callable[..., Any], arguments: tuple[Any, ...] = ()
     ) -> Entry | None:
         """Return a valid graph with its kernels; None where the function has to be called.
 
@@ -117,7 +126,7 @@ class Route:
         key : hashable
             What the graph depends on besides the function: shapes of arguments, number of parameters.
         trace : callable
-            Records the graph.
+            Records the graph; with an argument, that says which of the function's numbers are symbolic.
         arguments : tuple
             Further arguments of a residual.
         """
@@ -128,11 +137,21 @@ class Route:
             if entry.arrays_of(function, arguments) is not None:
                 self.latest = entry
                 return entry
-        found = self.examine(function, key, trace, arguments)
-        if isinstance(found, str):
-            self.refuse(found)
+        given: list[Position] = []
+        if candidates:
+            found = self._numbers(candidates, function, arguments)
+            if found == [] and not self.required:
+                return None
+            given = [one for one in found or () if one not in self._fixed.get(key, ())]
+            if not given and self._thrashes(candidates):
+                self.refuse(THRASHES)
+                return None
+        symbolic = self._traced(function, key, trace, arguments, given) if given else None
+        examined = self.examine(function, key, trace, arguments) if symbolic is None else symbolic
+        if isinstance(examined, str):
+            self.refuse(examined)
             return None
-        entry = found
+        entry = examined
         if not self._is_worth_compiling(entry):
             return None
         if not entry.is_stable:
@@ -149,6 +168,49 @@ class Route:
             candidates.insert(0, entry)
         self.latest = entry
         return entry
+
+    def _numbers(
+        self, candidates: list[Entry], function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> list[Position] | None:
+        """Return in which numbers a function differs from that of the latest graph that is else valid for it."""
+        for entry in candidates:
+            found = entry.differing(function, arguments)
+            if found is not None:
+                return found
+        return None
+
+    def _thrashes(self, candidates: list[Entry]) -> bool:
+        """Whether tracing costs more than it gives."""
+        latest = candidates[:MOST_ANEW]
+        if self.required or len(latest) < MOST_ANEW or latest[0].trace.m >= WORTH_TRACING_ANEW:
+            return False
+        return all(entry.calls <= 1 for entry in latest)
+
+    def _traced(
+        self,
+        function: Callable[..., Any],
+        key: Any,
+        trace: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        given: list[Position],
+    ) -> Entry | None:
+        """Return a graph in which as many of some numbers as possible are symbolic; None where none can be."""
+        from nlsq.compiler.clean import examine_cached
+        from nlsq.compiler.graph import NotTraceable
+
+        dependencies = examine_cached(function, tuple(range(1, 1 + len(arguments))))
+        try:
+            return Entry(key, function, arguments, dependencies, trace(given))
+        except NotTraceable:
+            found = None
+        kept: list[Position] = []
+        for one in given:
+            try:
+                found = Entry(key, function, arguments, dependencies, trace([*kept, one]))
+                kept.append(one)
+            except NotTraceable:
+                self._fixed.setdefault(key, set()).add(one)
+        return found
 
     def examine(
         self, function: Callable[..., Any], key: Any, trace: Callable[[], Any], arguments: tuple[Any, ...] = ()

@@ -195,13 +195,17 @@ class Model:
         if self.kind == "residual":
             if n is None:
                 raise TypeError("a residual is traced for a number of parameters: give a start.")
-            entry = self._route.entry(self.function, (n, 0), lambda: trace_residual(self.function, n))
+            entry = self._route.entry(
+                self.function, (n, 0), lambda given=(): trace_residual(self.function, n, (), given)
+            )
         else:
             if not isinstance(x, np.ndarray | tuple | list):
                 raise TypeError(f"x must be an array or a tuple of arrays, got {type(x).__name__}.")
             shape = x.shape if isinstance(x, np.ndarray) else tuple(np.shape(row) for row in x)
             entry = self._route.entry(
-                self.function, (shape, self.n), lambda: trace_model(self.function, as_doubles(x), self.n)
+                self.function,
+                (shape, self.n),
+                lambda given=(): trace_model(self.function, as_doubles(x), self.n, given=given),
             )
         if entry is None:
             reason = self._route.reason or "compiled code raises no floating-point errors, as np.errstate asks for"

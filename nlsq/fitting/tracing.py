@@ -39,7 +39,7 @@ def traced_task(task: FitTask, route: Route, held: FloatArray) -> Any:
         {} if task.free is None else {j: float(held[j]) for j in range(len(names)) if j not in set(task.free.tolist())}
     )
     key = (shape, len(names), tuple(fixed.items())) if fixed else (shape, len(names))
-    entry = route.entry(model, key, lambda: trace_model(model, x, task.n_free, fixed))
+    entry = route.entry(model, key, lambda given=(): trace_model(model, x, task.n_free, fixed, given))
     arrays = None if entry is None else entry.arrays_of(model)
     if entry is None or arrays is None or entry.trace.m != data.y.size or entry.trace.shape != data.shape:
         return None

@@ -81,7 +81,7 @@ def routed_residual(
     from nlsq.compiler.tracing.trace import trace_residual
 
     n = x0.size
-    entry = route.entry(function, (n, 0), lambda: trace_residual(function, n))
+    entry = route.entry(function, (n, 0), lambda given=(): trace_residual(function, n, (), given))
     arrays = None if entry is None else entry.arrays_of(function)
     if entry is None or arrays is None or len(entry.trace.shape) != 1:
         return None

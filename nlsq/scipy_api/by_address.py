@@ -150,7 +150,7 @@ def fit_on_route(
             return None
     from nlsq.solvers.traced import fit_traced
 
-    entry = route.entry(f, (x.shape, n), lambda: trace_of_model(f, x, n))
+    entry = route.entry(f, (x.shape, n), lambda given=(): trace_of_model(f, x, n, given))
     arrays = None if entry is None else entry.arrays_of(f)
     if entry is None or arrays is None:
         return None

@@ -5,7 +5,7 @@ Only plain calls are taken here; everything else, and every solve that does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ def entry_on_route(
     if arrays is None:
         from nlsq.compiler.tracing.trace import trace_residual
 
-        entry = route.entry(fun, key, lambda: trace_residual(fun, n, args), args)
+        entry = route.entry(fun, key, lambda given=(): trace_residual(fun, n, args, given), args)
         arrays = None if entry is None else entry.arrays_of(fun, args)
     if entry is None or arrays is None or len(entry.trace.shape) != 1:
         return None, None
@@ -200,7 +200,7 @@ def model_on_route(
     from nlsq.solvers.traced import plain_residual
 
     x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
-    entry = route.entry(f, (x.shape, n), lambda: trace_of_model(f, x, n))
+    entry = route.entry(f, (x.shape, n), lambda given=(): trace_of_model(f, x, n, given))
     arrays = None if entry is None else entry.arrays_of(f)
     if entry is None or arrays is None or entry.trace.m != y.size or entry.trace.shape != y.shape:
         return None
@@ -218,11 +218,11 @@ def _are_weights(weights: Any, m: int) -> bool:
     return weights.dtype.kind == "f" and weights.shape in ((), (1,), (m,))
 
 
-def trace_of_model(f: Callable[..., Any], x: FloatArray, n: int) -> Any:
-    """Trace a model."""
+def trace_of_model(f: Callable[..., Any], x: FloatArray, n: int, given: Sequence[int | str] = ()) -> Any:
+    """Trace a model; see `nlsq.compiler.tracing.trace.trace_model`."""
     from nlsq.compiler.tracing.trace import trace_model
 
-    return trace_model(f, np.ascontiguousarray(x), n)
+    return trace_model(f, np.ascontiguousarray(x), n, given=given)
 
 
 def residual_on_route(

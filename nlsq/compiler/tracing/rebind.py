@@ -3,20 +3,22 @@
 NumPy's protocols hand operations on symbolic arrays over to them, but not ``np.empty(n)``, ``np.array([...])`` or
 ``math.exp``. A copy of the function is called in whose globals and cells these are replaced by their stand-ins
 (`nlsq.compiler.tracing.standins`); so are arrays that the function reads from there, so that the graph depends on
-their shapes alone and other data are other addresses.
+their shapes alone and other data are other addresses. Numbers stay numbers, so that ``x**2.0`` is a product, but for
+those that are known to change from call to call.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
 from nlsq.compiler.graph import Graph, NotTraceable
-from nlsq.compiler.tracing.arrays import as_data
+from nlsq.compiler.numbers import GIVEN
+from nlsq.compiler.tracing.arrays import Traced, as_data
 from nlsq.compiler.tracing.standins import BUILTINS, REPLACED
 
 MOST_CODES = 2000
@@ -36,6 +38,9 @@ class Rebinding:
         Where operations are recorded.
     with_arrays : bool
         Whether arrays that the function reads become symbolic too.
+    given : sequence of int or str, optional
+        Which of the numbers that the function brings along become symbolic: positions among the contents of its cells,
+        its defaults, the names of its keyword defaults, those defaults, and further arguments; or names of globals.
 
     Attributes
     ----------
@@ -43,12 +48,46 @@ class Rebinding:
         Whether there were such arrays.
     """
 
-    def __init__(self, graph: Graph, *, with_arrays: bool) -> None:
+    def __init__(self, graph: Graph, *, with_arrays: bool, given: Sequence[int | str] = ()) -> None:
         self.graph = graph
         self.with_arrays = with_arrays
+        self.given = frozenset(given)
+        self._namespace: dict[str, Any] | None = None
         self.made_symbolic = False
         self._arrays: dict[int, tuple[Any, Any]] = {}
         self._functions: dict[int, FunctionType] = {}
+
+    def outermost(self, function: Any, arguments: Sequence[Any] = ()) -> tuple[Callable[..., Any], list[Any]]:
+        """Return the copy of the function that is traced, and what stands for its further arguments."""
+        self._namespace = getattr(function, "__globals__", None)
+        plain = getattr(function, "__func__", function)
+        copy = self.rebind(function)
+        first = 0
+        if self.given and isinstance(plain, FunctionType):
+            inner = self._functions[id(plain)]
+            first = self._give_own(plain, inner)
+        further = [self._own(one, first + k) for k, one in enumerate(arguments)]
+        return copy, further
+
+    def _give_own(self, function: FunctionType, copy: FunctionType) -> int:
+        """Put symbols in place of given numbers in the function's own cells and defaults; return how many it has."""
+        cells, defaults = function.__closure__ or (), function.__defaults__ or ()
+        keywords = function.__kwdefaults__ or {}
+        for position, (old, new) in enumerate(zip(cells, copy.__closure__ or (), strict=True)):
+            if position in self.given:
+                new.cell_contents = self._own(old.cell_contents, position)
+        first = len(cells)
+        if defaults:
+            copy.__defaults__ = tuple([self._own(one, first + k) for k, one in enumerate(defaults)])
+        first += len(defaults) + len(keywords)
+        if keywords:
+            copy.__kwdefaults__ = {name: self._own(one, first + k) for k, (name, one) in enumerate(keywords.items())}
+        return first + len(keywords)
+
+    def _own(self, value: Any, position: int | str) -> Any:
+        if position not in self.given or type(value) not in GIVEN:
+            return self.substitute(value)
+        return Traced(self.graph, (), [self.graph.given_number(position, value)])
 
     def rebind(self, function: Any) -> Callable[..., Any]:
         """Return the copy of a function, method or partial."""
@@ -72,7 +111,8 @@ class Rebinding:
         self._functions[id(function)] = copy
         for name in names_of(code):
             if name in original:
-                scope[name] = self.substitute(original[name])
+                value = original[name]
+                scope[name] = self._own(value, name) if original is self._namespace else self.substitute(value)
         if cells:
             for old, new in zip(cells, copied or (), strict=True):
                 try:

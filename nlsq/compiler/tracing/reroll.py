@@ -2,7 +2,8 @@
 
 Two numbers are equal but for indices if their expressions have the same form and read parameters, data or constants in
 the same places. A run of such rows, whose indices and places in the output advance by equal steps, is one segment: its
-leaves are views with that step, and constants that differ become data.
+leaves are views with that step, and constants that differ become data. Numbers that come with each call are no such
+constants: rows have to read the same one.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class _Forms:
         if index in numbers and not self._is_leaf(index):
             return numbers[index]
         node = self.graph.nodes[index]
-        if node[0] == "sum":
+        if node[0] == "sum" or self.graph.is_given(node):
             return ("same", index)
         leaves.append(node)
         if node[0] == "data":
@@ -115,8 +116,9 @@ class _Forms:
                 continue
             node = self.graph.nodes[index]
             if node[0] in LEAVES:
-                slot = node[1] if node[0] in ("data", "sum") else None
-                name = "constant" if node[0] == "number" else node[0]
+                given = self.graph.is_given(node)
+                slot = node[1] if given or node[0] in ("data", "sum") else None
+                name = "given" if given else "constant" if node[0] == "number" else node[0]
                 self._kinds[index] = self._number((name, slot)), _place(node)
                 continue
             parts = [self._kinds[one] for one in node[1:]]

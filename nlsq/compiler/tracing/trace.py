@@ -82,7 +82,13 @@ class Trace:
     sees_all: bool = True
 
 
-def trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int, float] | None = None) -> Trace:
+def trace_model(
+    function: Callable[..., Any],
+    x: Any,
+    n: int,
+    fixed: Mapping[int, float] | None = None,
+    given: Sequence[int | str] = (),
+) -> Trace:
     """Trace ``f(x, a, b, ...)``.
 
     Parameters
@@ -95,6 +101,8 @@ def trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int
         Number of parameters that are free.
     fixed : mapping, optional
         Values of further parameters by their position among all.
+    given : sequence, optional
+        Numbers that the function brings along whose values come with each call; see `Rebinding`.
 
     Raises
     ------
@@ -107,31 +115,33 @@ def trace_model(function: Callable[..., Any], x: Any, n: int, fixed: Mapping[int
         argument, variables = _variables(graph, x)
         free = iter([Traced(graph, (), [graph.leaf(("parameter", j), ())]) for j in range(n)])
         parameters = [float(fixed[k]) if k in fixed else next(free) for k in range(n + len(fixed))]
-        return _finished(graph, rebinding.rebind(function)(argument, *parameters), variables)
+        return _finished(graph, rebinding.outermost(function)[0](argument, *parameters), variables)
 
-    return _attempted(attempt, n)
+    return _attempted(attempt, n, given)
 
 
-def trace_residual(function: Callable[..., Any], n: int, arguments: Sequence[Any] = ()) -> Trace:
+def trace_residual(
+    function: Callable[..., Any], n: int, arguments: Sequence[Any] = (), given: Sequence[int | str] = ()
+) -> Trace:
     """Trace ``f(p, *arguments)``; see `trace_model`."""
 
     def attempt(graph: Graph, rebinding: Rebinding) -> Trace:
         p = Argument(graph, (n,), [graph.leaf(("parameters", 0, (1,)), (n,))])
-        further = [rebinding.substitute(one) for one in arguments]
-        return _finished(graph, rebinding.rebind(function)(p, *further), 0)
+        copy, further = rebinding.outermost(function, arguments)
+        return _finished(graph, copy(p, *further), 0)
 
-    return _attempted(attempt, n)
+    return _attempted(attempt, n, given)
 
 
-def _attempted(attempt: Callable[[Graph, Rebinding], Trace], n: int) -> Trace:
+def _attempted(attempt: Callable[[Graph, Rebinding], Trace], n: int, given: Sequence[int | str]) -> Trace:
     """Trace with symbolic data; where that fails, with the arrays themselves, which then have to stay the same."""
-    rebinding = Rebinding(Graph(n), with_arrays=True)
+    rebinding = Rebinding(Graph(n), with_arrays=True, given=given)
     try:
         return _guarded(attempt, rebinding)
     except NotTraceable:
         if not rebinding.made_symbolic:
             raise
-    trace = _guarded(attempt, Rebinding(Graph(n), with_arrays=False))
+    trace = _guarded(attempt, Rebinding(Graph(n), with_arrays=False, given=given))
     trace.sees_all = False
     return trace
 
