@@ -114,11 +114,16 @@ class Writer:
 
     def number(self, root: int) -> Name:
         """Make sure that a number is known before the loops, and return its name."""
-        for index in elementwise_nodes(self.graph, root):
-            if index in self._numbers or self.graph.nodes[index][0] == "number":
+        graph, waiting, missing = self.graph, [root], set()
+        while waiting:
+            index = waiting.pop()
+            if index in self._numbers or index in missing or graph.nodes[index][0] == "number":
                 continue
+            missing.add(index)
+            waiting += graph.operands(index) if graph.nodes[index][0] != "sum" else ()
+        for index in sorted(missing):
             self._numbers.add(index)
-            if self.graph.nodes[index][0] == "sum":
+            if graph.nodes[index][0] == "sum":
                 self.total(index)
             else:
                 self.program.steps.append(self.statement(index))
