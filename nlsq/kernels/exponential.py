@@ -2,9 +2,9 @@
 
 Reduction (Cody and Waite [1]_): ``x = k log 2 + r`` with |r| <= log(2) / 2 and an integer k, by two fused multiply-adds
 with log 2 in two parts, the first of which is exact. Then ``exp(r) = 1 + r + r^2 P(r)`` with a polynomial P of degree
-9 or 11, and the scaling by 2^k in two factors, so that overflow and gradual underflow come out right. Rounding to the
-nearest integer is the addition of 1.5 * 2^52, which leaves the integer in the low bits: no processor is asked for
-conversions between doubles and 64-bit integers, which AVX2 lacks.
+9 or 11, and the scaling by 2^k in two factors, so that overflow and gradual underflow come out right, or by one
+instruction where the processor has it. Rounding to the nearest integer is the addition of 1.5 * 2^52, which leaves the
+integer in the low bits: no processor is asked for conversions between doubles and 64-bit integers, which AVX2 lacks.
 
 Errors are below 1.2 units in the last place; coefficients are fitted in ``benchmarks/coefficients.py``.
 
