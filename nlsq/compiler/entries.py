@@ -57,8 +57,9 @@ class Entry:
         Likewise, for `nlsq.fit` at default options.
     names : tuple of str
         Of a model's parameters, where someone has found them out.
-    reads_nothing : bool
-        Whether the function reads nothing from outside but modules and their compiled functions.
+    is_simple : bool
+        Whether the function reads nothing from outside but modules, their compiled functions, and numbers in its cells
+        and defaults.
     uses : int
         How often results were asked for.
     calls : int
@@ -78,6 +79,7 @@ class Entry:
         "_twins",
         "arrays",
         "calls",
+        "is_simple",
         "is_stable",
         "kernels",
         "key",
@@ -85,7 +87,6 @@ class Entry:
         "native",
         "plans",
         "quick",
-        "reads_nothing",
         "trace",
         "uses",
     )
@@ -120,7 +121,8 @@ class Entry:
         for place in self._given:
             self._own[place] = _AnyNumber(type(values[place]))
         fixed = all(map(_is_fixed, self._lookups))
-        self.reads_nothing = self.is_stable and fixed and not values and not self._inner
+        numbers = all(type(value) in NUMBERS for value in values) and not getattr(function, "__kwdefaults__", None)
+        self.is_simple = self.is_stable and fixed and numbers and not self._inner and not arguments
         self.arrays = Arrays(trace.sources, 0)
         self._places = [next((k for k, value in enumerate(values) if value is array), -1) for array in trace.sources]
         same = [(self._places[i], k) for i, one in enumerate(trace.sources) for k, v in enumerate(values) if v is one]
