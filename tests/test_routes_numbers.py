@@ -455,9 +455,11 @@ def test_one_array_in_two_places_may_become_two():
     def make(first, second):
         return lambda x, a, b: a * np.exp(-b * x) + first - 0.5 * second
 
-    same = np.sin(X)
-    for first, second in ((same, same), (np.cos(X), 2.0 * X), (X, X), (X, X**2)):
+    for array in (np.sin(X), np.cos(X)):  # where graph and function are compared
+        check(make(array, array), data(make(array, array)))
+    for first, second in ((np.cos(X), 2.0 * X), (X, X), (X, X**2)):
         check(make(first, second), data(make(first, second)))
+    assert routes.route_of(make(X, X), "model").reason == "" and len(entries_of(make(X, X))) == 2
 
 
 # Models, partials, threads
@@ -478,13 +480,41 @@ def test_a_model_whose_number_changes():
 
 
 def test_partials():
-    def function(x, rate, a, b):
-        return a * np.exp(-b * x / rate)
+    def function(rate, x, a, b, *, shift):
+        return a * np.exp(-b * x / rate) + shift
 
-    for number in NUMBERS[:12]:
-        model = functools.partial(function, rate=number)
-        wrapped = lambda x, a, b, model=model: model(x, a=a, b=b)
-        check(wrapped, data(wrapped))
+    for number in NUMBERS[:20]:
+        model = functools.partial(function, number, shift=np.sin(number * X))
+        check(model, data(model))
+        other = functools.partial(function, 1.5, shift=number)
+        check(other, data(other))
+    assert [len(entry.trace.graph.given) for entry in entries_of(function)] == [1, 1, 0, 0]
+    again = functools.partial(lambda rate, x, a, b, *, shift: a * np.cos(b * x) + rate + shift, 1.0, shift=number)
+    check(again, data(again))
+    for number in (math.nan, 0.0):
+        model = functools.partial(function, np.float64(number), shift=np.sin(X))
+        with np.errstate(all="ignore"):
+            assert outcome(model, data(with_cell(1.0))) == outcome(Called(model), data(with_cell(1.0)))
+
+
+def test_partials_of_residuals():
+    for number in NUMBERS[:20]:
+        y = data(with_cell(number))
+        function = functools.partial(residual, x=X, y=y, rate=number)
+        expected = scipy.optimize.least_squares(function, P0).x
+        assert_allclose(nlsq.least_squares(function, P0).x, expected, rtol=2e-5)
+        assert_allclose(nlsq.leastsq(function, P0)[0], expected, rtol=2e-5)
+        assert_allclose(nlsq.least_squares(residual, P0, args=(X, y, number)).x, expected, rtol=2e-5)
+    assert len(entries_of(residual, "residual")) == 4
+
+
+def test_partials_of_functions_made_anew():
+    def make(rate, shift):
+        return functools.partial(lambda x, a, b, shift: a * np.exp(-b * x / rate) + shift, shift=shift)
+
+    for number in NUMBERS[:5]:
+        check(make(number, 0.5), data(make(number, 0.5)))
+        check(make(0.5, number), data(make(0.5, number)))
 
 
 @pytest.mark.parametrize("solve", ["curve_fit", "fit", "least_squares", "leastsq"])

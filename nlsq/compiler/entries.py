@@ -7,11 +7,12 @@ others, of the same shape and type; so may those numbers that are symbolic in th
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,7 @@ class Entry:
         "_names",
         "_namespace",
         "_own",
+        "_partial_of",
         "_places",
         "_twins",
         "arrays",
@@ -102,9 +104,12 @@ class Entry:
         self.trace = trace
         self._computed = Computed(trace.graph)  # before derivatives are added
         self.kernels = kernels_of(trace)
-        namespace: Any = getattr(function, "__globals__", function)
+        self._partial_of = _partial_of(function)
+        namespace: Any = getattr(self._partial_of or function, "__globals__", function)
         self._namespace = namespace
         lookups = dependencies.outside_lookups
+        if self._partial_of is not None:
+            lookups = [one for one in lookups if not _is_held_by(function, one[0])]
         is_data = [_is_data(found) and getattr(get, "__self__", None) is namespace for get, _, found in lookups]
         self._names = tuple([name for (_, name, _), it_is in zip(lookups, is_data, strict=True) if it_is])
         self._lookups = [one for one, it_is in zip(lookups, is_data, strict=True) if not it_is]
@@ -190,7 +195,10 @@ class Entry:
 
     def _values_now(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any] | None:
         """Return what a function brings along; None where anything but the values themselves is not as it was."""
-        if getattr(function, "__globals__", function) is not self._namespace:
+        if type(function) is functools.partial and self._partial_of is not None:
+            if function.func is not self._partial_of:
+                return None
+        elif self._partial_of is not None or getattr(function, "__globals__", function) is not self._namespace:
             return None
         missing = self._missing
         for get, key, found in self._lookups:
@@ -212,6 +220,19 @@ class Entry:
         """Whether results are to be compared with the function's: at the 1st, 2nd, 4th, 8th ... use."""
         self.uses += 1
         return self.uses & (self.uses - 1) == 0
+
+
+def _partial_of(function: Any) -> FunctionType | None:
+    """Return the plain function that a partial calls; None for anything else."""
+    inner = function.func if type(function) is functools.partial else None
+    return inner if isinstance(inner, FunctionType) else None
+
+
+def _is_held_by(function: Any, get: Any) -> bool:
+    """Whether a lookup is one of a partial's own arguments."""
+    if getattr(get, "__self__", None) is function.keywords:
+        return True
+    return type(get) is functools.partial and any(one is function or one is function.args for one in get.args)
 
 
 def _is_fixed(lookup: tuple[Any, Any, Any]) -> bool:
@@ -255,7 +276,12 @@ def _content(cell: Any) -> Any:
 
 
 def _own_values(function: Any, arguments: tuple[Any, ...]) -> list[Any]:
-    """Return what a function brings along itself: contents of its cells, defaults, further arguments."""
+    """Return what a function brings along itself: contents of its cells, defaults, further arguments.
+
+    A partial brings its arguments along.
+    """
+    if type(function) is functools.partial:
+        return [*function.args, *function.keywords, *function.keywords.values(), *arguments]
     closure = getattr(function, "__closure__", None)
     values = _contents(closure) if closure else []
     defaults = getattr(function, "__defaults__", None)

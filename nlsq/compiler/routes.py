@@ -68,7 +68,19 @@ class Route:
         The graph that was valid last.
     """
 
-    __slots__ = ("_fixed", "code", "entries", "form", "latest", "ready", "reason", "required", "seconds", "worth")
+    __slots__ = (
+        "_fixed",
+        "_is_marked",
+        "code",
+        "entries",
+        "form",
+        "latest",
+        "ready",
+        "reason",
+        "required",
+        "seconds",
+        "worth",
+    )
 
     def __init__(self, code: CodeType, form: str) -> None:
         self.code, self.form = code, form
@@ -77,6 +89,7 @@ class Route:
         self.seconds, self.worth = 0.0, WORTH_COMPILING
         self.entries: dict[Any, list[Entry]] = {}
         self.latest: Entry | None = None
+        self._is_marked = False
         self._fixed: dict[Any, set[Position]] = {}  # numbers that no graph can be given, by the key of entries
         self.ready = _is_automatic() and (self._has_paid() or _marker(code, form).exists_on_disk())
 
@@ -159,7 +172,9 @@ class Route:
                 self.refuse(UNSTABLE)
                 return None
             return entry
-        _marker(self.code, self.form).write()
+        if not self._is_marked:
+            _marker(self.code, self.form).write()
+            self._is_marked = True
         with _lock:
             if candidates is None or len(candidates) >= MOST_ENTRIES:
                 if len(self.entries) >= MOST_ENTRIES:

@@ -40,7 +40,8 @@ class Rebinding:
         Whether arrays that the function reads become symbolic too.
     given : sequence of int or str, optional
         Which of the numbers that the function brings along become symbolic: positions among the contents of its cells,
-        its defaults, the names of its keyword defaults, those defaults, and further arguments; or names of globals.
+        its defaults, the names of its keyword defaults, those defaults, and further arguments; or names of globals. A
+        partial has its arguments, the names of its keywords and those arguments instead.
 
     Attributes
     ----------
@@ -59,13 +60,19 @@ class Rebinding:
 
     def outermost(self, function: Any, arguments: Sequence[Any] = ()) -> tuple[Callable[..., Any], list[Any]]:
         """Return the copy of the function that is traced, and what stands for its further arguments."""
-        self._namespace = getattr(function, "__globals__", None)
-        plain = getattr(function, "__func__", function)
+        is_partial = type(function) is functools.partial
+        plain = function.func if is_partial else getattr(function, "__func__", function)
+        self._namespace = getattr(plain, "__globals__", None)
         copy = self.rebind(function)
         first = 0
-        if self.given and isinstance(plain, FunctionType):
-            inner = self._functions[id(plain)]
-            first = self._give_own(plain, inner)
+        if self.given and is_partial:
+            first = len(function.args) + len(function.keywords)
+            values = [self._own(one, k) for k, one in enumerate(function.args)]
+            options = {name: self._own(one, first + k) for k, (name, one) in enumerate(function.keywords.items())}
+            copy = functools.partial(self.rebind(function.func), *values, **options)
+            first += len(function.keywords)
+        elif self.given and isinstance(plain, FunctionType):
+            first = self._give_own(plain, self._functions[id(plain)])
         further = [self._own(one, first + k) for k, one in enumerate(arguments)]
         return copy, further
 
