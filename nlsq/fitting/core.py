@@ -141,7 +141,7 @@ def identification(core: FitCore) -> Identification:
     """
     movable = moving(core)
     if core.jac is None and core.normal is not None:
-        found = identify_from_normal(core.normal[np.ix_(movable, movable)])
+        found = identify_from_normal(core.normal if core.active is None else core.normal[np.ix_(movable, movable)])
         if found is not None:
             return found
     try:

@@ -219,6 +219,8 @@ class FitResult:
 
     def _over_all(self, block: FloatArray) -> FloatArray:
         """Spread a matrix over the parameters that move to all of them."""
+        if len(block) == len(self.names):
+            return block
         full = np.zeros((len(self.names), len(self.names)))
         full[np.ix_(self._moved, self._moved)] = block
         return full

@@ -21,6 +21,7 @@ References
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -32,7 +33,8 @@ FloatArray = NDArray[np.float64]
 EXACT = 1e-13  # relative accuracy of a Jacobian from formulas
 CENTRAL = 1e-9  # of central differences: (eps^(2/3)), and some
 FORWARD = 1e-7  # of forward differences: (eps^(1/2)), and some
-SQUARED = 1e-10  # relative eigenvalue of the scaled J'J down to which J'J, itself exact to eps, is to be trusted
+LARGEST = 1e9  # trace of the inverse of the scaled J'J up to which J'J, itself exact to eps, is to be trusted
+LEAST_SQUARE = 1e-290  # of a column's length; below, variances leave the range of numbers
 LEAST_SHARE = 1e-6  # of a parameter in an unseen direction; less is rounding
 MOST_SHARE = 1e-2
 
@@ -54,8 +56,9 @@ class Identification:
     null_directions : ndarray, shape (k, n)
         Unit vectors, in the units of the parameters, along which the residual does not move; the first component that
         is not zero is positive.
-    singular_values : ndarray, shape (min(m, n),)
-        Of the scaled Jacobian, descending.
+    relative_gap : float
+        Smallest singular value of the scaled Jacobian in units of the largest, or a lower bound of it; 0 when the data
+        cannot tell all parameters apart.
     scale : ndarray, shape (n,)
         Lengths of the columns of J; 1 for one that is zero.
     """
@@ -64,16 +67,8 @@ class Identification:
     seen: FloatArray
     identifiable: NDArray[np.bool_]
     null_directions: FloatArray
-    singular_values: FloatArray
+    relative_gap: float
     scale: FloatArray
-
-    @property
-    def relative_gap(self) -> float:
-        """Smallest singular value in units of the largest; 0 when the data cannot tell all parameters apart."""
-        values = self.singular_values
-        if values.size < self.scale.size or values.size == 0 or values[0] == 0.0:
-            return 0.0
-        return float(values[-1] / values[0])
 
 
 def identify(jac: FloatArray, precision: float = EXACT) -> Identification:
@@ -108,19 +103,28 @@ def identify_from_normal(normal: FloatArray) -> Identification | None:
         J'J.
     """
     diagonal = normal.diagonal()
-    if not (np.isfinite(normal).all() and (diagonal > 0).all()):
+    if not (LEAST_SQUARE < diagonal.min(initial=np.inf) and diagonal.max(initial=0.0) < np.inf):
         return None
     scale = np.sqrt(diagonal)
-    eigenvalues, vectors = np.linalg.eigh(normal / scale / scale[:, np.newaxis])
-    if not eigenvalues[0] > SQUARED * eigenvalues[-1]:
+    units = scale * scale[:, np.newaxis]
+    scaled = normal / units
+    try:
+        inverse = np.linalg.inv(scaled)
+    except np.linalg.LinAlgError:
         return None
-    return _from_factors(np.sqrt(eigenvalues[::-1]), vectors.T[::-1], scale, 0.0)
+    variances = inverse.diagonal()
+    n, total = variances.size, float(variances.sum())
+    if not (0.0 < variances.min(initial=np.inf) and total < LARGEST):
+        return None
+    gap = 1.0 / math.sqrt(n * total) if n else 0.0  # n and `total` bound the eigenvalues of J'J and of its inverse
+    covariance = (inverse + inverse.T) / (2.0 * units)
+    return Identification(covariance, covariance, np.ones(n, dtype=bool), np.empty((0, n)), gap, scale)
 
 
 def unknown(n: int) -> Identification:
     """Return what is known about `n` parameters where there is no Jacobian: nothing."""
     nothing = np.full((n, n), np.nan)
-    return Identification(nothing, nothing, np.zeros(n, dtype=bool), np.empty((0, n)), np.empty(0), np.ones(n))
+    return Identification(nothing, nothing, np.zeros(n, dtype=bool), np.empty((0, n)), 0.0, np.ones(n))
 
 
 def column_lengths(jac: FloatArray) -> FloatArray:
@@ -156,4 +160,5 @@ def _from_factors(values: FloatArray, v_t: FloatArray, scale: FloatArray, precis
     for direction in directions:
         if direction[np.argmax(direction != 0.0)] < 0.0:  # of the two signs, the one that begins with a plus
             np.negative(direction, out=direction)
-    return Identification(covariance, seen, identifiable, directions, values, scale)
+    gap = float(all_values[-1] / all_values[0]) if n and all_values[0] > 0.0 else 0.0
+    return Identification(covariance, seen, identifiable, directions, gap, scale)
