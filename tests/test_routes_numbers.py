@@ -479,6 +479,36 @@ def test_a_model_whose_number_changes():
         assert_allclose(r, function(X, 2.0, 0.5) - y, rtol=1e-12, atol=1e-14)
 
 
+def test_a_model_that_is_fitted_in_other_ways_meanwhile():
+    rates = [1.0, 2.5]
+    rate = rates[0]
+
+    def function(x, a, b):
+        return a * np.exp(-b * x / rate)
+
+    model = nlsq.model(function)
+    y = data(function)
+    for k in (0, 1, 0, 1, 0, 1):
+        rate = rates[k]
+        expected = scipy.optimize.curve_fit(function, X, y, P0)[0]
+        assert_allclose(model.solve(X, y, np.array(P0)).params, expected, rtol=2e-5)
+        rate = rates[1 - k]
+        assert_allclose(nlsq.curve_fit(model, X, y, P0)[0], scipy.optimize.curve_fit(function, X, y, P0)[0], rtol=2e-5)
+        rate = rates[k]
+        assert_allclose(model.solve(X, y, np.array(P0)).params, expected, rtol=2e-5)
+
+
+def test_a_model_whose_globals_change(monkeypatch):
+    model = nlsq.model(lambda x, a, b: a * np.exp(-b * x / RATE) + 0.1)
+    for number in (1.0, 1.0, 2.0, 2.0, 3.5, 3.5, 1.0):
+        monkeypatch.setitem(globals(), "RATE", number)
+        y = data(model.function)
+        for _ in range(2):
+            assert_allclose(
+                model.solve(X, y, np.array(P0)).params, scipy.optimize.curve_fit(model.function, X, y, P0)[0], rtol=2e-5
+            )
+
+
 def test_partials():
     def function(rate, x, a, b, *, shift):
         return a * np.exp(-b * x / rate) + shift

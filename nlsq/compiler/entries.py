@@ -60,7 +60,7 @@ class Entry:
         Of a model's parameters, where someone has found them out.
     is_simple : bool
         Whether the function reads nothing from outside but modules, their compiled functions, and numbers in its cells
-        and defaults.
+        and defaults, which are constants of the graph.
     uses : int
         How often results were asked for.
     calls : int
@@ -127,7 +127,8 @@ class Entry:
             self._own[place] = _AnyNumber(type(values[place]))
         fixed = all(map(_is_fixed, self._lookups))
         numbers = all(type(value) in NUMBERS for value in values) and not getattr(function, "__kwdefaults__", None)
-        self.is_simple = self.is_stable and fixed and numbers and not self._inner and not arguments
+        further = self._inner or arguments or self._names or self._given or self._partial_of
+        self.is_simple = self.is_stable and fixed and numbers and not further
         self.arrays = Arrays(trace.sources, 0)
         self._places = [next((k for k, value in enumerate(values) if value is array), -1) for array in trace.sources]
         same = [(self._places[i], k) for i, one in enumerate(trace.sources) for k, v in enumerate(values) if v is one]
