@@ -11,6 +11,7 @@ from references.kernel_calls import MODES, call
 
 from nlsq.kernels import bounds
 
+ROUNDING = 2.0 * float(np.finfo(np.float64).eps)  # of x + t (bound - x) / t, whose terms are as large as |x| + |bound|
 ends = st.floats(allow_nan=False)
 values = st.floats(allow_nan=False, allow_infinity=False)
 ordinary = st.floats(-1e6, 1e6).map(lambda v: round(v, 3))
@@ -31,14 +32,16 @@ def boxes(draw):
 
 @pytest.mark.parametrize("mode", MODES)
 @given(box=boxes())
+@example(box=[np.array([end]) for end in (0.0, 0.0, 121871.0, 50.5)])
+@example(box=[np.array([end]) for end in (-1e6, -999999.999, 1e6, 0.007)])
 def test_step_to_bound(mode, box):
     lower, x, upper, direction = box
     found = call(bounds.step_to_bound, mode, x, direction, lower, upper, x.size)
     assert found == pytest.approx(twin.step_to_bound(x, direction, lower, upper), rel=1e-15)
     if found < math.inf:
         end = x + found * direction
-        slack = 1e-12 * (1.0 + np.abs(x))
-        assert np.all((lower - slack <= end) & (end <= upper + slack))
+        below, above = (ROUNDING * (np.abs(x) + np.abs(bound)) for bound in (lower, upper))
+        assert np.all((lower - below <= end) & (end <= upper + above))
 
 
 @pytest.mark.parametrize("mode", MODES)
