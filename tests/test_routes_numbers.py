@@ -338,7 +338,7 @@ def test_numbers_whose_values_are_needed_give_right_values(make, small_is_not_wo
         model = make(number)
         check(model, data(model))
     route = routes.route_of(model, "model")
-    assert route.reason == routes.THRASHES and not route.ready and not route.entries
+    assert route.pauses and route.reason == "" and [len(some) for some in route.entries.values()] == [2]
 
 
 @pytest.mark.parametrize("make", [branching, indexing])
@@ -351,6 +351,43 @@ def test_functions_that_thrash_are_explained(make, small_is_not_worth_it):
     nlsq.curve_fit(model, X, data(model), P0)
     text = str(nlsq.explain(model, X, P0))
     assert "traced anew at each of 8 calls" in text and "a number that it branches on" in text
+
+
+def lengths_of_data(count):
+    def model(x, a, b):
+        return a * np.exp(-b * x) + 0.5
+
+    return model, [np.linspace(0.0, 4.0, 20 + k) for k in range(count)]
+
+
+def test_data_of_ever_new_lengths_are_fitted_plainly_for_a_while(small_is_not_worth_it):
+    model, points = lengths_of_data(2 * routes.MOST_ANEW)
+    for x in points:
+        y = model(x, 2.0, 0.7) + 0.01 * np.cos(9.0 * x)
+        assert_allclose(nlsq.curve_fit(model, x, y, P0)[0], scipy.optimize.curve_fit(model, x, y, P0)[0], rtol=1e-5)
+    route = routes.route_of(model, "model")
+    assert route.pauses and len(route.entries) == routes.MOST_ANEW
+    before = [some[0].calls for some in route.entries.values()]
+    for x in points[: routes.MOST_ANEW]:
+        nlsq.curve_fit(model, x, model(x, 2.0, 0.7), P0)
+    assert all(some[0].calls > calls for some, calls in zip(route.entries.values(), before, strict=True))
+    route.seconds += routes.PAUSE
+    nlsq.curve_fit(model, points[-1], model(points[-1], 2.0, 0.7), P0)
+    assert not route.pauses and len(route.entries) == routes.MOST_ANEW + 1
+
+
+def test_the_memory_of_many_lengths_is_bounded(monkeypatch):
+    model, points = lengths_of_data(12)
+    monkeypatch.setattr(routes, "MOST_KEYS", 5)
+    for x in points:
+        for _ in range(2):
+            nlsq.curve_fit(model, x, model(x, 2.0, 0.7), P0)
+    route = routes.route_of(model, "model")
+    assert [key[0] for key in route.entries] == [x.shape for x in points[-5:]]
+    monkeypatch.setattr(routes, "MOST_RESIDUALS", 60)
+    for x in points[:2]:
+        nlsq.curve_fit(model, x, model(x, 2.0, 0.7), P0)
+    assert [key[0] for key in route.entries] == [x.shape for x in points[:2]]
 
 
 def test_graphs_that_are_used_again_do_not_thrash(small_is_not_worth_it):

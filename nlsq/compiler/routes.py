@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from types import CodeType
@@ -27,16 +28,20 @@ from nlsq.kernels.backend import compile_disabled
 WORTH_COMPILING = 0.1
 MANY_POINTS = 100_000  # residuals from which one solve is worth it
 WORTH_TRACING_ANEW = 2000  # residuals from which a graph that holds for one call alone is worth it
-MOST_ANEW = 8  # graphs for the same arguments of which none was ever valid again
+MOST_ANEW = 8  # graphs in a row of which none was ever valid again
+PAUSE = 0.1  # seconds of plain solves after so many, in which nothing is traced anew
+KEPT_OF_THEM = 2  # graphs of one key
 THRASHES = (
-    f"it was traced anew at each of {MOST_ANEW} calls, because something that it reads is different each time: "
-    "a number that it branches on, an integer, an array of another shape, or a function made anew"
+    f"it was traced anew at each of {MOST_ANEW} calls, because something is different each time: the length of the "
+    "data, a number that it branches on, an integer, or a function made anew; tried again from time to time"
 )
 UNSTABLE = "its graph depends on what is in arrays, lists or objects that it reads, which may change from call to call"
 NODES_COMPILED = 1000  # of a graph, derivatives included, while WORTH_COMPILING goes by ten times
 MANY_PARAMETERS = 200  # of a residual, from which differences are worse than any compilation
 MOST_ROUTES = 1000
-MOST_ENTRIES = 16  # shapes of one function
+MOST_ENTRIES = 16  # graphs of one key
+MOST_KEYS = 256  # shapes of one function
+MOST_RESIDUALS = 4_000_000  # of all graphs of one function; they bound the memory of their plans
 
 _routes: dict[str, dict[int, Route]] = {"model": {}, "residual": {}}  # by the address of the code, which a route keeps
 _lock = threading.RLock()
@@ -69,8 +74,10 @@ class Route:
     """
 
     __slots__ = (
+        "_anew",
         "_fixed",
         "_is_marked",
+        "_pause_ends",
         "code",
         "entries",
         "form",
@@ -88,6 +95,8 @@ class Route:
         self.required = False
         self.seconds, self.worth = 0.0, WORTH_COMPILING
         self.entries: dict[Any, list[Entry]] = {}
+        self._anew: deque[Entry] = deque(maxlen=MOST_ANEW)  # the graphs recorded last
+        self._pause_ends = 0.0
         self.latest: Entry | None = None
         self._is_marked = False
         self._fixed: dict[Any, set[Position]] = {}  # numbers that no graph can be given, by the key of entries
@@ -120,6 +129,11 @@ class Route:
         """Trace these functions from now on, as the user asks."""
         self.reason, self.ready, self.required = "", not compile_disabled(), True
 
+    @property
+    def pauses(self) -> bool:
+        """Whether nothing is traced anew for a while, since no graph was used twice."""
+        return self.seconds < self._pause_ends and not self.required
+
     def refuse(self, reason: str) -> None:
         """Call these functions plainly from now on."""
         self.reason, self.ready = reason, False
@@ -150,15 +164,17 @@ class Route:
             if entry.arrays_of(function, arguments) is not None:
                 self.latest = entry
                 return entry
+        if self.pauses:
+            return None
         given: list[Position] = []
         if candidates:
             found = self._numbers(candidates, function, arguments)
             if found == [] and not self.required:
                 return None
             given = [one for one in found or () if one not in self._fixed.get(key, ())]
-            if not given and self._thrashes(candidates):
-                self.refuse(THRASHES)
-                return None
+        if not given and self._thrashes():
+            self._pause()
+            return None
         symbolic = self._traced(function, key, trace, arguments, given) if given else None
         examined = self.examine(function, key, trace, arguments) if symbolic is None else symbolic
         if isinstance(examined, str):
@@ -175,12 +191,7 @@ class Route:
         if not self._is_marked:
             _marker(self.code, self.form).write()
             self._is_marked = True
-        with _lock:
-            if candidates is None or len(candidates) >= MOST_ENTRIES:
-                if len(self.entries) >= MOST_ENTRIES:
-                    self.entries.clear()
-                candidates = self.entries[key] = []
-            candidates.insert(0, entry)
+        self._keep(key, entry)
         self.latest = entry
         return entry
 
@@ -194,12 +205,32 @@ class Route:
                 return found
         return None
 
-    def _thrashes(self, candidates: list[Entry]) -> bool:
+    def _thrashes(self) -> bool:
         """Whether tracing costs more than it gives."""
-        latest = candidates[:MOST_ANEW]
-        if self.required or len(latest) < MOST_ANEW or latest[0].trace.m >= WORTH_TRACING_ANEW:
+        latest = self._anew
+        if self.required or len(latest) < MOST_ANEW or latest[-1].trace.m >= WORTH_TRACING_ANEW:
             return False
         return all(entry.calls <= 1 for entry in latest)
+
+    def _pause(self) -> None:
+        self._pause_ends = self.seconds + PAUSE
+        self._anew.clear()
+        for candidates in self.entries.values():
+            del candidates[KEPT_OF_THEM:]
+
+    def _keep(self, key: Any, entry: Entry) -> None:
+        """Remember a graph; forget the oldest where they become too many."""
+        with _lock:
+            candidates = self.entries.setdefault(key, [])
+            if len(candidates) >= MOST_ENTRIES:
+                candidates.clear()
+            candidates.insert(0, entry)
+            residuals = sum(one.trace.m for some in self.entries.values() for one in some)
+            for old in [one for one in self.entries if one != key]:
+                if len(self.entries) <= MOST_KEYS and residuals <= MOST_RESIDUALS:
+                    break
+                residuals -= sum(one.trace.m for one in self.entries.pop(old))
+            self._anew.append(entry)
 
     def _traced(
         self,

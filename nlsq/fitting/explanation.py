@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from nlsq.compiler.entries import Entry
-from nlsq.compiler.routes import WORTH_COMPILING, Route, unwrapped
+from nlsq.compiler.routes import THRASHES, WORTH_COMPILING, Route, unwrapped
+from nlsq.fitting.probing import as_doubles, probe
 from nlsq.fitting.signatures import parameter_names
-from nlsq.fitting.traced_model import Model, as_doubles, probe
+from nlsq.fitting.traced_model import Model
 from nlsq.kernels.backend import address_of_array, compile_disabled
 from nlsq.kernels.backend.generated import kernel_at
 from nlsq.problem import CompiledFunction
@@ -99,6 +100,8 @@ def explain(function: Callable[..., Any], x: Any = None, p0: Any = None, *, kind
     inner, route = unwrapped(function, kind)
     if route is not None and route.reason:
         return Explanation("plain", route.reason)
+    if route is not None and route.pauses:
+        return Explanation("plain", THRASHES)
     if route is None:
         return Explanation("plain", f"it is no Python function but an object of type {type(inner).__name__}")
     entry, p, reason = _entry(route, inner, kind, x, p0)

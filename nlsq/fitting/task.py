@@ -141,7 +141,7 @@ def plain_time(task: FitTask) -> Iterator[None]:
     route = None if isinstance(task.model, CompiledFunction) else unwrapped(task.model, "model")[1]
     started = perf_counter()
     yield
-    if route is not None and not route.ready:
+    if route is not None and (not route.ready or route.pauses):
         route.spend(started)
 
 
