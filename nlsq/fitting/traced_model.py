@@ -158,7 +158,8 @@ class Model:
         start = read_start(p0)
         if start is None:
             raise ValueError(f"p0 must be {self.n} finite numbers, got {p0!r}.")
-        if start.size != self.n or type(x) is not np.ndarray:
+        given = (x, y) if weights is None else (x, y, weights)
+        if start.size != self.n or not all(type(one) is np.ndarray for one in given):  # kernels read their headers
             raise self._refusal(x, y, start, weights)
         entry = route.latest
         arrays = None if entry is None or entry.key != (x.shape, self.n) else entry.arrays_of(self.function)
