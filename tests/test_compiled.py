@@ -249,7 +249,8 @@ def test_nan_at_the_start():
 
 DISABLED = """
 import numpy as np
-from nlsq import LeastSquaresProblem, compile, curve_fit, solve
+from nlsq import LeastSquaresProblem, curve_fit, solve
+from nlsq.problem.compiled import compile
 def scalar(x, a, b):
     return a * x + b if x > 0.5 else b
 def array(x, a, b):

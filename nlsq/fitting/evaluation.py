@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from nlsq.compiler.compile import Binding
 from nlsq.compiler.kernel_source import Variant
-from nlsq.kernels.backend import address_of_array
+from nlsq.fitting.uncompiled import jacobian_of, residual_of
+from nlsq.kernels.backend import address_of_array, compile_disabled
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.problem.traced import SparseEvaluation
@@ -27,6 +28,8 @@ def residual_and_jacobian(model: Model, p: FloatArray, x: Any, y: Any, weights: 
     if model.kind == "model":
         return _of_model(model, p, x, y, weights)
     entry = model.entry(n=p.size)
+    if compile_disabled():
+        return residual_of(model, entry, p, None, None, None), _called_jacobian(entry, p)
     evaluate = SparseEvaluation(entry) if not entry.kernels.is_curve and entry.kernels.is_sparse else None
     if evaluate is not None:
         return evaluate(p)
@@ -34,10 +37,22 @@ def residual_and_jacobian(model: Model, p: FloatArray, x: Any, y: Any, weights: 
     return _dense(entry, binding, p, Variant(response=False))
 
 
+def _called_jacobian(entry: Any, p: FloatArray) -> Any:
+    """Return the Jacobian of a residual where nothing is compiled, sparse where kernels would give it so."""
+    jac = jacobian_of(entry, p)
+    if entry.kernels.is_curve or not entry.kernels.is_sparse:
+        return jac
+    from scipy.sparse import csr_array
+
+    return csr_array(jac)
+
+
 def _of_model(model: Model, p: FloatArray, x: Any, y: Any, weights: Any) -> tuple[FloatArray, FloatArray]:
     if p.shape != (model.n,):
         raise ValueError(f"p has shape {p.shape}, expected ({model.n},).")
     entry = model.entry(x)
+    if compile_disabled():
+        return residual_of(model, entry, p, x, y, weights), jacobian_of(entry, p, x, weights)
     variant = Variant(response=y is not None, weighted=weights is not None)
     binding = _bound(entry, variant)
     arrays = []

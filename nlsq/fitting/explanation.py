@@ -18,6 +18,7 @@ from nlsq.kernels.backend import address_of_array, compile_disabled
 from nlsq.kernels.backend.generated import kernel_at
 from nlsq.problem import CompiledFunction
 
+NOTHING_COMPILED = "nothing is compiled, as NLSQ_DISABLE_COMPILE asks"
 CALLS = 200  # timed for the cost of one evaluation
 
 
@@ -96,7 +97,7 @@ def explain(function: Callable[..., Any], x: Any = None, p0: Any = None, *, kind
     if kind not in ("model", "residual"):
         raise ValueError(f"kind must be 'model' or 'residual', got {kind!r}.")
     if compile_disabled():
-        return Explanation("plain", "nothing is compiled, as NLSQ_DISABLE_COMPILE asks")
+        return Explanation("plain", NOTHING_COMPILED)
     inner, route = unwrapped(function, kind)
     if route is not None and route.reason:
         return Explanation("plain", route.reason)
@@ -118,6 +119,8 @@ def _kind_of(function: Any) -> str:
 def _explain_jitted(function: Any) -> Explanation:
     if not isinstance(function, CompiledFunction):
         return Explanation("jitted", "numba compiled it; pass it through nlsq.compile to have it called by address")
+    if compile_disabled():
+        return Explanation("plain", NOTHING_COMPILED)
     reason = function.derivative_reason
     if reason:
         return Explanation("jitted", f"called by address, with differences for derivatives: {reason}")

@@ -21,6 +21,7 @@ from nlsq.compiler.entries import Entry
 from nlsq.compiler.graph import OPERATIONS, Graph, NotTraceable
 from nlsq.compiler.interpret import output
 from nlsq.compiler.tracing.trace import SEPARATE_ROWS, Segment, Trace, trace_model
+from nlsq.kernels.backend import compile_disabled
 
 if TYPE_CHECKING:
     from nlsq.fitting.traced_model import Model
@@ -237,15 +238,15 @@ def _read(written: list[Any], position: int, graph: Graph, variables: int) -> tu
 
 
 class LoadedRoute:
-    """The route of a loaded model: always by its kernels. See `nlsq.compiler.routes.Route`."""
+    """The route of a loaded model: by its kernels, if any are compiled. See `nlsq.compiler.routes.Route`."""
 
     def __init__(self, function: LoadedFunction) -> None:
         self._function = function
         self._entries: dict[Any, Entry] = {}
         self.latest: Entry | None = None
         self.reason = ""
-        self.ready = self.required = True
-        self.seconds = 0.0
+        self.ready, self.required = not compile_disabled(), True
+        self.seconds, self.pauses = 0.0, False
 
     def entry(self, function: Any, key: Any, trace: Any, arguments: Any = ()) -> Entry | None:
         """Return the graph for x of some shape; None where parameters are held, or x is none for this model."""
@@ -258,7 +259,8 @@ class LoadedRoute:
             if held or n != self._function.n or shape[:-1] != ((variables,) if variables > 1 else ()):
                 return None
             found = self._entries[key] = Entry(key, function, (), _NoDependencies(), self._function.trace(shape))
-        self.latest = found
+        if self.ready:
+            self.latest = found
         return found
 
     def examine(self, function: Any, key: Any, trace: Any, arguments: Any = ()) -> Entry | str:
@@ -267,6 +269,10 @@ class LoadedRoute:
 
     def require(self) -> None:
         """Nothing more to do."""
+
+    def may_compile(self) -> bool:
+        """Whether there are kernels."""
+        return self.ready
 
     def refuse(self, reason: str) -> None:
         """Say that kernels and graph disagree."""

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from nlsq.compiler.entries import Entry
 from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.routes import Route, route_of
+from nlsq.fitting.probing import as_doubles, probe
 from nlsq.fitting.signatures import parameter_names
+from nlsq.fitting.uncompiled import fit_called
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem import CompiledFunction
 from nlsq.problem.compiled import compile as compile_jitted
@@ -26,7 +28,6 @@ from nlsq.status import Status
 
 FloatArray = NDArray[np.float64]
 
-PROBE = 64  # points of the x that a model is traced on ahead of its data
 KERNELS = ("residual", "jacobian", "residual_and_jacobian", "normal_equations", "cost")
 
 
@@ -168,7 +169,10 @@ class Model:
             arrays = entry.arrays_of(self.function)
         if arrays is None:
             raise RuntimeError(f"{self!r} was changed while it was fitted, by another thread.")
-        fitted = fit_traced(route, entry, arrays, self.function, x, y, weights, start, self._options, absolute)
+        if compile_disabled():
+            fitted = fit_called(entry, self.function, x, y, weights, start, self._options, absolute)
+        else:
+            fitted = fit_traced(route, entry, arrays, self.function, x, y, weights, start, self._options, absolute)
         if fitted is None:
             raise self._refusal(x, y, start, weights)
         self._plans = entry.quick if entry.is_simple else []
@@ -205,24 +209,24 @@ class Model:
         """
         from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
+        key: Any
+        trace: Callable[..., Any]
         if self.kind == "residual":
             if n is None:
                 raise TypeError("a residual is traced for a number of parameters: give a start.")
-            entry = self._route.entry(
-                self.function, (n, 0), lambda given=(): trace_residual(self.function, n, (), given)
-            )
+            key, trace = (n, 0), lambda given=(): trace_residual(self.function, n, (), given)
         else:
             if not isinstance(x, np.ndarray | tuple | list):
                 raise TypeError(f"x must be an array or a tuple of arrays, got {type(x).__name__}.")
             shape = x.shape if isinstance(x, np.ndarray) else tuple(np.shape(row) for row in x)
-            entry = self._route.entry(
-                self.function,
-                (shape, self.n),
-                lambda given=(): trace_model(self.function, as_doubles(x), self.n, given=given),
-            )
-        if entry is None:
-            reason = self._route.reason or "compiled code raises no floating-point errors, as np.errstate asks for"
-            raise TypeError(f"{self!r} cannot be compiled: {reason}.")
+            key = shape, self.n
+            trace = lambda given=(): trace_model(self.function, as_doubles(x), self.n, given=given)  # noqa: E731
+        # Where nothing is compiled no graph is kept, so that solvers find none and call the function.
+        find = self._route.examine if compile_disabled() else self._route.entry
+        entry = find(self.function, key, trace)
+        if not isinstance(entry, Entry):
+            silent = "compiled code raises no floating-point errors, as np.errstate asks for"
+            raise TypeError(f"{self!r} cannot be compiled: {entry or self._route.reason or silent}.")
         return entry
 
     def source(self, kernel: str = "normal_equations", x: Any = None, n: int | None = None) -> str:
@@ -290,19 +294,6 @@ class Model:
         return load(path)
 
 
-def as_doubles(x: Any) -> Any:
-    """Return x with its arrays as contiguous float64."""
-    if isinstance(x, np.ndarray):
-        return np.ascontiguousarray(x, dtype=np.float64)
-    return type(x)(np.ascontiguousarray(row, dtype=np.float64) for row in x)
-
-
-def probe(variables: int = 1) -> Any:
-    """Return an x to trace a model on before there are data."""
-    row = np.linspace(0.5, 1.5, PROBE)
-    return row if variables == 1 else np.stack([row] * variables)
-
-
 def model(function: Callable[..., Any], *, names: Any = None, variables: int = 1, compile_now: bool = True) -> Model:
     """Trace a model ``f(x, a, b, ...)`` and compile its kernels ahead of the first fit.
 
@@ -359,7 +350,7 @@ def compile(function: Callable[..., Any], *, kind: Literal["model", "residual"] 
         raise ValueError(f"kind must be 'model' or 'residual', got {kind!r}.")
     if isinstance(function, Model | CompiledFunction):
         return function
-    if compile_disabled() or hasattr(function, "py_func"):
+    if hasattr(function, "py_func"):
         return compile_jitted(function, kind=kind)
     if kind == "model":
         return model(function)
@@ -397,7 +388,8 @@ def _unpickled(function: Any, kind: Any, names: tuple[str, ...]) -> Model:
 
 
 def _compile(entry: Entry, variant: Variant) -> None:
-    entry.kernels.address("residual", variant)
+    if not compile_disabled():
+        entry.kernels.address("residual", variant)
 
 
 __all__ = ["Model", "Solution", "Status", "compile", "model", "traced_residual"]

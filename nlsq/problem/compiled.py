@@ -56,10 +56,22 @@ class CompiledFunction:
         Why the Jacobian comes from differences; empty when it is exact, None while none has been asked for.
     """
 
-    __slots__ = ("_addresses", "_alive", "_derivatives", "_lock", "_scalar", "function", "kind", "n", "plans")
+    __slots__ = (
+        "_addresses",
+        "_alive",
+        "_called",
+        "_derivatives",
+        "_lock",
+        "_scalar",
+        "function",
+        "kind",
+        "n",
+        "plans",
+    )
 
     def __init__(self, function: Callable[..., Any], kind: Literal["model", "residual"]) -> None:
         self.function = function
+        self._called = getattr(function, "py_func", function) if compile_disabled() else function
         self.kind = kind
         self.n = len(_positional(function)) - 1 if kind == "model" else 0
         self._addresses: dict[int, int] = {}
@@ -72,10 +84,10 @@ class CompiledFunction:
     def __call__(self, *arguments: Any) -> Any:
         """Call the function from Python; a model written for one x takes an array of them too."""
         if self.kind == "residual" or not (isinstance(arguments[0], np.ndarray) and arguments[0].ndim == 1):
-            return self.function(*arguments)
+            return self._called(*arguments)
         if self._scalar is None and not compile_disabled():
             self.address()
-        return model_values(self.function, arguments[0], arguments[1:], self._scalar)
+        return model_values(self._called, arguments[0], arguments[1:], self._scalar)
 
     def __reduce__(self) -> Any:
         return CompiledFunction, (self.function, self.kind)
@@ -92,7 +104,7 @@ class CompiledFunction:
 
     def _compile(self, variant: int) -> int:
         if compile_disabled():
-            python = _in_python(self.function, self.kind, self.n or variant, variant)
+            python = _in_python(self._called, self.kind, self.n or variant, variant)
             self._alive.append(python)
             return ticket(python)
         from nlsq.kernels.backend.user_function import compile_user_function, form_of_model
@@ -170,7 +182,7 @@ class CompiledFunction:
 
         def in_python(p: FloatArray) -> Any:
             points = array_at(int(table[PREDICTORS]), x.shape)  # a plan may have other data by now
-            values = model_values(self.function, points, p, self._scalar)
+            values = model_values(self._called, points, p, self._scalar)
             if values.shape != y.shape:
                 return values
             residual = values - array_at(int(table[RESPONSE]), y.shape)
@@ -195,12 +207,12 @@ class CompiledFunction:
         if self.kind != "residual":
             raise TypeError("a compiled model is no residual function; use curve_fit, or compile(f, kind='residual').")
         table = np.zeros(TABLE, dtype=np.int64)
-        table[POINTS] = np.atleast_1d(self.function(x0.copy())).size
+        table[POINTS] = np.atleast_1d(self._called(x0.copy())).size
         n, m = x0.size, int(table[POINTS])
         return CompiledResidual(
             self.address(n),
             table,
-            self.function,
+            self._called,
             m,
             (self,),
             complex_address=lambda: self.complex_address(n),
@@ -226,14 +238,19 @@ def array_at(address: int, shape: tuple[int, ...]) -> FloatArray:
 def model_values(function: Callable[..., Any], x: FloatArray, p: Any, scalar: bool | None) -> FloatArray:
     """Values of a model at all points, called from Python.
 
-    Where it is not known whether it takes one x or all, all are tried first.
+    Where it is not known whether it takes one x or all, all are tried first: a copy, since a function of one x may
+    change it.
     """
+    unknown = scalar is None and x.ndim == 1
     if not scalar:
         try:
-            return np.asarray(function(x, *p))
+            values = np.asarray(function(x.copy() if unknown else x, *p))
         except (TypeError, ValueError):
-            if scalar is not None or x.ndim != 1:
+            if not unknown:
                 raise
+        else:
+            if values.ndim or not unknown:
+                return values
     return np.array([function(value, *p) for value in x.tolist()])
 
 

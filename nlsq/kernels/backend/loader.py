@@ -13,7 +13,7 @@ from typing import Any
 
 from nlsq.kernels.backend import cache as disk
 from nlsq.kernels.backend.helper import second_compiler
-from nlsq.kernels.backend.kernel import Kernel, _lock, registry, with_callees
+from nlsq.kernels.backend.kernel import Kernel, _lock, compile_disabled, registry, with_callees
 
 _log = logging.getLogger("nlsq")
 _ANNOUNCE_FROM = 3  # kernels; a single one compiles in a moment
@@ -131,8 +131,11 @@ def _link(linker: Any, waiting: list[Kernel]) -> None:
 def precompile() -> int:
     """Compile every kernel of the library that is not in the disk cache; return how many kernels there are.
 
-    Meant for installation scripts and test runs: afterwards no process on this machine compiles a kernel.
+    Meant for installation scripts and test runs: afterwards no process on this machine compiles a kernel. Under
+    ``NLSQ_DISABLE_COMPILE`` nothing is compiled, and 0 returned.
     """
+    if compile_disabled():
+        return 0
     from nlsq.kernels import import_all
 
     import_all()
