@@ -122,6 +122,25 @@ def test_what_a_function_raises_is_the_reason():
         trace_residual(function, 12)
 
 
+ROWS = np.array([T, T**2])
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "reason"),
+    [
+        (lambda x, a, b: np.column_stack([a * x[0], b * x[1]]), ROWS, "2 variables with 12 values each it makes 24"),
+        (lambda x, a, b: np.concatenate([a * x[0], b * x[1]]), (T, T**2), "it makes 24"),
+        (lambda x, a, b: np.sum(a * x[0] + b * x[1]), ROWS, "2 variables with 12 values each it makes 1"),
+        (lambda x, a, b: a * x[:, 0] + b * x[:, 1], ROWS.T.copy(), "12 variables with 2 values each it makes 12"),
+        (lambda x, a, b: a * x[0] + b, (T, T[:5]), "not vectors of one length"),
+        (lambda x, a, b: a * x[0][0] + b, (ROWS, ROWS), "not vectors of one length"),
+    ],
+)
+def test_rows_of_x_have_as_many_values_as_there_are_outputs(function, x, reason):
+    with pytest.raises(NotTraceable, match=reason):
+        trace_model(function, x, 2)
+
+
 def test_an_interrupt_passes():
     def function(p):
         raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from references.compiled_at_once import compiling_at_once
 
 import nlsq
 from nlsq.fitting import FitResult, fit
@@ -194,3 +195,16 @@ def test_interrupted_result_can_be_asked_everything():
     result = caught.value.result
     assert np.isfinite(result.stderr).all()
     assert "The solver has not stopped." in result.summary()
+
+
+def test_a_tuple_of_parts_of_different_lengths_is_for_the_function_alone():
+    t = np.linspace(0.1, 2.0, 30)
+
+    def two(x, a, b):
+        u, v = x
+        return a * u[:20] + b * v**2
+
+    y = two((t, t[:20]), 2.0, 3.0)
+    with compiling_at_once():
+        for _ in range(2):
+            np.testing.assert_allclose(fit(two, (t, t[:20]), y, [1.0, 1.0]).params, [2.0, 3.0], rtol=1e-8)

@@ -115,7 +115,12 @@ def trace_model(
         argument, variables = _variables(graph, x)
         free = iter([Traced(graph, (), [graph.leaf(("parameter", j), ())]) for j in range(n)])
         parameters = [float(fixed[k]) if k in fixed else next(free) for k in range(n + len(fixed))]
-        return _finished(graph, rebinding.outermost(function)[0](argument, *parameters), variables)
+        trace = _finished(graph, rebinding.outermost(function)[0](argument, *parameters), variables)
+        if variables > 1 and trace.m != np.shape(x[0])[0]:  # kernels find a row of x by the number of outputs
+            raise NotTraceable(
+                f"of {variables} variables with {np.shape(x[0])[0]} values each it makes {trace.m} values"
+            )
+        return trace
 
     return _attempted(attempt, n, given)
 
@@ -162,6 +167,8 @@ def _guarded(attempt: Callable[[Graph, Rebinding], Trace], rebinding: Rebinding)
 def _variables(graph: Graph, x: Any) -> tuple[Any, int]:
     """Return the symbolic x and how many slots its rows take."""
     if isinstance(x, tuple | list):
+        if len({np.shape(row) for row in x}) != 1 or np.ndim(x[0]) != 1:
+            raise NotTraceable("the parts of x are not vectors of one length")
         rows = [_variable(graph, row) for row in x]
         return (tuple(rows) if isinstance(x, tuple) else rows), len(graph.data)
     if x.ndim == 2 and x.shape[0] <= SEPARATE_ROWS:
