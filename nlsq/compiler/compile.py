@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class GraphKernels:
     """
 
     def __init__(self, trace: Trace) -> None:
+        trace = replace(trace, graph=trace.graph.without_data(), sources=[])  # these are kept longer than anyone's data
         self.trace = trace
         self.layout: Layout = layout_of(trace)
         self.is_curve = is_curve(trace)

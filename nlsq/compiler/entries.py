@@ -12,7 +12,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from nlsq.compiler.numbers import GIVEN, Computed, Position
 
 NUMBERS = (int, float, bool, str, complex, type(None), np.float64, np.int64)
+COMPARED = 128  # uses after which results are compared again
 NOT_SET = object()  # stands for the content of a cell that has none
 
 
@@ -61,6 +62,8 @@ class Entry:
     is_simple : bool
         Whether the function reads nothing from outside but modules, their compiled functions, and numbers in its cells
         and defaults, which are constants of the graph.
+    by_name : list of tuple
+        What such a function reads under names that may be given to other things: how to get it, the name, and it.
     uses : int
         How often results were asked for.
     calls : int
@@ -70,6 +73,7 @@ class Entry:
     __slots__ = (
         "_computed",
         "_given",
+        "_holder",
         "_inner",
         "_lookups",
         "_missing",
@@ -80,6 +84,7 @@ class Entry:
         "_places",
         "_twins",
         "arrays",
+        "by_name",
         "calls",
         "is_simple",
         "is_stable",
@@ -105,6 +110,7 @@ class Entry:
         self._computed = Computed(trace.graph)  # before derivatives are added
         self.kernels = kernels_of(trace)
         self._partial_of = _partial_of(function)
+        self._holder = function.__self__ if type(function) is MethodType else None
         namespace: Any = getattr(self._partial_of or function, "__globals__", function)
         self._namespace = namespace
         lookups = dependencies.outside_lookups
@@ -126,6 +132,7 @@ class Entry:
         for place in self._given:
             self._own[place] = _AnyNumber(type(values[place]))
         fixed = all(map(_is_fixed, self._lookups))
+        self.by_name = [one for one in self._lookups if not _is_of_a_module(one)]
         numbers = all(type(value) in NUMBERS for value in values) and not getattr(function, "__kwdefaults__", None)
         further = self._inner or arguments or self._names or self._given or self._partial_of
         self.is_simple = self.is_stable and fixed and numbers and not further
@@ -201,6 +208,8 @@ class Entry:
                 return None
         elif self._partial_of is not None or getattr(function, "__globals__", function) is not self._namespace:
             return None
+        if type(function) is MethodType and function.__self__ is not self._holder:
+            return None
         missing = self._missing
         for get, key, found in self._lookups:
             if get(key, missing) is not found:
@@ -218,9 +227,9 @@ class Entry:
         return values
 
     def is_due(self) -> bool:
-        """Whether results are to be compared with the function's: at the 1st, 2nd, 4th, 8th ... use."""
+        """Whether to compare results with the function's: at the 1st, 2nd, 4th ... 128th use, then at each 128th."""
         self.uses += 1
-        return self.uses & (self.uses - 1) == 0
+        return self.uses & (self.uses - 1) == 0 or self.uses % COMPARED == 0
 
 
 def _partial_of(function: Any) -> FunctionType | None:
@@ -238,10 +247,16 @@ def _is_held_by(function: Any, get: Any) -> bool:
 
 def _is_fixed(lookup: tuple[Any, Any, Any]) -> bool:
     """Whether a lookup leads to a module or one of its compiled functions, or to a constant of NumPy or math."""
-    get, _, found = lookup
+    found = lookup[2]
     if isinstance(found, ModuleType | np.ufunc | BuiltinFunctionType | type):
         return True
-    return type(found) is float and any(getattr(get, "__self__", None) is vars(one) for one in (np, math))
+    return type(found) is float and _is_of_a_module(lookup)
+
+
+def _is_of_a_module(lookup: tuple[Any, Any, Any]) -> bool:
+    """Whether something is looked up in NumPy, math or scipy.special, where nothing changes."""
+    space = getattr(lookup[0], "__self__", None)
+    return isinstance(space, dict) and space.get("__name__") in ("numpy", "math", "scipy.special", "builtins")
 
 
 def _are_among(sources: list[Any], read: Iterable[Any]) -> bool:

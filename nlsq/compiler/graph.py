@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,13 @@ class Graph:
         self.data.append(array)
         self.origins.append(array if origin is None else origin)
         return len(self.data) - 1
+
+    def without_data(self) -> Graph:
+        """Return the same graph, whose nodes are shared, with empty arrays for the data."""
+        bare = copy(self)
+        bare.data = bare.origins = [np.empty(0)] * len(self.data)
+        bare._by_data = {}
+        return bare
 
     def is_number(self, index: int, value: float) -> bool:
         """Whether a node is a given number written into the code."""

@@ -63,7 +63,7 @@ class Model:
         Names of a model's parameters; empty for a residual.
     """
 
-    __slots__ = ("_defaults", "_held", "_options", "_plans", "_route", "function", "kind", "names")
+    __slots__ = ("_by_name", "_code", "_defaults", "_held", "_options", "_plans", "_route", "function", "kind", "names")
 
     def __init__(self, function: Any, kind: Literal["model", "residual"], names: tuple[str, ...], route: Route) -> None:
         self.function, self.kind, self.names, self._route = function, kind, names, route
@@ -72,6 +72,8 @@ class Model:
         self._plans: list[Plan] = []  # for the x of the last solve, of a function that reads no more than numbers
         self._held: list[tuple[Any, Any]] = []  # its cells with these numbers
         self._defaults: Any = None
+        self._code: Any = None
+        self._by_name: list[tuple[Any, Any, Any]] = []  # what it reads under names that may be given to other things
 
     @property
     def n(self) -> int:
@@ -81,6 +83,12 @@ class Model:
     @property
     def nlsq_route(self) -> Route:
         """What is known of the function; solvers look for it."""
+        code = getattr(self.function, "__code__", None)
+        if code is not None and code is not self._route.code:  # given to the same function after the model was made
+            route = route_of(self.function, self.kind)
+            assert route is not None  # as it has code
+            route.require()
+            self._route = route
         return self._route
 
     def __call__(self, *arguments: Any) -> Any:
@@ -134,24 +142,29 @@ class Model:
             except IndexError:
                 pass
             else:
-                same = (not self._held and self._defaults is None) or self._holds_same()
-                found = plan.fit(x, y, None, p0, 1 if absolute_sigma else 0) if same else None
+                found = plan.fit(x, y, None, p0, 1 if absolute_sigma else 0) if self._is_the_same() else None
                 status = plan.status
                 plans.append(plan)
                 if found is not None:
                     return tuple.__new__(Solution, (*found, status))
         return self._solve(x, y, p0, weights, 1 if absolute_sigma else 0)
 
-    def _holds_same(self) -> bool:
-        """Whether the numbers in the function's cells and defaults are those of the last solve."""
+    def _is_the_same(self) -> bool:
+        """Whether the function is that of the last solve, and the numbers in its cells and defaults are."""
+        function = self.function
+        if function.__code__ is not self._code or function.__defaults__ is not self._defaults:
+            return False
+        for get, name, found in self._by_name:
+            if get(name) is not found:
+                return False
         for cell, content in self._held:
             if cell.cell_contents is not content:
                 return False
-        return self._defaults is None or self.function.__defaults__ is self._defaults
+        return True
 
     def _solve(self, x: Any, y: Any, p0: Any, weights: Any, absolute: int) -> Solution:
         """Solve, looking again at all that the function reads."""
-        route = self._route
+        route = self.nlsq_route
         if self.kind != "model":
             raise TypeError(
                 f"{self!r} is a residual, without data to fit; pass it to nlsq.least_squares or nlsq.solve."
@@ -175,9 +188,11 @@ class Model:
             fitted = fit_traced(route, entry, arrays, self.function, x, y, weights, start, self._options, absolute)
         if fitted is None:
             raise self._refusal(x, y, start, weights)
-        self._plans = entry.quick if entry.is_simple else []
+        self._code = getattr(self.function, "__code__", None)
+        self._plans = entry.quick if entry.is_simple and self._code is not None else []
         self._held = [(cell, cell.cell_contents) for cell in getattr(self.function, "__closure__", None) or ()]
         self._defaults = getattr(self.function, "__defaults__", None)
+        self._by_name = entry.by_name
         return Solution(*fitted)
 
     def _refusal(self, x: Any, y: Any, start: FloatArray, weights: Any) -> TypeError | ValueError:
@@ -222,11 +237,12 @@ class Model:
             key = shape, self.n
             trace = lambda given=(): trace_model(self.function, as_doubles(x), self.n, given=given)  # noqa: E731
         # Where nothing is compiled no graph is kept, so that solvers find none and call the function.
-        find = self._route.examine if compile_disabled() else self._route.entry
+        route = self.nlsq_route
+        find = route.examine if compile_disabled() else route.entry
         entry = find(self.function, key, trace)
         if not isinstance(entry, Entry):
             silent = "compiled code raises no floating-point errors, as np.errstate asks for"
-            raise TypeError(f"{self!r} cannot be compiled: {entry or self._route.reason or silent}.")
+            raise TypeError(f"{self!r} cannot be compiled: {entry or route.reason or silent}.")
         return entry
 
     def source(self, kernel: str = "normal_equations", x: Any = None, n: int | None = None) -> str:
