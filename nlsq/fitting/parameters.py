@@ -89,8 +89,7 @@ def read_signature(model: Any, p0: Any) -> tuple[tuple[str, ...], dict[str, floa
 
     A parameter whose default is no number, and all that follow it, are options of the model and keep their defaults.
     """
-    if not callable(model):
-        raise TypeError(f"model must be callable, got {type(model).__name__}.")
+    refuse_uncallable(model)
     function = getattr(model, "function", model)
     count = None if p0 is None or isinstance(p0, Mapping | str) else int(np.size(p0))
     try:
@@ -126,6 +125,20 @@ def read_signature(model: Any, p0: Any) -> tuple[tuple[str, ...], dict[str, floa
     if not names:
         raise ValueError("model has no parameters: it must take x first and then the parameters, as model(x, a, b).")
     return tuple(names), defaults
+
+
+def refuse_uncallable(model: Any) -> None:
+    """Raise TypeError if a model cannot be called."""
+    if not callable(model):
+        raise TypeError(
+            f"model must be callable, got {type(model).__name__}; it is the first argument, before the data: "
+            "fit(model, x, y)."
+        )
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things in words, such as ``1 value`` and ``2 values``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def is_number(value: Any) -> bool:
@@ -183,7 +196,8 @@ def _read_start(names: tuple[str, ...], start: FloatArray, p0: Any) -> set[str]:
     if values.dtype.kind == "c":
         raise TypeError("p0 must be real numbers, got complex ones.")
     if values.size != len(names):
-        raise ValueError(f"p0 has {values.size} values for {len(names)} parameters: {', '.join(names)}.")
+        there = f"{counted(values.size, 'value')} for {counted(len(names), 'parameter')}"
+        raise ValueError(f"p0 has {there}: {', '.join(names)}.")
     start[:] = [_number(value, f"p0[{j}] ({names[j]})") for j, value in enumerate(values.tolist())]
     return set()
 

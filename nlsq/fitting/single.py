@@ -17,13 +17,14 @@ import numpy as np
 
 from nlsq.fitting.data import read_data
 from nlsq.fitting.multistart import solve_from_many
-from nlsq.fitting.parameters import Parameters, read_parameters
+from nlsq.fitting.parameters import Parameters, read_parameters, refuse_uncallable
 from nlsq.fitting.quick import fit_again
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, solve_from
 from nlsq.fitting.starts import CUT_SHORT, find_starts
 from nlsq.fitting.task import FitTask, plain_time
 from nlsq.loss import Loss
+from nlsq.solvers.termination import read_tolerances
 from nlsq.status import StepReport
 
 
@@ -153,6 +154,7 @@ def fit(
         again = None if p0 is None or absolute_sigma else fit_again(model, x, y, p0)
         if again is not None:
             return again
+    refuse_uncallable(model)
     if constraints is not None and len(constraints):
         raise NotImplementedError("constraints have their place here, but no solver takes them yet; use bounds.")
     options = read_options(method, tolerances, max_evaluations, time_limit, callback, progress)
@@ -199,7 +201,7 @@ def read_options(
         deadline = None if math.isinf(time_limit) else time.perf_counter() + float(time_limit)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
-    return SolveOptions(method, tolerances, max_evaluations, callback, progress, deadline)
+    return SolveOptions(method, read_tolerances(tolerances), max_evaluations, callback, progress, deadline)
 
 
 def read_count(value: Any, name: str = "starts") -> int:

@@ -38,7 +38,10 @@ class GaussNewton:
     def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
         """Evaluate the start and lay out the workspace."""
         if problem.bounded:
-            raise ValueError("GaussNewton takes no bounds; use TrustRegionReflective, Dogbox or GradientDescent.")
+            raise ValueError(
+                "GaussNewton takes no bounds; use method 'trf', 'dogbox' or 'gradient' (TrustRegionReflective, Dogbox, "
+                "GradientDescent)."
+            )
         state = new_state(problem, self, tolerances, max_evaluations)
         write_bounds(problem, state)
         state.iw[layout.DIRECTION_RULE] = layout.DIRECTION_GAUSS_NEWTON

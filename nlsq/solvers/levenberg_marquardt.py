@@ -44,7 +44,9 @@ class LevenbergMarquardt:
     def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
         """Evaluate the start and lay out the workspace."""
         if problem.bounded:
-            raise ValueError("LevenbergMarquardt takes no bounds; use TrustRegionReflective or Dogbox.")
+            raise ValueError(
+                "LevenbergMarquardt takes no bounds; use method 'trf' or 'dogbox' (TrustRegionReflective, Dogbox)."
+            )
         linear_solver = LSMR() if isinstance(self.linear_solver, str) else self.linear_solver
         state = start_solve(problem, self, tolerances, max_evaluations, lambda shape: DampedSteps(shape, linear_solver))
         self.damping.write(state.w, state.iw)

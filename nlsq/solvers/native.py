@@ -11,7 +11,7 @@ from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.solvers.choose import choose_solver
 from nlsq.solvers.driver import drive
 from nlsq.solvers.least_overhead import DISAGREES
-from nlsq.solvers.termination import Termination, Tolerances
+from nlsq.solvers.termination import Termination, Tolerances, read_tolerances
 from nlsq.status import SolveResult, StepReport
 
 
@@ -56,6 +56,8 @@ def solve(
 
     Raises
     ------
+    TypeError
+        If `problem` or `tolerances` are something else.
     ValueError
         If the method is unknown or does not take the problem's bounds.
 
@@ -70,7 +72,12 @@ def solve(
         "history": history,
         "progress": progress,
     }
-    rules = Tolerances() if tolerances is None else tolerances
+    if not isinstance(problem, LeastSquaresProblem):
+        raise TypeError(
+            f"solve takes a LeastSquaresProblem, got {type(problem).__name__}; write "
+            "nlsq.solve(nlsq.LeastSquaresProblem(residual, x0))."
+        )
+    rules = read_tolerances(tolerances)
     problem.use_kernels()
     by_kernels = agrees_or_refuse(problem, problem.x0)
     result = drive(problem, choose_solver(problem, method), rules, time_limit=time_limit, **options)

@@ -84,3 +84,21 @@ class Tolerances:
         w[layout.STEP_TOLERANCE] = -1.0 if self.step is None else self.step
         w[layout.OPTIMALITY_TOLERANCE] = -math.inf if self.optimality is None else self.optimality
         iw[layout.RULE] = RULES[self.rule]
+
+
+def read_tolerances(given: Any) -> Tolerances | Termination:
+    """Return what ends a solve; the defaults for None.
+
+    Raises
+    ------
+    TypeError
+        If it is neither tolerances nor an object that judges steps.
+    """
+    if given is None:
+        return Tolerances()
+    if not isinstance(given, Tolerances) and (isinstance(given, type) or not hasattr(given, "check")):
+        raise TypeError(
+            f"tolerances must be nlsq.Tolerances(cost=..., step=..., optimality=...) or an object with a method check, "
+            f"got {given!r}."
+        )
+    return given
