@@ -202,7 +202,7 @@ def test_params_are_a_read_only_array_with_names(result):
     assert "z" not in params
     assert float(params["a"]) in params
     assert repr(params).startswith("a = ")
-    with pytest.raises(ValueError, match="unknown parameter 'd'"):
+    with pytest.raises(KeyError, match=r"unknown parameter 'd'\. The parameters are a, b, c"):
         params["d"]
 
 

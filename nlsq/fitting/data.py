@@ -75,7 +75,8 @@ class CurveData:
         if array.shape != self.shape:
             if array.ndim and array.size != 1:
                 raise ValueError(
-                    f"the model returned shape {array.shape}, but y has shape {self.shape}; they must be the same."
+                    f"the model returned shape {array.shape}, but y has shape {self.shape}; they must be the same"
+                    f"{self._other_lengths()}."
                 )
             if value is None:
                 raise TypeError("the model returned None; it must return one value for each value of y.")
@@ -84,6 +85,13 @@ class CurveData:
         if self.complex:
             array = np.concatenate((array.real, array.imag))
         return array if self.keep is None else array[self.keep]
+
+    def _other_lengths(self) -> str:
+        """Say that x has another length than y, where it has."""
+        for name, part, _ in _parts(self.x):
+            if part.ndim == 1 and part.size != self.shape[0]:
+                return f" ({name} has length {part.size}, y has length {self.shape[0]})"
+        return ""
 
     def residual(self, value: Any) -> NDArray[Any]:
         """Return the weighted residual for what the model returned, in the precision of the model."""

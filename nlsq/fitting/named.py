@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float64]
 class NamedArray(np.ndarray[Any, np.dtype[np.float64]]):
     """A read-only array with one row a parameter: ``r["a"]`` is ``r[j]`` for the j-th name.
 
-    What is computed from it, and its slices, are ordinary arrays.
+    What is computed from it, and its slices, are ordinary arrays. A name that is none of them is a KeyError.
 
     Attributes
     ----------
@@ -35,7 +35,10 @@ class NamedArray(np.ndarray[Any, np.dtype[np.float64]]):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
-            key = index_of(self.names, key, "index")
+            try:
+                key = index_of(self.names, key, "index")
+            except ValueError as error:
+                raise KeyError(str(error)) from None
         item = super().__getitem__(key)
         return item.view(np.ndarray) if isinstance(item, NamedArray) else item
 

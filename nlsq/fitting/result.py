@@ -120,7 +120,7 @@ class FitResult:
     @property
     def message(self) -> str:
         """Why the solver stopped, in a sentence."""
-        return self._core.status.message
+        return self._core.status.message.replace("move x0", "move p0")  # a fit's name for the start
 
     @property
     def converged(self) -> bool:
@@ -384,7 +384,7 @@ class FitResult:
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value:.6g}" for name, value in zip(self.names, self._core.params, strict=True))
-        return f"<FitResult {values}; cost {self.cost:.6g}; {self.status.name}>"
+        return f"<FitResult {values}; cost {self.cost:.6g}; converged={self.converged} ({self.status.name})>"
 
     def __str__(self) -> str:
         return f"{repr(self)[11:-1].rpartition('; ')[0]}\n{self.message}"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nlsq.status import Status
+
 if TYPE_CHECKING:
     from nlsq.fitting.result import FitResult
 
@@ -81,6 +83,8 @@ def _error(result: FitResult, j: int, value: float, error: float) -> str:
     if result.at_bound[j]:
         end = "lower" if result.at_bound[j] < 0 else "upper"
         return f"{'':>11}  at its {end} bound, where it counts as held"
+    if result.status in (Status.NONFINITE_START, Status.NONFINITE_JACOBIAN):  # nothing is known of the derivatives
+        return f"{'unknown':>11}"
     if not result.identifiable[j]:
         return f"{'':>11}  not identified by the data"
     if np.isnan(error):
