@@ -8,7 +8,7 @@ A problem validates its parts once, evaluates residual and Jacobian for the solv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,9 @@ from nlsq.loss import Loss
 from nlsq.problem.compiled import CompiledFunction, CompiledResidual
 from nlsq.problem.residual import PlainResidual
 from nlsq.status import Counters
+
+if TYPE_CHECKING:
+    from nlsq.problem.traced import RoutedResidual
 
 FloatArray = NDArray[np.float64]
 _ESTIMATORS = {"2-point": ForwardDifference, "3-point": CentralDifference, "cs": ComplexStep}
@@ -98,6 +101,7 @@ class LeastSquaresProblem:
         self._is_default = jac is None and self.pattern is None
         self._given = residual
         self.sparse = False
+        self._routed: RoutedResidual | None = None
         self.residual = _residual(residual, self.x0)
         self._settle_estimator(None)
         if hasattr(residual, "nlsq_route"):
@@ -117,24 +121,28 @@ class LeastSquaresProblem:
             self.estimator = ForwardDifference()
 
     def use_kernels(self) -> bool:
-        """Evaluate a plain residual by the kernels of its graph, with exact derivatives; whether that is possible."""
-        residual = self.residual
-        if not isinstance(residual, PlainResidual) or (route := self.route) is None:
-            return False
-        if not route.ready and (self.n < MANY_PARAMETERS or not route.may_compile()):
-            return False
-        from nlsq.problem.traced import routed_residual
+        """Evaluate a plain residual by the kernels of its graph, with exact derivatives; whether that is possible.
 
-        found = routed_residual(route, residual.function, self.x0)
-        if found is None:
+        Asked before each solve, since the function may read other numbers and arrays than it did.
+        """
+        if (route := self.route) is None:
             return False
-        self.residual, sparse = found
-        self._settle_estimator(sparse)
-        return True
+        function = unwrapped(self._given, "residual")[0]
+        found = None
+        if route.ready or (self.n >= MANY_PARAMETERS and route.may_compile()):
+            from nlsq.problem.traced import routed_residual
+
+            found = routed_residual(route, function, self.x0, self._routed)
+        if found is not self._routed:
+            self._routed = found
+            self.residual = PlainResidual(function) if found is None else found.residual
+            self._settle_estimator(None if found is None else found.sparse)
+        return found is not None
 
     def use_function(self, reason: str) -> None:
         """Call the residual from now on, since its kernels are not to be trusted."""
         assert isinstance(self.residual, CompiledResidual)
+        self._routed = None
         self.residual = PlainResidual(self.residual.in_python)
         self._settle_estimator(None)
         route = self.route

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,9 @@ def traced_residual(
 
 
 def routed_residual(
-    route: Route, function: Callable[..., Any], x0: FloatArray
-) -> tuple[CompiledResidual, SparseEvaluation | None] | None:
-    """Return a plain residual by the kernels of its graph, and its sparse Jacobian where rows depend on few parameters.
+    route: Route, function: Callable[..., Any], x0: FloatArray, known: RoutedResidual | None = None
+) -> RoutedResidual | None:
+    """Return a plain residual by the kernels of its graph, with what the function reads now.
 
     Parameters
     ----------
@@ -72,10 +72,12 @@ def routed_residual(
         ``p -> r``.
     x0 : ndarray, shape (n,)
         Start: its size counts.
+    known : RoutedResidual, optional
+        What was returned last for this function: it is returned again while its graph is valid.
 
     Returns
     -------
-    residual, sparse
+    RoutedResidual or None
         None where the function has to be called.
     """
     from nlsq.compiler.tracing.trace import trace_residual
@@ -85,10 +87,14 @@ def routed_residual(
     arrays = None if entry is None else entry.arrays_of(function)
     if entry is None or arrays is None or len(entry.trace.shape) != 1:
         return None
-    residual = traced_residual(entry, function)
-    residual.binding.set_arrays(*arrays)
-    is_sparse = n > MANY_PARAMETERS and not entry.kernels.is_curve and entry.kernels.is_sparse
-    return residual, SparseEvaluation(entry, arrays) if is_sparse else None
+    if known is None or known.entry is not entry:
+        is_sparse = n > MANY_PARAMETERS and not entry.kernels.is_curve and entry.kernels.is_sparse
+        sparse = SparseEvaluation(entry, arrays) if is_sparse else None
+        known = RoutedResidual(entry, traced_residual(entry, function), sparse)
+    elif known.sparse is not None:
+        known.sparse.set_arrays(arrays)
+    known.residual.binding.set_arrays(*arrays)
+    return known
 
 
 class SparseEvaluation:
@@ -113,11 +119,15 @@ class SparseEvaluation:
         variant = Variant(response=False)
         self._address = entry.kernels.address("residual_and_jacobian", variant)
         self._binding = Binding(entry.kernels, entry.trace, variant)
-        self._binding.set_arrays(*(entry.arrays if arrays is None else arrays))
+        self.set_arrays(entry.arrays if arrays is None else arrays)
         rows, columns = self._binding.pattern()
         self.shape = entry.trace.m, entry.trace.graph.n
         self.residual, self.values = np.empty(self.shape[0]), np.empty(rows.size)
         self.rows, self.columns = rows, columns
+
+    def set_arrays(self, arrays: Arrays) -> None:
+        """Take what the function reads now."""
+        self._binding.set_arrays(*arrays)
 
     def into(self, p: FloatArray) -> None:
         """Evaluate at a contiguous `p` into `residual` and `values`."""
@@ -134,3 +144,11 @@ class SparseEvaluation:
     def jacobian(self, p: FloatArray) -> Any:
         """Return the Jacobian as an array of its own."""
         return self(p)[1]
+
+
+class RoutedResidual(NamedTuple):
+    """A residual by the kernels of a graph, and its sparse Jacobian where rows depend on few parameters."""
+
+    entry: Entry
+    residual: CompiledResidual
+    sparse: SparseEvaluation | None
