@@ -8,7 +8,7 @@ from nlsq.compiler import interpret
 from nlsq.compiler.compile import Binding, GraphKernels, kernels_of, structure
 from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.tracing.trace import trace_model, trace_residual
-from nlsq.kernels.backend import address_of_array, compile_disabled
+from nlsq.kernels.backend import address_of_array, compile_disabled, generated
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.backend.program import PREDICTORS, RESPONSE, WEIGHTS, render
 from nlsq.loss import Loss, scale_for_loss
@@ -123,9 +123,7 @@ def test_normal_equations_and_cost_with_losses(name, weighted, loss):
     close(normal, scaled_jac.T @ scaled_jac)
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in RESIDUAL_CASES if case.m <= 200][::3], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", [case for case in RESIDUAL_CASES if case.m <= 200][::3], ids=lambda case: case.name)
 def test_residual_functions(case):
     p = np.array(case.x0, dtype=float) * 1.01 + 0.003
     from nlsq.compiler.graph import NotTraceable
@@ -233,3 +231,48 @@ def test_many_operations_compile():
     out = np.empty(20)
     call(kernels.address("residual", Variant()), p, binding.table, out)
     close(out, nested(x, *p))
+
+
+COEFFICIENTS = np.linspace(-1.0, 2.0, 27).reshape(3, 9)
+SUMS = {
+    "matrix": lambda p: p * np.sum(p[:, None] ** 2 * COEFFICIENTS),
+    "outer": lambda p: p - np.sum(np.sin(np.outer(p, p)) * COEFFICIENTS[:, 2:5]),
+    "three_axes": lambda p: p * np.sum(np.cos(p[:, None, None] * COEFFICIENTS.reshape(3, 3, 3) * p[None, :, None])),
+    "one_everywhere": lambda p: p * np.sum(np.broadcast_to(p[1:2], (20,)) ** 2),
+    "five_axes": lambda p: np.sin(p[:, None, None, None, None] * np.arange(32.0).reshape(2, 2, 2, 2, 2)[:, :1]).ravel(),
+    "four_axes_by_sum": lambda p: (p[:, None, None, None] * np.arange(24.0).reshape(1, 2, 3, 4) * np.sum(p)).ravel(),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_over_repeated_parameters_and_many_axes(name):
+    p = np.array([0.7, -0.4, 1.3])
+    if name == "five_axes":
+        p = p[:2]
+    trace = trace_residual(SUMS[name], p.size)
+    kernels, variant = kernels_of(trace), Variant(response=False)
+    binding = Binding(kernels, trace, variant)
+    residual, jac_t = np.empty(trace.m), np.empty((p.size, trace.m))
+    call(kernels.address("residual", variant), p, binding.table, residual)
+    call(kernels.address("jacobian", variant), p, binding.table, jac_t)
+    np.testing.assert_allclose(residual, np.ravel(SUMS[name](p)), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(jac_t.T, interpret.jacobian(trace, p), rtol=1e-11, atol=1e-12)
+    steps = 1e-6 * np.eye(p.size)
+    numeric = np.stack([(SUMS[name](p + h) - SUMS[name](p - h)) / 2e-6 for h in steps], axis=1)
+    np.testing.assert_allclose(jac_t.T, numeric, rtol=1e-6, atol=1e-6)
+
+
+def test_kernels_that_were_not_linked_are_linked_at_the_next_call(monkeypatch):
+    kernels = GraphKernels(trace_model(lambda x, a: a * np.cosh(x + 0.8125), np.linspace(0.0, 1.0, 7), 1))
+
+    def fails(code, symbols):
+        raise OSError("no memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(generated, "link_object", fails)
+        with pytest.raises(OSError, match="no memory"):
+            kernels.address("residual", Variant())
+        patched.setattr(generated, "link_object", lambda code, symbols: [0] * len(symbols))
+        with pytest.raises(RuntimeError, match="not linked"):
+            kernels.address("residual", Variant())
+    assert kernels.address("residual", Variant()) != 0

@@ -10,7 +10,7 @@ the sum, the row gets ``z_i G``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,15 +101,17 @@ def _write_gradient(writer: Writer, sparse: SparseLayout, index: int) -> None:
     gradient = Place("scratch", offset=place, strides=ALONG)
     steps.append(Loop((sparse.parameters,), writes=[(gradient, 0.0, False)]))
     child = graph.nodes[index][1]
-    found = derivatives(graph, child)
+    found = dict(derivatives(graph, child))
+    apart = [leaf for leaf in found if graph.nodes[leaf][0] == "parameters" and graph.nodes[leaf][2][-1] == 0]
+    steps += [_repeated(writer, sparse, place, child, leaf, found.pop(leaf)) for leaf in apart]
+    if not found:
+        return
     loop = Loop(writer.lengths(graph.shapes[child]))
     names = writer.values(loop, list(found.values()))
     updates: list[Loop] = []
     for leaf, name in zip(found, names, strict=True):
         node = graph.nodes[leaf]
         if node[0] == "parameters":
-            if 0 in node[2]:
-                raise NotTraceable("a sum over parameters that are repeated along an axis")
             loop.writes.append((Place("scratch", node[1], place, strides=plain(node[2])), name, True))
             continue
         total = f"t{index}_{leaf}"
@@ -122,6 +124,35 @@ def _write_gradient(writer: Writer, sparse: SparseLayout, index: int) -> None:
             statements = [Statement("inner", "read", (inner,)), Statement("share", "*", ("inner", total))]
             updates.append(Loop((sparse.parameters,), statements, writes=[(gradient, "share", True)]))
     steps += [loop, *updates]
+
+
+def _repeated(writer: Writer, sparse: SparseLayout, place: int, child: int, leaf: int, derivative: int) -> Loop:
+    """Return the loop that adds to the gradient for parameters repeated along the last axis.
+
+    The numbers of one round of the innermost loop are added at once, which has to be to different places: so another
+    axis becomes the last, or the loop makes one total, where all axes repeat the same parameter.
+    """
+    graph = writer.graph
+    _, first, strides = graph.nodes[leaf]
+    loop = Loop(writer.lengths(graph.shapes[child]))
+    (name,) = writer.values(loop, [derivative])
+    target = Place("scratch", first, place, strides=plain(strides))
+    last = max((axis for axis, stride in enumerate(strides) if stride), default=None)
+    if last is None:
+        total = f"t{child}_{leaf}"
+        loop.totals.append((total, name))
+        writer.program.steps.append(loop)
+        return Loop((sparse.one,), writes=[(target, total, True)])
+    order = [axis for axis in range(len(strides)) if axis != last] + [last]
+
+    def turned(one: Place) -> Place:
+        return replace(one, strides=tuple([one.strides[axis] for axis in order])) if one.strides else one
+
+    statements = [
+        Statement(one.name, one.operation, tuple([turned(x) if isinstance(x, Place) else x for x in one.operands]))
+        for one in loop.statements
+    ]
+    return Loop(tuple([loop.lengths[axis] for axis in order]), statements, writes=[(turned(target), name, True)])
 
 
 def _write_rows_by_sum(writer: Writer, sparse: SparseLayout, variant: Variant, k: int, leaf: int) -> None:

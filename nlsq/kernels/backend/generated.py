@@ -38,8 +38,11 @@ def make(symbol: str, programs: list[Program]) -> list[int]:
 
             code = object_code(list(zip(symbols, programs, strict=True)))
             disk.write(disk.folder(), symbol, code)
-        _loaded.add(symbol)
-    return link_object(code, symbols)
+    addresses = link_object(code, symbols)
+    if not all(addresses):
+        raise RuntimeError(f"kernels of {symbol} were not linked.")
+    _loaded.add(symbol)
+    return addresses
 
 
 _prototypes = {count: ctypes.CFUNCTYPE(ctypes.c_ssize_t, *[ctypes.c_ssize_t] * count) for count in (3, 4)}

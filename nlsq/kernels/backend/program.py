@@ -110,7 +110,7 @@ def _lines(program: Program) -> Iterator[str]:
             continue
         for total, _value in step.totals:
             yield f"    {total} = 0.0"
-        indices = tuple("ijkl"[axis] for axis in range(len(step.lengths)))
+        indices = tuple("ijkl"[axis] if axis < 4 else f"i{axis}" for axis in range(len(step.lengths)))
         indent = "    "
         for index, length in zip(indices, step.lengths, strict=True):
             yield f"{indent}for {index} in range(table[{length}]):"
