@@ -1,5 +1,6 @@
 """What `Model` and its makers refuse: objects that are no plain arrays, and arguments that have no meaning there."""
 
+import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -50,3 +51,33 @@ def test_solve_takes_nothing_but_plain_arrays(model, name, other, weights):
             model.solve(**data | {name: other(values)}, p0=P0)
     assert_array_equal(model.solve(**data, p0=P0).params, expected)
     assert not model.nlsq_route.reason
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda made, found: nlsq.compile(made, kind="residual"), "made as a model"),
+        (lambda made, found: nlsq.compile(found), "made as a residual"),
+        (lambda made, found: nlsq.compile(made, n=2), "n is for plain residuals"),
+        (lambda made, found: nlsq.compile(decay, n=2), "n is for plain residuals"),
+        (lambda made, found: nlsq.compile(numba.njit(residual), kind="residual", n=2), "n is for plain residuals"),
+        (lambda made, found: nlsq.compile(nlsq.compile(numba.njit(decay)), kind="residual"), "made as a model"),
+        (lambda made, found: nlsq.model(found), "made as a residual"),
+        (lambda made, found: nlsq.model(made, names=("c", "d")), "names are those"),
+        (lambda made, found: nlsq.model(made, variables=2), "variables are those"),
+        (lambda made, found: found.residual_and_jacobian(P0, X), "x is for models"),
+        (lambda made, found: found.residual_and_jacobian(P0, y=Y), "y is for models"),
+        (lambda made, found: found.residual_and_jacobian(P0, weights=Y), "weights is for models"),
+        (lambda made, found: made.source(n=2), "n is for residuals"),
+        (lambda made, found: found.source(x=X, n=2), "x is for models"),
+    ],
+)
+def test_arguments_without_a_meaning_are_refused(model, call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call(model, nlsq.compile(residual, kind="residual"))
+
+
+def test_the_same_arguments_again_change_nothing(model):
+    assert nlsq.model(model, names=("a", "b")) is model
+    found = nlsq.compile(residual, kind="residual")
+    assert nlsq.compile(found, kind="residual", n=2) is found

@@ -16,6 +16,7 @@ from nlsq.compiler.entries import Entry
 from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.routes import Route, route_of
 from nlsq.fitting.probing import as_doubles, probe
+from nlsq.fitting.refusals import check_kind, check_meant, check_remade, refusal_of_solve
 from nlsq.fitting.signatures import parameter_names
 from nlsq.fitting.uncompiled import fit_called
 from nlsq.kernels.backend import compile_disabled
@@ -174,7 +175,7 @@ class Model:
             raise ValueError(f"p0 must be {self.n} finite numbers, got {p0!r}.")
         given = (x, y) if weights is None else (x, y, weights)
         if start.size != self.n or not all(type(one) is np.ndarray for one in given):  # kernels read their headers
-            raise self._refusal(x, y, start, weights)
+            raise refusal_of_solve(self, x, y, start, weights)
         entry = route.latest
         arrays = None if entry is None or entry.key != (x.shape, self.n) else entry.arrays_of(self.function)
         if entry is None or arrays is None:
@@ -187,32 +188,13 @@ class Model:
         else:
             fitted = fit_traced(route, entry, arrays, self.function, x, y, weights, start, self._options, absolute)
         if fitted is None:
-            raise self._refusal(x, y, start, weights)
+            raise refusal_of_solve(self, x, y, start, weights)
         self._code = getattr(self.function, "__code__", None)
         self._plans = entry.quick if entry.is_simple and self._code is not None else []
         self._held = [(cell, cell.cell_contents) for cell in getattr(self.function, "__closure__", None) or ()]
         self._defaults = getattr(self.function, "__defaults__", None)
         self._by_name = entry.by_name
         return Solution(*fitted)
-
-    def _refusal(self, x: Any, y: Any, start: FloatArray, weights: Any) -> TypeError | ValueError:
-        """Say why a solve was not possible."""
-        if self._route.reason:
-            return TypeError(f"{self!r} cannot be solved by its kernels: {self._route.reason}.")
-        for name, array in (("x", x), ("y", y), ("p0", start), ("weights", weights)):
-            if array is None:
-                continue
-            if type(array) is not np.ndarray or array.dtype != np.float64 or not array.flags.c_contiguous:
-                return ValueError(
-                    f"{name} must be a contiguous float64 array; use np.ascontiguousarray({name}, float)."
-                )
-            if name != "p0" and not np.isfinite(array).all():
-                place = int(np.argmin(np.isfinite(array)))
-                return ValueError(f"{name} has an entry that is not finite at index {place}.")
-        return ValueError(
-            f"shapes do not fit: x {np.shape(x)}, y {np.shape(y)}, p0 {start.shape}, "
-            f"weights {None if weights is None else np.shape(weights)}; expected (m,), (m,), ({self.n},), (m,)."
-        )
 
     def entry(self, x: Any = None, n: int | None = None) -> Entry:
         """Return the graph for an x of some shape, or for `n` parameters of a residual.
@@ -259,6 +241,7 @@ class Model:
         """
         if kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}.")
+        check_meant(self, x, n=n)
         entry = self.entry(probe() if x is None and self.kind == "model" else x, n)
         return entry.kernels.source(kernel, Variant(response=self.kind == "model"))
 
@@ -282,6 +265,7 @@ class Model:
         """
         from nlsq.fitting.evaluation import residual_and_jacobian
 
+        check_meant(self, x, y, weights)
         return residual_and_jacobian(self, np.array(p, dtype=np.float64), x, y, weights)
 
     def save(self, path: Any) -> None:
@@ -360,17 +344,21 @@ def compile(function: Callable[..., Any], *, kind: Literal["model", "residual"] 
     TypeError
         If a plain function cannot be traced.
     ValueError
-        If `kind` is unknown.
+        If `kind` is unknown or not that of an object made before, or `n` has no meaning.
     """
     if kind not in ("model", "residual"):
         raise ValueError(f"kind must be 'model' or 'residual', got {kind!r}.")
+    if n is not None and (kind == "model" or isinstance(function, CompiledFunction) or hasattr(function, "py_func")):
+        raise ValueError("n is for plain residuals: models and njit functions are compiled without it.")
     if isinstance(function, Model | CompiledFunction):
+        check_kind(function, kind)
+    if isinstance(function, CompiledFunction):
         return function
     if hasattr(function, "py_func"):
         return compile_jitted(function, kind=kind)
     if kind == "model":
         return model(function)
-    made = _made(function, "residual", (), 1, False)
+    made = function if isinstance(function, Model) else _made(function, "residual", (), 1, False)
     if n is not None:
         _compile(made.entry(n=n), Variant(response=False))
     return made
@@ -378,6 +366,7 @@ def compile(function: Callable[..., Any], *, kind: Literal["model", "residual"] 
 
 def _made(function: Any, kind: Any, names: Any, variables: int, compile_now: bool) -> Model:
     if isinstance(function, Model):
+        check_remade(function, names, variables)
         return function
     if not callable(function):
         raise TypeError(f"function must be callable, got {type(function).__name__}.")
