@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nlsq
+from nlsq.kernels.backend import compile_disabled
 
 X = np.linspace(0.1, 4.0, 40)
 P = np.array([2.0, 1.0, 0.3])
@@ -147,7 +148,8 @@ def damaged(content):
             if value != content[name]:
                 yield content | {name: value}
     for k, node in enumerate(content["nodes"]):
-        for other in (*OTHER_NODES, ["+", k, k], ["sum", k]):
+        before = max(k - 1, 0)
+        for other in (*OTHER_NODES, ["+", k, k], ["sum", k], ["*", before, before], ["sin", before], ["sum", before]):
             if other != node:
                 yield content | {"nodes": [*content["nodes"][:k], other, *content["nodes"][k + 1 :]]}
     segment = content["segments"][0]
@@ -157,6 +159,9 @@ def damaged(content):
                 yield content | {"segments": [[*segment[:k], value, *segment[k + 1 :]]]}
     yield content | {"shape": ["m", "m"]}
     yield content | {"shape": [10**12]}
+    yield content | {"shape": [61]}
+    yield content | {"shape": [2**30] * 4}
+    yield content | {"shape": [61], "segments": [[one[0], [], k, []] for k in range(61) for one in content["segments"]]}
     yield content | {"shapes": [["m"] * 3 for _ in content["shapes"]]}
     yield content | {"names": [*content["names"], "more"]}
     yield content | {"version": 99}
@@ -165,7 +170,7 @@ def damaged(content):
 def test_damaged_files_are_refused_or_harmless(saved, tmp_path):
     content = json.loads(saved.read_text())
     path = tmp_path / "damaged.json"
-    refused = 0
+    refused, accepted = 0, 0
     for k, other in enumerate(damaged(content)):
         path.write_text(json.dumps(other))
         try:
@@ -177,7 +182,27 @@ def test_damaged_files_are_refused_or_harmless(saved, tmp_path):
         with np.errstate(all="ignore"):
             values = loaded(X, *np.ones(loaded.n))
         assert values.shape == X.shape, (k, other)
-    assert refused > 100
+        accepted += 1
+        if accepted % 4 == 1 and not compile_disabled():
+            for m in (61, 200_000):
+                residual, jac = loaded.residual_and_jacobian(np.ones(loaded.n), np.linspace(0.0, 1.0, m))
+                assert residual.shape == (m,) and jac.shape == (m, loaded.n), (k, other)
+    assert refused > 100 and accepted > 4
+
+
+@pytest.mark.parametrize("shape", [[61], [97], [200_000], ["m", "m"]])
+def test_an_output_of_another_size_than_what_is_written_is_refused(shape, saved):
+    content = json.loads(saved.read_text())
+    saved.write_text(json.dumps(content | {"shape": shape}))
+    with pytest.raises(ValueError, match=r"fill its output|leaves its output"):
+        nlsq.Model.load(saved)
+
+
+def test_a_loaded_model_of_two_variables_refuses_parts_of_different_lengths(tmp_path):
+    nlsq.model(plane, variables=2).save(tmp_path / "model.json")
+    loaded = nlsq.Model.load(tmp_path / "model.json")
+    with pytest.raises((TypeError, ValueError)):
+        loaded.residual_and_jacobian(P, (X, X[:20]))
 
 
 @pytest.mark.parametrize(

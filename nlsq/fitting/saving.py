@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from inspect import Parameter, Signature
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,17 +149,9 @@ class LoadedFunction:
         self.__signature__ = Signature([Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("x", *names)])
 
     def check(self) -> None:
-        """Raise ValueError unless this is a graph whose parts fill its output, each place once."""
-        m = POINTS[0]
-        trace = self.trace((m,) if self.variables == 1 else (self.variables, m))
-        if sum(int(np.prod(one.shape, dtype=np.int64)) for one in trace.segments) != trace.m:
-            raise ValueError("its segments do not fill its output.")
-        filled = np.zeros(trace.m, dtype=bool)
-        for one in trace.segments:
-            places = one.offset + (np.arange(m) * one.strides[0] if one.shape else np.zeros(1, dtype=np.int64))
-            if not 0 <= places.min() <= places.max() < trace.m or filled[places].any():
-                raise ValueError("one of its segments leaves its output, or meets another.")
-            filled[places] = True
+        """Raise ValueError unless this is a graph for any number of points, see `trace`."""
+        for m in POINTS:
+            self.trace((m,) if self.variables == 1 else (self.variables, m))
 
     def trace(self, shape: tuple[int, ...]) -> Trace:
         """Return the graph for an x of some shape, every part of it checked.
@@ -166,7 +159,7 @@ class LoadedFunction:
         Raises
         ------
         ValueError
-            If the file does not hold a graph.
+            If the file does not hold a graph, or one whose parts do not fill its output, each place once.
         """
         m = shape[-1]
         content = self.content
@@ -197,7 +190,9 @@ class LoadedFunction:
                 raise ValueError(f"a segment has shape {symbols!r} and strides {strides!r}.")
             segments.append(Segment(node, lengths(symbols), offset, tuple(strides)))
         out = lengths(content["shape"])
-        return Trace(graph, segments, int(np.prod(out, dtype=np.int64)), out, self.variables, [], True)
+        trace = Trace(graph, segments, prod(out), out, self.variables, [], True)
+        _check_output(trace, m)
+        return trace
 
     def __call__(self, x: Any, *p: Any) -> FloatArray:
         """Evaluate."""
@@ -209,6 +204,20 @@ class LoadedFunction:
         if len(data) != self.variables or data[0].ndim != 1:
             raise ValueError(f"x has shape {rows.shape}, but this model takes {self.variables} variables.")
         return output(trace, np.array(p, dtype=np.float64), data).reshape(trace.shape)
+
+
+def _check_output(trace: Trace, m: int) -> None:
+    """Raise ValueError unless the segments fill the output for `m` points, each place once."""
+    if trace.variables > 1 and trace.m != m:
+        raise ValueError(f"its output has {trace.m} values for {m} points.")
+    if sum(prod(one.shape) for one in trace.segments) != trace.m:
+        raise ValueError("its segments do not fill its output.")
+    filled = np.zeros(trace.m, dtype=bool)
+    for one in trace.segments:
+        places = one.offset + (np.arange(m) * one.strides[0] if one.shape else np.zeros(1, dtype=np.int64))
+        if places.size and (not 0 <= places.min() <= places.max() < trace.m or filled[places].any()):
+            raise ValueError("one of its segments leaves its output, or meets another.")
+        filled[places] = True
 
 
 def _is_length(written: Any) -> bool:
@@ -254,6 +263,8 @@ class LoadedRoute:
         if found is None:
             shape, n, *held = key
             if shape and isinstance(shape[0], tuple):
+                if len(set(shape)) > 1:  # parts of different lengths
+                    return None
                 shape = (len(shape), *shape[0])
             variables = self._function.variables
             if held or n != self._function.n or shape[:-1] != ((variables,) if variables > 1 else ()):
