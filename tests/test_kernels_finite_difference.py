@@ -173,6 +173,31 @@ def test_fixed_parameter_has_a_zero_column_and_costs_nothing(name):
     assert calls == (1 if name == "forward" else 2)
 
 
+@pytest.mark.parametrize("undefined", [1, 2, 3])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_what_is_no_number_is_not_lost_in_rounding(name, undefined):
+    """It stays in the column: a column of zeros would look like a stationary point."""
+
+    def edge(p):
+        return np.where(np.arange(3) < (undefined if abs(p[0] - 1.5) > 0.0 else 0), np.nan, 2.0)
+
+    x, ends = np.array([1.5]), np.full(1, np.inf)
+    estimator, kernel = ESTIMATORS[name]
+    prepared = estimator().prepare(edge, x, 3)
+    space = workspace(prepared, x, edge(x), -ends, ends)
+    space.iw[layout.NJEV] = 1
+
+    def as_c_function(p, data, out):
+        out[:3] = edge(p)
+        return 0
+
+    space.iw[layout.RESIDUAL_FUNCTION] = ticket(as_c_function)
+    assert kernel(space.w, space.iw) == 0
+    prepared.evaluate(x, edge(x), None)  # the first, at the start, keeps all
+    for jac in (space.jac_t.T, prepared.evaluate(x, edge(x), None)):
+        np.testing.assert_array_equal(np.isnan(jac[:, 0]), np.arange(3) < undefined)
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("mode", ["compiled", "python"])
 def test_failure_leaves_x_alone_and_the_point_behind(name, mode):

@@ -63,6 +63,37 @@ def test_nonfinite_data_without_a_check(method):
         OURS.curve_fit(line, X, y, check_finite=False, method=method)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"bounds": (0.0, 5.0)}, {"x_scale": 2.0}, {"loss": "soft_l1"}, {"jac": "3-point"}]
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_nonfinite_differences_are_no_success(method, options):
+    """The solver ends at the edge of where the model is defined, and one side of the differences lies beyond."""
+    calls = []
+
+    def model(x, a):
+        calls.append(a)  # so that it is not traced: exact derivatives are finite there
+        return np.where((a > 1.5) & (x > 0.0), np.nan, a * x)
+
+    solves = []
+    if method != "lm" or options.keys() <= {"x_scale", "jac"}:
+        solves.append((ValueError, lambda: OURS.least_squares(residual, [1.0], method=method, **options)))
+    if method != "lm" or not options:
+        solves.append((RuntimeError, lambda: OURS.curve_fit(model, T, 2.0 * T, [1.0], method=method, **options)))
+    if not options:
+        solves.append((ValueError, lambda: OURS.leastsq(residual, [1.0])))
+
+    def residual(p):
+        return model(T, p[0]) - 2.0 * T
+
+    for error, solve in solves:
+        with pytest.raises(error, match="array must not contain infs or NaNs") as failed:
+            solve()
+        assert_allclose(failed.value.result.x, [1.5], rtol=1e-4)
+        assert_allclose(failed.value.result.fun, residual(failed.value.result.x))
+        assert not failed.value.result.success
+
+
 @pytest.mark.parametrize("method", ["trf", "dogbox"])
 def test_nonfinite_fit_by_trf_is_scipys_value_error_too(method):
     with pytest.raises(ValueError, match="Residuals are not finite in the initial point"):

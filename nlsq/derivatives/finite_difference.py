@@ -314,5 +314,5 @@ class DenseDifference:
 
 
 def _significant(difference: FloatArray, r: FloatArray, threshold: float) -> bool:
-    """Whether some residual changed by more than rounding."""
-    return bool(np.any(np.abs(difference) > threshold * np.abs(r)))
+    """Whether some residual changed by more than rounding, or to what is no number."""
+    return not np.all(np.abs(difference) <= threshold * np.abs(r))

@@ -90,9 +90,9 @@ def place_central(x, h, lower, upper):
 
 @kernel("int(double*, double*, int, double)")
 def is_lost(difference, base, m, threshold):
-    """Say whether no residual changed by more than `threshold` times itself."""
+    """Say whether no residual changed by more than `threshold` times itself; what is no number is not lost."""
     for i in range(m):
-        if abs(difference[i]) > threshold * abs(base[i]):
+        if not abs(difference[i]) <= threshold * abs(base[i]):
             return 0
     return 1
 
