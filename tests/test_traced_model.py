@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nlsq
 from nlsq.compiler.compile import Binding
 from nlsq.compiler.kernel_source import Variant
+from nlsq.derivatives import ComplexStep
 from nlsq.problem.compiled_residual import CompiledResidual
 
 X = np.linspace(0.1, 4.0, 40)
@@ -150,6 +151,21 @@ def test_errors_of_solve_name_the_argument(model, change, words):
         with pytest.raises(ValueError, match=words):
             model.solve(**arguments)
         model.solve(X, Y, P0)
+
+
+@pytest.mark.parametrize("jac", ["2-point", "3-point", "cs", ComplexStep(check=False)])
+@pytest.mark.parametrize("solver", ["lm", "trf", "dogbox"])
+@pytest.mark.parametrize("options", [{}, {"history": True}])
+def test_estimators_that_are_asked_for_with_kernels(jac, solver, options):
+    """The kernels know no complex parameters; these go to the function itself."""
+    problem = nlsq.LeastSquaresProblem(nlsq.compile(residual, kind="residual"), P0, jac=jac)
+    assert isinstance(problem.residual, CompiledResidual)
+    result = nlsq.solve(problem, method=solver, **options)
+    assert isinstance(problem.residual, CompiledResidual)
+    assert result.converged
+    assert_allclose(result.x, scipy.optimize.least_squares(residual, P0).x, rtol=1e-6)
+    assert_allclose(result.jac, jacobian(result.x), rtol=1e-5, atol=1e-7)
+    assert result.nfev_jac >= 3 * result.njev
 
 
 def test_a_residual_has_nothing_to_solve():

@@ -104,6 +104,11 @@ class CompiledResidual:
         """Address of its data table."""
         return address_of_array(self.table)
 
+    @property
+    def takes_complex(self) -> bool:
+        """Whether complex parameters may be asked for; those of a traced function are for the function itself."""
+        return self._complex_address is not None
+
     def complex_address(self) -> int:
         """Address of the C function for complex parameters, for the data at `data_address`."""
         if self._complex_address is None:

@@ -230,12 +230,12 @@ def leave_unknown(state: DenseState) -> None:
 
 def write_estimator(state: DenseState) -> bool:
     """Hand the Jacobian to kernels too; False where that needs Python."""
-    write = getattr(state.estimate, "write", None)
-    if write is None or not write(state.w, state.iw):
+    residual, write = state.problem.residual, getattr(state.estimate, "write", None)
+    is_complex = getattr(state.estimate, "complex_arguments", False)
+    assert isinstance(residual, CompiledResidual)
+    if write is None or (is_complex and not residual.takes_complex) or not write(state.w, state.iw):
         return False
-    if getattr(state.estimate, "complex_arguments", False):
-        residual = state.problem.residual
-        assert isinstance(residual, CompiledResidual)
+    if is_complex:
         state.iw[layout.COMPLEX_FUNCTION] = residual.complex_address()
     return True
 
