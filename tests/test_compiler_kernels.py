@@ -6,8 +6,9 @@ import pytest
 from benchmarks.problems.residual_zoo import RESIDUAL_CASES
 from nlsq.compiler import interpret
 from nlsq.compiler.compile import Binding, GraphKernels, kernels_of, structure
+from nlsq.compiler.graph import Graph
 from nlsq.compiler.kernel_source import Variant
-from nlsq.compiler.tracing.trace import trace_model, trace_residual
+from nlsq.compiler.tracing.trace import Segment, Trace, trace_model, trace_residual
 from nlsq.kernels.backend import address_of_array, compile_disabled, generated
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.backend.program import PREDICTORS, RESPONSE, WEIGHTS, render
@@ -160,6 +161,21 @@ def test_traces_of_one_structure_share_kernels():
     first, second = (trace_model(f, np.linspace(0, 1, m), 2) for f, m in ((decay, 30), (other, 50)))
     assert kernels_of(first) is kernels_of(second)
     assert structure(first) != structure(trace_model(peak, np.linspace(0, 1, 30), 4))
+
+
+def test_numbers_and_vectors_of_one_share_kernels_only_where_their_lengths_do():
+    """A number is a loop of one step, whose length has a place of its own unless another axis has it too."""
+    kept = None
+    for m in (5, 1, 7):
+        graph = Graph(1)
+        slot = graph.add_slot(np.zeros(m))
+        a, x = graph.leaf(("parameter", 0), ()), graph.leaf(("data", slot, 0, (1,)), (m,))
+        segments = [Segment(graph.apply("*", a, x), (m,), 0, (1,)), Segment(a, (), m, ())]
+        trace = Trace(graph, segments, m + 1, (m + 1,), 1)
+        if m == 5:
+            kept = structure(trace), kernels_of(trace)
+        assert (structure(trace) == kept[0]) == (kernels_of(trace) is kept[1]) == (m != 1)
+        Binding(kernels_of(trace), trace, Variant(response=False))
 
 
 def test_second_trace_brings_its_own_constants():

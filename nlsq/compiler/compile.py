@@ -37,17 +37,20 @@ def structure(trace: Trace) -> Any:
 
     The graph gets the nodes of its derivatives first: with them come constants, which are numbered by their values.
     """
-    for root in [one.node for one in trace.segments] + [trace.graph.nodes[index][1] for index in sums_of(trace)]:
+    summed = [trace.graph.nodes[index][1] for index in sums_of(trace)]
+    for root in [one.node for one in trace.segments] + summed:
         derivatives(trace.graph, root)
     symbols: dict[int, int] = {}
 
     def symbolic(shape: Shape) -> tuple[int, ...]:
-        return tuple(symbols.setdefault(length, len(symbols)) for length in shape)
+        lengths = tuple(symbols.setdefault(length, len(symbols)) for length in shape or (1,))  # as in `layout_of`
+        return lengths if shape else (-1, *lengths)
 
     graph = trace.graph
     segments = tuple((one.node, symbolic(one.shape), one.strides) for one in trace.segments)
+    sums = tuple(symbolic(graph.shapes[index]) for index in summed)
     shapes = tuple(symbolic(shape) if shape else () for shape in graph.shapes)
-    return graph.n, trace.variables, segments, tuple(graph.nodes), shapes
+    return graph.n, trace.variables, segments, sums, tuple(graph.nodes), shapes
 
 
 def kernels_of(trace: Trace) -> GraphKernels:
@@ -198,9 +201,8 @@ class Binding:
         self._given = [1 + k for k in trace.graph.given.values()]
         table[POINTS], table[PARAMETERS] = trace.m, trace.graph.n
         table[CONSTANTS] = _address(self.constants)
-        own = iter(self._lengths())
-        for place in layout.lengths.values():
-            table[place] = next(own)
+        for place, length in zip(layout.lengths.values(), self._lengths(), strict=True):
+            table[place] = length
         for place, segment in zip(layout.offsets, trace.segments, strict=True):
             table[place] = segment.offset
         self._scratch: FloatArray | None = None
