@@ -21,8 +21,9 @@ from nlsq.solvers.least_overhead import DEFAULTS, Options, Plan, Shelf, fit_with
 
 FloatArray = NDArray[np.float64]
 
-AGREEMENT = 1e-9  # of the largest value: kernels and NumPy round differently
-BESIDE = 1e-3  # of each parameter
+AGREEMENT = 1e-9  # of the largest value of a block of rows: kernels and NumPy round differently
+LEAST = 1e-16  # of the largest value of all and of the parameters: less is nothing but rounding
+BESIDE = 1e-3  # of each parameter, or of 1
 SAMPLED_ABOVE = 100_000  # points from which a model is compared on a sample of them
 SAMPLE = 4096
 
@@ -96,28 +97,66 @@ def agrees(kernels: CompiledResidual, residual: Callable[..., Any], p: FloatArra
     """Whether kernels and function give the same residuals at `p`, as far as rounding goes.
 
     Where residuals nearly vanish rounding is all that there is: then they are compared beside `p`, and have to be as
-    close at `p` as rounding is there.
+    close at `p` as rounding is there. A model that is elementwise is called on a sample of very many points; one that
+    is not what its graph is shows there, or is compared in full.
     """
     with np.errstate(all="ignore"):
-        ours, theirs = both(kernels, residual, p, x)
-        if same_values(ours, theirs):
-            return True
-        beside = p + BESIDE * np.where(p == 0.0, 1.0, np.abs(p))
-        near, nearly = both(kernels, residual, beside, x)
-        return same_values(near, nearly) and same_values(ours, theirs, size_of(nearly))
+        rows = _sample(kernels, x)
+        if rows is not None:
+            try:
+                if _agree(kernels, residual, p, rows):
+                    return True
+            except Exception:  # the function was not written for other points
+                pass
+        return _agree(kernels, residual, p, None)
 
 
-def both(
-    kernels: CompiledResidual, residual: Callable[..., Any], p: FloatArray, x: Any
-) -> tuple[FloatArray, FloatArray]:
-    """Return the residuals of kernels and function at `p`, of a sample of the points where there are very many."""
-    m = kernels.m
-    ours = np.empty(m)
+def _agree(kernels: CompiledResidual, residual: Callable[..., Any], p: FloatArray, rows: Any) -> bool:
+    blocks = _blocks(kernels) if rows is None else []
+    ours, theirs = both(kernels, residual, p, rows)
+    least = LEAST * max(size_of(theirs), size_of(p))
+    if same_values(ours, theirs, blocks, least):
+        return True
+    beside = p + BESIDE * np.maximum(np.abs(p), 1.0)
+    near, nearly = both(kernels, residual, beside, rows)
+    return same_values(near, nearly, blocks, least) and same_values(ours, theirs, blocks, least, nearly)
+
+
+def both(kernels: CompiledResidual, residual: Callable[..., Any], p: FloatArray, rows: Any) -> tuple[FloatArray, Any]:
+    """Return the residuals of kernels and function at `p`, of some rows where they are given."""
+    ours = np.empty(kernels.m)
     kernels.into(p, ours)
-    if x is not None and m > SAMPLED_ABOVE and x.shape[-1] == m:
-        rows = np.linspace(0, m - 1, SAMPLE).astype(np.int64)
-        return ours[rows], residual(p, rows)
-    return ours, residual(p)
+    if rows is None:
+        return ours, np.asarray(residual(p), dtype=np.float64).ravel()
+    return ours[rows], np.asarray(residual(p, rows), dtype=np.float64).ravel()
+
+
+def _sample(kernels: CompiledResidual, x: Any) -> Any:
+    """Return rows to compare instead of all; None where each row may depend on more than its own x."""
+    m = kernels.m
+    if x is None or m <= SAMPLED_ABOVE or x.shape[-1] != m:
+        return None
+    trace = kernels.binding.trace
+    graph = trace.graph
+    if trace.shape != (m,) or len(trace.segments) != 1:
+        return None
+    for index in graph.reachable([trace.segments[0].node]):
+        node = graph.nodes[index]
+        if node[0] in ("sum", "parameters"):
+            return None
+        if node[0] == "data" and (node[1] >= trace.variables or node[2:] != (0, (1,)) or graph.shapes[index] != (m,)):
+            return None
+    return np.linspace(0, m - 1, SAMPLE).astype(np.int64)
+
+
+def _blocks(kernels: CompiledResidual) -> list[Any]:
+    """Return the rows of each block of the output; none where there is but one."""
+    segments = kernels.binding.trace.segments
+    blocks = []
+    for one in segments if len(segments) > 1 else ():
+        shape = one.shape or (1,)
+        blocks.append(one.offset + np.tensordot(np.array(one.strides or (1,)), np.indices(shape), axes=1).ravel())
+    return blocks
 
 
 def size_of(values: Any) -> float:
@@ -126,16 +165,19 @@ def size_of(values: Any) -> float:
     return float(values[np.isfinite(values)].max(initial=0.0))
 
 
-def same_values(ours: FloatArray, theirs: Any, least_size: float = 0.0) -> bool:
-    """Whether residuals are equal but for rounding, and undefined at the same places.
+def same_values(ours: FloatArray, theirs: FloatArray, blocks: list[Any], least: float, sizes: Any = None) -> bool:
+    """Whether residuals are equal but for rounding, and NaN or infinite at the same places.
 
-    `least_size` is the size from which rounding errors are counted where residuals are smaller.
+    Each of the blocks of rows has a size of its own, the larger of its values in `theirs` and in `sizes`.
     """
-    theirs = np.asarray(theirs, dtype=np.float64).ravel()
     if theirs.shape != ours.shape:
         return False
     defined = np.isfinite(theirs)
-    if not np.array_equal(defined, np.isfinite(ours)):
+    if not np.array_equal(ours[~defined], theirs[~defined], equal_nan=True) or not np.isfinite(ours[defined]).all():
         return False
-    difference = size_of(ours[defined] - theirs[defined])
-    return difference <= AGREEMENT * max(size_of(theirs), least_size)
+    for rows in blocks or [slice(None)]:
+        a, b, finite = ours[rows], theirs[rows], defined[rows]
+        size = size_of(b) if sizes is None else max(size_of(b), size_of(sizes[rows]))
+        if size_of(a[finite] - b[finite]) > max(AGREEMENT * size, least):
+            return False
+    return True
