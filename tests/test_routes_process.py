@@ -113,8 +113,24 @@ def test_memory_does_not_grow_with_functions_made_anew():
     assert sum(reference() is not None for reference in kept) <= 6
 
 
+def solve_by_code_of_its_own(k):
+    """Fit functions made by `eval`; return a reference to the array that they read."""
+    offsets = np.full(40, 0.1 * k)
+    model = eval(f"lambda offsets: lambda x, a, b: a * np.exp(-b * x) + {k} * offsets")(offsets)
+    nlsq.curve_fit(model, X, 2.0 * np.exp(-0.7 * X) + k * offsets, P0)
+    assert routes.route_of(model, "model").latest is not None
+    wave = eval(f"lambda offsets: lambda p: p[0] * np.exp(-p[1] * X) - {k} * offsets - np.cos(X)")(offsets)
+    nlsq.least_squares(wave, P0)
+    assert routes.route_of(wave, "residual").latest is not None
+    return weakref.ref(offsets)
+
+
 def test_many_codes_do_not_keep_their_data():
-    """Each a function of its own code, as made by `eval`: what is kept of them has an end."""
+    """Each a function of its own code: what is kept of them has an end, and goes when it is forgotten."""
+    kept = [solve_by_code_of_its_own(k) for k in range(20)]
+    routes.forget()
+    gc.collect()
+    assert not any(reference() is not None for reference in kept)
     for k in range(routes.MOST_ROUTES + 20):
         routes.route_of(eval(f"lambda x, a: a * x + {k}"), "model")
     assert len(routes._routes["model"]) <= routes.MOST_ROUTES
