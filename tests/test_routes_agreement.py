@@ -75,3 +75,13 @@ def test_parameters_of_rounding_size_are_compared_beside():
     nlsq.least_squares(residual, np.array([1.0]))
     other = Kernels(lambda p: p[0] + t * 0.0 + 1e-16, residual)
     assert agrees(other, residual, np.array([1e-17]))
+
+
+def test_parameters_of_tiny_units_are_not_stepped_out_of_the_domain():
+    nu = np.linspace(1e13, 1e15, 60)
+    f = lambda nu, a, h: a * np.expm1(h * nu / 4e-21)
+    y = f(nu, 2.0, 6.6e-34)
+    for _ in range(3):
+        assert_allclose(nlsq.curve_fit(f, nu, y, [1.0, 5e-34])[0], [2.0, 6.6e-34], rtol=1e-6)
+    route = routes.route_of(f, "model")
+    assert route.latest is not None and not route.reason

@@ -117,9 +117,12 @@ def _agree(kernels: CompiledResidual, residual: Callable[..., Any], p: FloatArra
     least = LEAST * max(size_of(theirs), size_of(p))
     if same_values(ours, theirs, blocks, least):
         return True
-    beside = p + BESIDE * np.maximum(np.abs(p), 1.0)
-    near, nearly = both(kernels, residual, beside, rows)
-    return same_values(near, nearly, blocks, least) and same_values(ours, theirs, blocks, least, nearly)
+    for least_size in (0.0, 1.0):  # the second for parameters that are zero but for rounding
+        beside = p + BESIDE * np.maximum(np.abs(p), least_size)
+        near, nearly = both(kernels, residual, beside, rows)
+        if same_values(near, nearly, blocks, least) and same_values(ours, theirs, blocks, least, nearly):
+            return True
+    return False
 
 
 def both(kernels: CompiledResidual, residual: Callable[..., Any], p: FloatArray, rows: Any) -> tuple[FloatArray, Any]:
