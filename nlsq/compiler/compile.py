@@ -232,8 +232,9 @@ class Binding:
 
     def set_arrays(self, arrays: list[FloatArray], version: int, numbers: Sequence[float] = ()) -> None:
         """Take what a call brings along, see `nlsq.compiler.entries.Arrays`; one version is the same arrays."""
-        for place, number in zip(self._given, numbers, strict=False):  # at first the trace's own numbers are there
-            self.constants[place] = number
+        if numbers:  # at first the trace's own are there
+            for place, number in zip(self._given, numbers, strict=True):
+                self.constants[place] = number
         if version == self.version and not self._are_copies:
             return
         self.version = version

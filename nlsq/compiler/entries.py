@@ -20,7 +20,8 @@ import numpy as np
 from nlsq.compiler.numbers import GIVEN, Computed, Position
 
 NUMBERS = (int, float, bool, str, complex, type(None), np.float64, np.int64)
-COMPARED = 128  # uses after which results are compared again
+Array = np.ndarray
+COMPARED = 1024  # uses after which results are compared again
 NOT_SET = object()  # stands for the content of a cell that has none
 
 
@@ -157,15 +158,16 @@ class Entry:
         values = self._values_now(function, arguments)
         if values is None:
             return None
-        for value, signature in zip(values, self._own, strict=True):
-            if value is not signature and not _matches(value, signature):
-                return None
         arrays = self.arrays
-        for old, place in zip(arrays.values, self._places, strict=True):
-            if place >= 0 and values[place] is not old:
-                taken = [one if at < 0 else values[at] for one, at in zip(arrays.values, self._places, strict=True)]
-                arrays = self.arrays = Arrays(taken, next(_versions))
-                break
+        if values:
+            for value, signature in zip(values, self._own, strict=True):
+                if value is not signature and not _matches(value, signature):
+                    return None
+            for old, place in zip(arrays.values, self._places, strict=True):
+                if place >= 0 and values[place] is not old:
+                    taken = [one if at < 0 else values[at] for one, at in zip(arrays.values, self._places, strict=True)]
+                    arrays = self.arrays = Arrays(taken, next(_versions))
+                    break
         if self._given:
             numbers = [values[place] for place in self._given]
             if not self._computed.is_finite(numbers):
@@ -203,12 +205,12 @@ class Entry:
 
     def _values_now(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any] | None:
         """Return what a function brings along; None where anything but the values themselves is not as it was."""
-        if type(function) is functools.partial and self._partial_of is not None:
-            if function.func is not self._partial_of:
+        if self._partial_of is None:
+            if getattr(function, "__globals__", function) is not self._namespace:
                 return None
-        elif self._partial_of is not None or getattr(function, "__globals__", function) is not self._namespace:
-            return None
-        if type(function) is MethodType and function.__self__ is not self._holder:
+            if type(function) is MethodType and function.__self__ is not self._holder:
+                return None
+        elif type(function) is not functools.partial or function.func is not self._partial_of:
             return None
         missing = self._missing
         for get, key, found in self._lookups:
@@ -227,7 +229,7 @@ class Entry:
         return values
 
     def is_due(self) -> bool:
-        """Whether to compare results with the function's: at the 1st, 2nd, 4th ... 128th use, then at each 128th."""
+        """Whether to compare results with the function's: at the 1st, 2nd, 4th ... 1024th use, then at each 1024th."""
         self.uses += 1
         return self.uses & (self.uses - 1) == 0 or self.uses % COMPARED == 0
 
@@ -344,7 +346,7 @@ class _ArrayKind:
 
 def _matches(value: Any, signature: Any) -> bool:
     kind = type(value)
-    if kind is np.ndarray:
+    if kind is Array:
         return type(signature) is _ArrayKind and signature.shape == value.shape and signature.dtype == value.dtype
     if type(signature) is _AnyNumber:
         return kind is signature.kind

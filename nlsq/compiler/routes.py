@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from nlsq.compiler.entries import Entry
@@ -318,6 +318,8 @@ def forget() -> None:
 
 def unwrapped(function: Any, form: str) -> tuple[Any, Route | None]:
     """Return the plain function and its route, also of an `nlsq.Model`."""
+    if type(function) is FunctionType:
+        return function, route_of(function, form)
     route = getattr(function, "nlsq_route", None)
     return (function, route_of(function, form)) if route is None else (function.function, route)
 

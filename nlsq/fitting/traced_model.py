@@ -143,21 +143,21 @@ class Model:
             except IndexError:
                 pass
             else:
-                found = plan.fit(x, y, None, p0, 1 if absolute_sigma else 0) if self._is_the_same() else None
+                function = self.function
+                same = function.__code__ is self._code and function.__defaults__ is self._defaults
+                for get, name, read in self._by_name:
+                    same = same and get(name) is read
+                if same and self._held:
+                    same = self._holds_same()
+                found = plan.fit(x, y, None, p0, 1 if absolute_sigma else 0) if same else None
                 status = plan.status
                 plans.append(plan)
                 if found is not None:
                     return tuple.__new__(Solution, (*found, status))
         return self._solve(x, y, p0, weights, 1 if absolute_sigma else 0)
 
-    def _is_the_same(self) -> bool:
-        """Whether the function is that of the last solve, and the numbers in its cells and defaults are."""
-        function = self.function
-        if function.__code__ is not self._code or function.__defaults__ is not self._defaults:
-            return False
-        for get, name, found in self._by_name:
-            if get(name) is not found:
-                return False
+    def _holds_same(self) -> bool:
+        """Whether the numbers in the function's cells are those of the last solve."""
         for cell, content in self._held:
             if cell.cell_contents is not content:
                 return False

@@ -132,10 +132,14 @@ class CompiledResidual:
 
     def jacobian_into(self, x: FloatArray, jac_t_out: FloatArray) -> None:
         """Evaluate the exact transposed Jacobian, C-contiguous (n, m); the user's exceptions pass through."""
+        if self.jacobian_by_handles(handle(np.ascontiguousarray(x)), self.data_address, handle(jac_t_out)):
+            self.raise_original(x)
+
+    def jacobian_by_handles(self, x: Any, data: int, jac_t_out: Any) -> int:
+        """Do the same for handles of arrays; anything but 0 is a failure."""
         if self._jacobian_entry is None:
             self._jacobian_entry = _C_FUNCTION.prototype()(self.jacobian_address)
-        if self._jacobian_entry(handle(np.ascontiguousarray(x)), self.data_address, handle(jac_t_out)):
-            self.raise_original(x)
+        return int(self._jacobian_entry(x, data, jac_t_out))
 
     def normal_equations(self, loss: int, loss_scale: float) -> int:
         """Address of the C function of the normal equations in one pass, under a loss; 0 where there is none."""

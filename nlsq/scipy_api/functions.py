@@ -89,10 +89,15 @@ class PicklableFunction:
 
 def as_optimize_result(fields: Mapping[str, Any]) -> Any:
     """Return SciPy's ``OptimizeResult``; the first call imports it."""
-    from scipy.optimize import OptimizeResult
+    global _result
+    if _result is None:
+        from scipy.optimize import OptimizeResult
 
-    result: Any = OptimizeResult
-    return result(fields)
+        _result = OptimizeResult
+    return _result(fields)
+
+
+_result: Any = None
 
 
 def starting_with(first: Any, function: Function) -> Function:

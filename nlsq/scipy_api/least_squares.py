@@ -143,9 +143,9 @@ def least_squares(
     if type(jac) is str and jac == "2-point" and type(args) is tuple and not kwargs:
         fun, route = unwrapped(fun, "residual")
         if route is not None and route.ready:
-            extras = x_scale, diff_step, tr_solver, tr_options, jac_sparsity, callback, workers
             plain = type(loss) is str and loss == "linear" and bounds is UNBOUNDED and method == "trf"
-            if plain and not verbose and all(extra is None for extra in extras):
+            plain = plain and x_scale is None and diff_step is None and tr_solver is None and tr_options is None
+            if plain and not verbose and jac_sparsity is None and callback is None and workers is None:
                 result = least_squares_on_route(route, fun, x0, args, (ftol, xtol, gtol), max_nfev)
                 if result is not None:
                     return as_optimize_result(result)  # type: ignore[no-any-return]

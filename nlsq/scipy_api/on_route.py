@@ -73,7 +73,12 @@ def least_squares_on_route(
         from nlsq.solvers.traced import shelf_of
 
         plans = shelf_of(entry)
-    if not all(type(one) is float and one > EPS for one in tolerances) or not (max_nfev is None or max_nfev > 0):
+    ftol, xtol, gtol = tolerances
+    if type(ftol) is not float or type(xtol) is not float or type(gtol) is not float:
+        return None
+    if not (ftol > EPS and xtol > EPS and gtol > EPS):
+        return None
+    if max_nfev is not None and not max_nfev > 0:
         return None
     plan, shelf = plans.take(key, lambda: _reflective_plan(entry, fun, args, start, tolerances, max_nfev))
     plan.residual.binding.set_arrays(*arrays)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.kernels import arrays, layout
-from nlsq.kernels.backend import address_of_array, compile_disabled
+from nlsq.kernels.backend import address_of_array, compile_disabled, handle
 from nlsq.kernels.backend.array_objects import descriptor, header_words
 from nlsq.kernels.covariance import covariance
 from nlsq.problem import LeastSquaresProblem
@@ -75,9 +75,11 @@ class Plan:
         "_handles",
         "_header",
         "_iw",
+        "_jacobian_places",
         "_n",
         "_plan",
         "_plan_address",
+        "_square",
         "integers",
         "residual",
         "space",
@@ -122,6 +124,8 @@ class Plan:
         self._write(variables)
         self.status = self._absolute = 0
         self._n = space.n
+        self._square = space.n, space.n
+        self._jacobian_places: tuple[Any, int, Any] | None = None
 
     def _write(self, variables: int) -> None:
         """Fill the table that the compiled loop starts from."""
@@ -183,8 +187,7 @@ class Plan:
         params, covariance : ndarray, shapes (n,) and (n, n)
             The covariance is None where it cannot be estimated.
         """
-        n = self._n
-        params, matrix = np.empty(n), np.empty((n, n))
+        params, matrix = np.empty(self._n), np.empty(self._square)
         if absolute != self._absolute:
             self._plan[arrays.ABSOLUTE] = self._absolute = absolute
         weighed = 0 if weights is None else id(weights)
@@ -216,7 +219,11 @@ class Plan:
     def jacobian(self) -> FloatArray:
         """Jacobian at the last solution, (m, n), rows not scaled by the loss."""
         if self._iw[layout.NORMAL_READY] == layout.NORMAL_FUSED:
-            self.residual.jacobian_into(self.space.x, self.space.jac_t)
+            if self._jacobian_places is None:
+                space, data = self.space, self.residual.data_address
+                self._jacobian_places = handle(space.x), data, handle(space.jac_t)
+            if self.residual.jacobian_by_handles(*self._jacobian_places):
+                self.residual.raise_original(self.space.x)
         jac: FloatArray = self.space.jac_t.T.copy()
         return jac
 
