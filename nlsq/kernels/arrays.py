@@ -32,11 +32,13 @@ from nlsq.status import Status
     HEADER,  # words of an object before its own fields
     DESCRIPTOR,  # address of the type object of doubles
     ABSOLUTE,  # sigma is in the data's unit
+    OUTCOME,  # what `call_plan` leaves: a status, or one of the codes below
     PLAN,
-) = range(12)
+) = range(13)
 
 # fields of an array object, in words after the header
 DATA, DIMENSIONS_COUNT, DIMENSIONS, STRIDES, _, KIND, FLAGS = range(7)
+HEADER_WORDS = 2  # of an object, where `call_plan` may be used
 INT = 0xFFFFFFFF  # a C int in a word
 ALIGNED = 0x100
 NOT_PLAIN, NO_COVARIANCE, FAILED = -1, -2, -3  # besides statuses
@@ -49,6 +51,8 @@ def vector_data(plan, thing, length, rows):
 
     Its shape must be ``(length,)``, or ``(rows, length)`` for more than one row.
     """
+    if thing == 0:
+        return 0
     fields = int_pointer(thing + 8 * plan[HEADER])
     if fields[KIND] != plan[DESCRIPTOR] or (fields[FLAGS] & ALIGNED) == 0:
         return 0
@@ -115,3 +119,22 @@ def fit_arrays(plan, x, y, weights, start, params_out, covariance_out):
         return NO_COVARIANCE - 10 * status
     copy(matrix(w, iw, NORMAL), double_pointer(int_pointer(covariance_out + 8 * plan[HEADER])[DATA]), n * n)
     return status
+
+
+@kernel("int(int, int*, int)")
+def call_plan(holder, arguments, count):
+    """Solve, as the C function of a built-in Python function; see `nlsq.kernels.backend.builtin_functions`.
+
+    Its arguments are array objects: ``(start)``, ``(x, y, start)``, or ``(x, y, start, params_out, covariance_out)``.
+    The array object of the plan itself is what holds it. The result is the first argument.
+    """
+    plan = int_pointer(int_pointer(holder + 8 * HEADER_WORDS)[DATA])
+    if count == 1:
+        plan[OUTCOME] = solve_arrays(plan, 0, 0, 0, arguments[0])
+    elif count == 3:
+        plan[OUTCOME] = solve_arrays(plan, arguments[0], arguments[1], 0, arguments[2])
+    else:
+        plan[OUTCOME] = fit_arrays(plan, arguments[0], arguments[1], 0, arguments[2], arguments[3], arguments[4])
+    references = int_pointer(arguments[0])
+    references[0] += 1
+    return arguments[0]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nlsq.kernels import arrays, layout
 from nlsq.kernels.backend import address_of_array, compile_disabled, handle
 from nlsq.kernels.backend.array_objects import descriptor, header_words
+from nlsq.kernels.backend.builtin_functions import builtin_function
 from nlsq.kernels.covariance import covariance
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
@@ -72,6 +73,7 @@ class Plan:
         "_call",
         "_call_fit",
         "_covariance",
+        "_function",
         "_handles",
         "_header",
         "_iw",
@@ -121,6 +123,10 @@ class Plan:
         self._covariance = covariance.entry()
         self._plan = np.zeros(arrays.PLAN, dtype=np.int64)
         self._plan_address = address_of_array(self._plan)
+        self._function: Any = None  # the same without ctypes, where it can be
+        if residual.binding is not None and not release_gil and header_words() == arrays.HEADER_WORDS:
+            if not compile_disabled():
+                self._function = builtin_function(arrays.call_plan.load(), self._plan)
         self._write(variables)
         self.status = self._absolute = 0
         self._n = space.n
@@ -144,7 +150,11 @@ class Plan:
         """
         if not plain_doubles(x0):
             x0 = np.array(x0, dtype=np.float64)
-        status = self._call(self._plan_address, 0, 0, 0, id(x0))
+        if self._function is None:
+            status = self._call(self._plan_address, 0, 0, 0, id(x0))
+        else:
+            self._function(x0)
+            status = self._plan.item(arrays.OUTCOME)
         if status == arrays.NOT_PLAIN:
             raise ValueError(f"x0 has {x0.size} entries, but the plan is for {self.space.n} parameters.")
         if status < 0:
@@ -155,7 +165,11 @@ class Plan:
 
     def solve_data(self, x: Any, y: Any, start: Any) -> FloatArray | None:
         """Solve with other data; return the parameters, None where one of the arrays is no plain vector of doubles."""
-        status = self._call(self._plan_address, id(x), id(y), 0, id(start))
+        if self._function is None:
+            status = self._call(self._plan_address, id(x), id(y), 0, id(start))
+        else:
+            self._function(x, y, start)
+            status = self._plan.item(arrays.OUTCOME)
         if status < 0:
             if status == arrays.NOT_PLAIN:
                 return None
@@ -190,8 +204,12 @@ class Plan:
         params, matrix = np.empty(self._n), np.empty(self._square)
         if absolute != self._absolute:
             self._plan[arrays.ABSOLUTE] = self._absolute = absolute
-        weighed = 0 if weights is None else id(weights)
-        status = self._call_fit(self._plan_address, id(x), id(y), weighed, id(start), id(params), id(matrix))
+        if weights is None and self._function is not None:
+            self._function(x, y, start, params, matrix)
+            status = self._plan.item(arrays.OUTCOME)
+        else:
+            weighed = 0 if weights is None else id(weights)
+            status = self._call_fit(self._plan_address, id(x), id(y), weighed, id(start), id(params), id(matrix))
         if status > 0:
             self.status = status
             return params, matrix
