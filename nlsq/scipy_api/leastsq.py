@@ -115,7 +115,7 @@ def leastsq(
         "ftol": ftol, "xtol": xtol, "gtol": gtol, "maxfev": maxfev, "epsfcn": epsfcn, "factor": factor, "diag": diag
     }  # fmt: skip
     answer = solve(func, x0, args, Dfun, full_output, col_deriv, options)
-    if route is not None:
+    if route is not None and not route.reason:
         route.spend(started)
     return answer
 

@@ -124,9 +124,9 @@ class Plan:
         self._plan = np.zeros(arrays.PLAN, dtype=np.int64)
         self._plan_address = address_of_array(self._plan)
         self._function: Any = None  # the same without ctypes, where it can be
-        if residual.binding is not None and not release_gil and header_words() == arrays.HEADER_WORDS:
-            if not compile_disabled():
-                self._function = builtin_function(arrays.call_plan.load(), self._plan)
+        plain = not (release_gil or residual.calls_python or compile_disabled())
+        if plain and header_words() == arrays.HEADER_WORDS:
+            self._function = builtin_function(arrays.call_plan.load(), self._plan)
         self._write(variables)
         self.status = self._absolute = 0
         self._n = space.n
