@@ -108,7 +108,7 @@ def _betaln(a: Traced, b: Traced) -> Any:
 
 
 COMPOSED: dict[str, Handler] = {
-    "square": lambda a: a * a, "reciprocal": lambda a: 1.0 / a, "exp2": lambda a: _of("exp", a * LN2),
+    "square": lambda a: a * a, "reciprocal": lambda a: 1.0 / a, "exp2": lambda a: 2.0**a,
     "positive": lambda a: a.copy(), "conjugate": lambda a: a.copy(),
     "ceil": lambda a: -_of("floor", -a), "trunc": _trunc, "rint": rounded,
     "deg2rad": lambda a: a * DEGREE, "radians": lambda a: a * DEGREE,
