@@ -24,6 +24,7 @@ from test_scipy_api_helpers import (
     warnings_of,
 )
 
+from nlsq.compiler import routes
 from nlsq.scipy_api.factors import minpack_factors, triangle
 from nlsq.uncertainty import covariance_from_jacobian, covariance_from_triangle
 
@@ -347,7 +348,9 @@ def test_infinite_and_negative_sigma_are_as_in_scipy(sigma):
 
 @pytest.mark.parametrize("method", ["lm", "trf", "dogbox"])
 @pytest.mark.parametrize("sigma", ["none", "scalar", "vector", "matrix"])
-def test_omitted_points_do_not_count(method, sigma):
+def test_omitted_points_do_not_count(method, sigma, monkeypatch):
+    monkeypatch.setattr(routes, "WORTH_COMPILING", float("inf"))  # both fits go the same way
+    routes.forget()
     x, y, given = T.copy(), DATA.copy(), sigmas()[sigma]
     x[3], y[10], y[40] = np.nan, np.nan, np.nan
     keep = np.isfinite(x) & np.isfinite(y)
@@ -358,8 +361,8 @@ def test_omitted_points_do_not_count(method, sigma):
         kept = given[np.ix_(keep, keep)]
     popt, pcov = OURS.curve_fit(decay, x, y, START, sigma=given, method=method, nan_policy="omit")
     expected, expected_covariance = OURS.curve_fit(decay, x[keep], y[keep], START, sigma=kept, method=method)
-    assert_allclose(popt, expected, rtol=1e-6)  # one of both fits may be by kernels, the other not
-    assert_allclose(pcov, expected_covariance, rtol=1e-5)
+    assert_allclose(popt, expected, rtol=1e-12)
+    assert_allclose(pcov, expected_covariance, rtol=1e-10)
 
 
 def test_covariances_agree_where_both_exist():
