@@ -18,6 +18,8 @@ from test_scipy_api_helpers import (
     three,
 )
 
+from nlsq.compiler import routes
+
 METHODS = ["trf", "dogbox", "lm"]
 SOLVES = {
     "leastsq": lambda fun, x0, jac=None: OURS.leastsq(fun, x0, Dfun=jac)[0],
@@ -342,7 +344,9 @@ def test_threads_do_not_meet(solve):
 # Workers
 
 
-def test_workers_of_every_kind():
+def test_workers_of_every_kind(monkeypatch):
+    monkeypatch.setattr(routes, "WORTH_COMPILING", float("inf"))  # kernels leave them no differences to take
+    routes.forget()
     used = []
 
     def mapped(function, points):
