@@ -279,3 +279,10 @@ def test_a_trace_is_repeatable_and_quick():
         seconds.append(perf_counter() - begin)
     assert again.graph.nodes == first.graph.nodes
     assert min(seconds) < 400e-6  # about 35 us on an idle core
+
+
+def test_empty_arrays_are_reshaped():
+    from nlsq.compiler.strides import reshaped_strides
+
+    assert reshaped_strides((3, 0), (4, 1), (0, 3)) == (0, 0)
+    assert reshaped_strides((3, 4), (4, 1), (2, 6)) == (6, 1)

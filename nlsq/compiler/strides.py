@@ -32,6 +32,8 @@ def reshaped_strides(old: Shape, strides: tuple[int, ...], new: Shape) -> tuple[
         else:
             joined.append([length, stride])
     result = [0] * len(new)
+    if 0 in new:  # nothing is read
+        return tuple(result)
     axis = len(new) - 1
     for length, stride in reversed(joined):
         step = stride
