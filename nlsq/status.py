@@ -30,6 +30,8 @@ class Status(IntEnum):
     OPTIMALITY_FLOOR = 12
     STALLED = 13
     DIVERGED = 14
+    NOT_FITTED = 15
+    TOO_FEW_POINTS = 16
 
     @property
     def converged(self) -> bool:
@@ -58,6 +60,8 @@ _MESSAGES = {
     Status.OPTIMALITY_FLOOR: "The optimality tolerance is below rounding: residual and Jacobian are orthogonal.",
     Status.STALLED: "No step reduces the cost at a point that is not stationary; check jac.",
     Status.DIVERGED: "The cost left the finite numbers; use a line search or a damped method.",
+    Status.NOT_FITTED: "Not fitted: the batch was interrupted before this row.",
+    Status.TOO_FEW_POINTS: "Not fitted: fewer points than free parameters are left in this row.",
 }
 
 
@@ -173,3 +177,35 @@ class SolveResult:
     def converged(self) -> bool:
         """Whether the solver reached a minimum by its own tests."""
         return self.status.converged
+
+
+@dataclass(slots=True)
+class BatchOutcome:
+    """What a batch of fits left behind, one row a fit.
+
+    Attributes
+    ----------
+    params : ndarray, shape (B, n)
+        Best point of each fit, held parameters included.
+    cost : ndarray, shape (B,)
+        ``1/2 sum rho(r_i^2)`` there; infinite where it never was finite.
+    normal : ndarray, shape (B, n (n + 1) / 2)
+        J'J there, the lower triangle row by row, rows of J scaled by weights and loss; NaN where it is unknown.
+    status : ndarray of int16, shape (B,)
+        Members of `Status`.
+    nfev, nit : ndarray of int32, shape (B,)
+        Evaluations and accepted steps.
+    points : ndarray of int32, shape (B,)
+        Residuals that count: neither missing nor of weight zero.
+    redone : ndarray of bool, shape (B,)
+        Rows that were solved one by one because the kernel for several fits at once could not finish them.
+    """
+
+    params: FloatArray
+    cost: FloatArray
+    normal: FloatArray
+    status: NDArray[np.int16]
+    nfev: NDArray[np.int32]
+    nit: NDArray[np.int32]
+    points: NDArray[np.int32]
+    redone: NDArray[np.bool_]
