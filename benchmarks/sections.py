@@ -1,7 +1,7 @@
 """The sections of the report: each measures something and returns rows of (what, peer, required, measured).
 
-What is required is the table of the first release and that of compiled plain functions; sections of the latter have
-files of their own.
+What is required is the table of the first release, that of compiled plain functions and that of batches; sections of
+the latter two have files of their own.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
-from . import accuracy, contraction, elementary, graphs, nist_speed, scripts, startup, traced
+from . import accuracy, batches, contraction, elementary, graphs, nist_speed, scripts, startup, traced
 from .compare import fresh, fresh_pairs, interleaved
 from .libraries import CURVES, LIBRARIES, Counted, branching, by_address, function, jitted, load_curve
 from .problems import more_garbow_hillstrom as mgh
@@ -231,4 +231,8 @@ SECTIONS = {
     "compiling": scripts.compiling_section,
     "scripts": scripts.scripts_section,
     "cold": cold_section,
+    "batches": batches.speed_section,
+    "batch_answers": batches.share_section,
+    "huge": batches.huge_section,
+    "batch_compiling": batches.cold_section,
 }

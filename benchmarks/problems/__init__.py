@@ -10,6 +10,7 @@ module                      contents
 ``bounded``                 problems with lower and upper bounds, known minima
 ``robust``                  fits to data with gross outliers
 ``curves``                  small synthetic curves, among them those the timings use
+``batches``                 many small fits of one model, and one fit of any number of points
 ``model_zoo``               curves in all the ways of writing them, to try what can be traced
 ``residual_zoo``            residual functions likewise, and functions that must not be traced
 =========================== =============================================================================

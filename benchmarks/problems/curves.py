@@ -4,7 +4,7 @@ Each curve is   y_i = model(x_i, p_true) + e_i,   e_i normal with standard devia
 seeded generator, so that every machine sees the same data. `p0` is a start a user would write down.
 
 The timing problems are ``gaussian()`` (m = 100, n = 4, the offset Gaussian of most spectra) and ``misra1a()``
-(m = 14, n = 2, NIST's Misra1a from its second start [1]_). ``gaussian_batch`` gives many spectra at once.
+(m = 14, n = 2, NIST's Misra1a from its second start [1]_). Many at once are in `batches`.
 
 References
 ----------
@@ -25,7 +25,6 @@ __all__ = [
     "damped_sine",
     "decay",
     "gaussian",
-    "gaussian_batch",
     "gaussian_surface",
     "hill",
     "logistic",
@@ -126,38 +125,6 @@ def gaussian(m=100, seed=SEED):
     """Return the offset Gaussian, n = 4: the standard timing problem at m = 100."""
     x = np.linspace(-5.0, 5.0, m)
     return _make("gaussian", gaussian_model, x, [3.0, 0.5, 0.8, 1.0], [2.0, 0.0, 1.0, 0.5], 0.1, seed)
-
-
-def gaussian_batch(size, m=100, seed=SEED):
-    """Return `size` offset Gaussians on one grid.
-
-    Parameters
-    ----------
-    size : int
-        Number of spectra.
-    m : int
-        Points of each spectrum.
-    seed : int
-        Seed of the parameters and the noise.
-
-    Returns
-    -------
-    x : ndarray, shape (m,)
-        Common grid.
-    y : ndarray, shape (size, m)
-        Spectra.
-    p0 : ndarray, shape (4,)
-        Common start.
-    p_true : ndarray, shape (size, 4)
-        Parameters the spectra were drawn from.
-    """
-    rng = np.random.default_rng(seed)
-    base = gaussian(m)
-    low, high = np.array([2.0, -0.5, 0.6, 0.5]), np.array([4.0, 1.0, 1.2, 1.5])
-    p_true = rng.uniform(low, high, size=(size, 4))
-    exact = gaussian_model(base.x, *(column[:, np.newaxis] for column in p_true.T))
-    y = exact + base.sigma * rng.standard_normal(exact.shape)
-    return base.x, y, base.p0, p_true
 
 
 def misra1a():
