@@ -8,7 +8,7 @@ The names below are imported when they are first used (PEP 562), so that ``impor
 Drop-in for SciPy
     `curve_fit`, `least_squares`, `leastsq`
 Curve fitting
-    `fit`, `FitResult`
+    `fit`, `FitResult`; many at once: `fit_batch`, `BatchFitResult`
 Native
     `LeastSquaresProblem`, `solve`, `Tolerances`, `SolveResult`, `Status`, `jacobian`, `check_jacobian`
 Methods
@@ -31,6 +31,9 @@ _HOME = {
     "LeastSquaresProblem": "nlsq.problem",
     "fit": "nlsq.fitting",
     "FitResult": "nlsq.fitting",
+    "ChunkSource": "nlsq.problem.chunks",
+    "fit_batch": "nlsq.fitting",
+    "BatchFitResult": "nlsq.fitting",
     "compile": "nlsq.fitting",
     "model": "nlsq.fitting",
     "explain": "nlsq.fitting",
@@ -55,6 +58,8 @@ _HOME = {
 }
 
 __all__ = [
+    "ChunkSource",
+    "BatchFitResult",
     "Dogbox",
     "FitResult",
     "FixedLength",
@@ -77,6 +82,7 @@ __all__ = [
     "curve_fit",
     "explain",
     "fit",
+    "fit_batch",
     "jacobian",
     "least_squares",
     "leastsq",
@@ -87,9 +93,10 @@ __all__ = [
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.derivatives import check_jacobian, jacobian
-    from nlsq.fitting import FitResult, Model, compile, explain, fit, model
+    from nlsq.fitting import BatchFitResult, FitResult, Model, compile, explain, fit, fit_batch, model
     from nlsq.kernels.backend import clear_cache, precompile
     from nlsq.problem import LeastSquaresProblem
+    from nlsq.problem.chunks import ChunkSource
     from nlsq.scipy_api.curve_fit import curve_fit
     from nlsq.scipy_api.least_squares import least_squares
     from nlsq.scipy_api.leastsq import leastsq

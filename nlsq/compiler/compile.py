@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.compiler.batch_source import BatchVariant, batch_program
 from nlsq.compiler.differentiate import derivatives
 from nlsq.compiler.graph import FloatArray, Shape
 from nlsq.compiler.jacobian_source import SparseLayout, dense_jacobian, pattern, sparse_layout, sparse_program
@@ -89,7 +90,7 @@ class GraphKernels:
         self.layout: Layout = layout_of(trace)
         self.is_curve = is_curve(trace)
         self.sparse: SparseLayout = sparse_layout(trace, self.layout)
-        self._addresses: dict[tuple[str, Variant], int] = {}
+        self._addresses: dict[tuple[str, Variant | BatchVariant], int] = {}
 
     def program(self, name: str, variant: Variant) -> Program:
         """Return the program of a kernel.
@@ -138,6 +139,16 @@ class GraphKernels:
                 for one, address in zip(group, addresses, strict=True):
                     self._addresses[one, variant] = address
                 found = self._addresses[name, variant]
+        return found
+
+    def batch_address(self, variant: BatchVariant) -> int:
+        """Return the address of the kernel for fits side by side; only for what `fuses`."""
+        found = self._addresses.get(("batch", variant))
+        if found is None:
+            with _lock:
+                program = batch_program(self.trace, self.layout, variant)
+                (found,) = make(_symbol([program]), [program])
+                self._addresses["batch", variant] = found
         return found
 
     def is_at_hand(self, variant: Variant) -> bool:

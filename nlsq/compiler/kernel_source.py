@@ -37,11 +37,14 @@ class Variant:
         Whether residuals are multiplied by weights.
     loss : str
         Name of the loss; all but ``"linear"`` change `cost` and `normal_equations` alone.
+    omits : bool
+        Whether a weight of zero leaves a point out, even where the model has no value.
     """
 
     response: bool = True
     weighted: bool = False
     loss: str = "linear"
+    omits: bool = False
 
 
 @dataclass

@@ -24,6 +24,29 @@ def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
     """Return the program of the normal equations, for a trace that `is_curve`."""
     n = trace.graph.n
     program = Program("normal_equations")
+    cost, gradient, normal = write_sums(program, trace, layout, variant)
+    _return_cost(program, cost, variant)
+    for j in range(n):
+        program.writes.append((Place("first", j), gradient[j]))
+        for i in range(j + 1):
+            value = normal[j * (j + 1) // 2 + i]
+            program.writes.append((Place("second", j * n + i), value))
+            if i != j:
+                program.writes.append((Place("second", i * n + j), value))
+    return program
+
+
+def write_sums(program: Program, trace: Trace, layout: Layout, variant: Variant) -> tuple[Name, list[Name], list[Name]]:
+    """Write the loops of the normal equations; return the names of their sums.
+
+    Returns
+    -------
+    cost : str or float
+        Sum of r_i^2, or of rho.
+    gradient : list of n
+    normal : list of n (n + 1) / 2
+        Lower triangle row by row.
+    """
     writer = Writer(trace, layout, program)
     sums: dict[str, list[str]] = {}
     for k, segment in enumerate(trace.segments):
@@ -31,6 +54,8 @@ def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
         residual = rows.residual()
         found = derivatives(trace.graph, segment.node)
         names = {trace.graph.nodes[leaf][1]: name for leaf, name in rows.columns(found).items()}
+        if variant.weighted and variant.omits:
+            residual, names = _without_omitted(rows, residual, names)
         cost, residual, names = _with_loss(rows.loop, variant, residual, names)
 
         def add(total: str, value: Name, rows: Rows = rows, k: int = k) -> None:
@@ -48,34 +73,42 @@ def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
                 if i <= j:
                     add(f"n{j}_{i}", product(f"rn{j}_{i}", names[j], names[i]))
         program.steps.append(rows.loop)
-    _finish_normal(program, sums, n, variant)
-    return program
+    n = trace.graph.n
+    gradient = [_added(program, f"g{j}", sums) for j in range(n)]
+    normal = [_added(program, f"n{j}_{i}", sums) for j in range(n) for i in range(j + 1)]
+    return _added(program, "c", sums), gradient, normal
 
 
-def _finish_normal(program: Program, sums: dict[str, list[str]], n: int, variant: Variant) -> None:
-    """Add up the segments' totals and write them out."""
+def _added(program: Program, name: str, sums: dict[str, list[str]]) -> Name:
+    """Add up the segments' totals of a sum."""
+    parts = sums.get(name, [])
+    if not parts:
+        return 0.0
+    result = parts[0]
+    for position, part in enumerate(parts[1:]):
+        program.steps.append(Statement(f"{name}_sum{position}", "+", (result, part)))
+        result = f"{name}_sum{position}"
+    return result
 
-    def total(name: str) -> Name:
-        parts = sums.get(name, [])
-        if not parts:
-            return 0.0
-        result = parts[0]
-        for position, part in enumerate(parts[1:]):
-            program.steps.append(Statement(f"{name}_sum{position}", "+", (result, part)))
-            result = f"{name}_sum{position}"
-        return result
 
-    _return_cost(program, total("c"), variant)
-    for j in range(n):
-        program.writes.append((Place("first", j), total(f"g{j}")))
-        for i in range(j + 1):
-            value = total(f"n{j}_{i}")
-            program.writes.append((Place("second", j * n + i), value))
-            if i != j:
-                program.writes.append((Place("second", i * n + j), value))
+def _without_omitted(rows: Rows, residual: Name, columns: dict[int, Name]) -> tuple[Name, dict[int, Name]]:
+    """Write zeros for points of weight zero, whatever the model's values are there."""
+    steps = rows.loop.statements
+    steps.append(Statement("counts", "!=", (rows.weight(), 0.0)))
+
+    def counted(name: str, value: Name) -> str:
+        steps.append(Statement(name, "where", ("counts", value, 0.0)))
+        return name
+
+    return counted("cr", residual), {j: counted(f"cd{j}", name) for j, name in columns.items()}
 
 
 def _return_cost(program: Program, total: Name, variant: Variant) -> None:
+    program.result = write_cost(program, total, variant)
+
+
+def write_cost(program: Program, total: Name, variant: Variant) -> str:
+    """Write the cost from the sum of squares or of rho; return its name."""
     factor: Name = 0.5
     if variant.loss != "linear":
         program.steps.append(Statement("s_end", "read", (Place("k", 0),)))
@@ -83,7 +116,7 @@ def _return_cost(program: Program, total: Name, variant: Variant) -> None:
         program.steps.append(Statement("half_s2", "*", ("s2", 0.5)))
         factor = "half_s2"
     program.steps.append(Statement("result", "*", (total, factor)))
-    program.result = "result"
+    return "result"
 
 
 def cost_program(trace: Trace, layout: Layout, variant: Variant) -> Program:

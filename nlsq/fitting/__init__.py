@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 _HOME = {
+    "BatchFitResult": "batch_result",
     "CurveData": "data",
     "Explanation": "explanation",
     "FitCore": "core",
@@ -14,10 +15,12 @@ _HOME = {
     "compile": "traced_model",
     "explain": "explanation",
     "fit": "single",
+    "fit_batch": "batch",
     "model": "traced_model",
 }
 
 __all__ = [
+    "BatchFitResult",
     "CurveData",
     "Explanation",
     "FitCore",
@@ -29,10 +32,13 @@ __all__ = [
     "compile",
     "explain",
     "fit",
+    "fit_batch",
     "model",
 ]
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
+    from nlsq.fitting.batch import fit_batch
+    from nlsq.fitting.batch_result import BatchFitResult
     from nlsq.fitting.core import FitCore
     from nlsq.fitting.data import CurveData
     from nlsq.fitting.explanation import Explanation, explain

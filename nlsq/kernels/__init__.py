@@ -20,6 +20,7 @@ KERNEL_MODULES = (
     "judgement",
     "driver",
     "arrays",
+    "batch",
 )
 
 

@@ -249,9 +249,7 @@ def _is_optimal(cost: Any, gradient: list[Any], normal: list[Any], held: Any, op
 def _held(x: list[Any], gradient: list[Any], bounds: Any) -> list[Any]:
     """Return which parameters sit at a bound that the gradient points out of."""
     lower, upper = bounds
-    return [
-        ((x[j] <= lower[j]) & (g >= 0.0)) | ((x[j] >= upper[j]) & (g <= 0.0)) for j, g in enumerate(gradient)
-    ]
+    return [((x[j] <= lower[j]) & (g >= 0.0)) | ((x[j] >= upper[j]) & (g <= 0.0)) for j, g in enumerate(gradient)]
 
 
 def _damped(ratio: Any, fresh: Any, accepted: Any, small: Any, old: list[Any]) -> tuple[Any, Any]:

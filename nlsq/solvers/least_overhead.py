@@ -143,6 +143,11 @@ class Plan:
         plan[arrays.TABLE], plan[arrays.VARIABLES] = address_of_array(self.residual.table), variables
         plan[arrays.HEADER], plan[arrays.DESCRIPTOR] = header_words(), descriptor()
 
+    @property
+    def template(self) -> FloatArray:
+        """What the beginning of ``space.w`` looks like before a solve."""
+        return self._header
+
     def solve(self, x0: FloatArray) -> FloatArray:
         """Solve from `x0` with the data as they are; return the parameters (a fresh array).
 

@@ -7,59 +7,17 @@ and added up at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from nlsq.kernels import elementary
-from nlsq.kernels.backend.primitives import absolute, copy_sign, floor, select, square_root
-from nlsq.kernels.backend.program import (
-    CONSTANTS,
-    POINTS,
-    PREDICTORS,
-    RESPONSE,
-    SCRATCH,
-    WEIGHTS,
-    Loop,
-    Place,
-    Program,
-    Statement,
-)
-from nlsq.kernels.backend.simd import BOOLEAN, DOUBLE, FAST, INT32, INTEGER, Emitter, Value
-
-POINTER = ir.PointerType(DOUBLE)
-MANY = 400  # statements in a loop from which elementary functions are called, not written into it
-_FIXED_ARRAYS = {"y": RESPONSE, "w": WEIGHTS, "k": CONSTANTS, "scratch": SCRATCH}
-
-
-def _sign(x: Value) -> Value:
-    return select(x > 0.0, 1.0, select(x < 0.0, -1.0, x))
-
-
-def _minimum(a: Value, b: Value) -> Value:
-    return select((a <= b) | (a != a), a, b)
-
-
-def _maximum(a: Value, b: Value) -> Value:
-    return select((a >= b) | (a != a), a, b)
-
-
-_OPERATIONS: dict[str, Callable[..., Any]] = {
-    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a / b,
-    "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
-    "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "and": lambda a, b: a & b, "or": lambda a, b: a | b,
-    "not": lambda a: ~a, "neg": lambda a: -a, "abs": absolute, "sqrt": square_root, "floor": floor, "sign": _sign,
-    "minimum": _minimum, "maximum": _maximum, "copysign": copy_sign, "where": select,
-}  # fmt: skip
-
-
-def operation(name: str) -> Callable[..., Any]:
-    """Return what an operation of the graph does to symbolic values."""
-    found = _OPERATIONS.get(name)
-    return getattr(elementary, name) if found is None else found
+from nlsq.kernels.backend.lanes import LaneWriter
+from nlsq.kernels.backend.operations import operation
+from nlsq.kernels.backend.places import POINTER, Places, emitter_of
+from nlsq.kernels.backend.program import Loop, Place, Program, Statement
+from nlsq.kernels.backend.simd import BOOLEAN, DOUBLE, FAST, INT32, INTEGER, Value
 
 
 class Processor:
@@ -105,7 +63,8 @@ def object_code(programs: list[tuple[str, Program]], processor: Processor | None
     module = ir.Module("nlsq_generated")
     module.triple = llvm.get_process_triple()
     for symbol, program in programs:
-        _FunctionWriter(module, symbol, program, processor).write()
+        writer = LaneWriter if program.side_by_side else _FunctionWriter
+        writer(module, symbol, program, processor).write()
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=2)
@@ -123,20 +82,9 @@ class _FunctionWriter:
         result = DOUBLE if program.result else INTEGER
         self.function = ir.Function(module, ir.FunctionType(result, [POINTER, INTEGER, POINTER, POINTER]), symbol)
         self.program, self.lanes = program, processor.lanes
-        self.function.attributes.add("nounwind")
-        self.function.attributes.alignstack = 8 * processor.lanes  # what registers are saved to must not cross lines
-        builder = ir.IRBuilder(self.function.append_basic_block("entry"))
-        size = sum(len(step.statements) for step in program.steps if isinstance(step, Loop))
-        self.emitter = Emitter(
-            module, builder, has_fma=processor.has_fma, inline=size <= MANY, wide=processor.lanes == 8
-        )
-        self.table = builder.inttoptr(self.function.args[1], ir.PointerType(INTEGER))
+        self.emitter = emitter_of(self.function, program, processor)
+        self.places = Places(self.function, self.emitter)
         self.names: dict[str, Value] = {}
-        self._pointers: dict[str, Any] = {}
-        self._entries: dict[int, Any] = {}
-        self._head = self.function.append_basic_block("body")
-        self._entry = builder.block
-        builder.position_at_end(self._head)
 
     @property
     def builder(self) -> ir.IRBuilder:
@@ -151,79 +99,16 @@ class _FunctionWriter:
             else:
                 self.loop(step)
         for place, operand in self.program.writes:
-            self.builder.store(self.operand(operand).code, self.address(place, []))
+            self.builder.store(self.operand(operand).code, self.places.address(place, []))
         if self.program.result:
             self.builder.ret(self.names[self.program.result].code)
         else:
             self.builder.ret(INTEGER(0))
-        ir.IRBuilder(self._entry).branch(self._head)
-
-    def at_entry(self, write: Callable[[ir.IRBuilder], Any]) -> Any:
-        """Write something that all of the function may use."""
-        builder = ir.IRBuilder(self._entry)
-        return write(builder)
-
-    def entry(self, place: int) -> Any:
-        """Return an integer of the table."""
-        found = self._entries.get(place)
-        if found is None:
-            found = self._entries[place] = self.at_entry(
-                lambda builder: builder.load(
-                    builder.gep(self.table, [INTEGER(place)], source_etype=INTEGER), typ=INTEGER
-                )
-            )
-        return found
-
-    def pointer(self, array: str) -> Any:
-        """Return the address of an array."""
-        found = self._pointers.get(array)
-        if found is None:
-            found = self._pointers[array] = self._find_pointer(array)
-        return found
-
-    def _find_pointer(self, array: str) -> Any:
-        if array in ("p", "first", "second"):
-            return self.function.args[{"p": 0, "first": 2, "second": 3}[array]]
-        if array.startswith("x"):
-            base, m, row = self.entry(PREDICTORS), self.entry(POINTS), int(array[1:])
-
-            def write(builder: ir.IRBuilder) -> Any:
-                shift = builder.mul(m, INTEGER(8 * row))
-                return builder.inttoptr(builder.add(base, shift), POINTER)
-
-            return self.at_entry(write)
-        place = _FIXED_ARRAYS[array] if array in _FIXED_ARRAYS else int(array[1:])
-        address = self.entry(place)
-        return self.at_entry(lambda builder: builder.inttoptr(address, POINTER))
+        self.places.close()
 
     def operand(self, operand: Any) -> Value:
         """Return a named value or a number."""
         return self.names[operand] if isinstance(operand, str) else self.emitter.constant(float(operand))
-
-    def position(self, place: Place, indices: list[Any]) -> Any:
-        """Return the index of an element, that of the first lane."""
-        builder = self.builder
-        total: Any = INTEGER(place.fixed)
-        if place.offset is not None:
-            total = builder.add(total, self.entry(place.offset))
-        if place.by_points:
-            total = builder.add(total, builder.mul(INTEGER(place.by_points), self.entry(POINTS)))
-        for stride, index in zip(place.strides, indices, strict=False):
-            if stride != (0, 0):
-                total = builder.add(total, builder.mul(self.stride(stride), index))
-        return total
-
-    def stride(self, stride: tuple[int, int]) -> Any:
-        """Return a stride as an integer."""
-        constant, multiple = stride
-        if not multiple:
-            return INTEGER(constant)
-        product = self.builder.mul(INTEGER(multiple), self.entry(POINTS))
-        return self.builder.add(INTEGER(constant), product)
-
-    def address(self, place: Place, indices: list[Any]) -> Any:
-        """Return the address of an element."""
-        return self.builder.gep(self.pointer(place.array), [self.position(place, indices)], source_etype=DOUBLE)
 
     def statement(self, statement: Statement, indices: list[Any], mask: Any) -> Value:
         """Write a statement."""
@@ -238,7 +123,7 @@ class _FunctionWriter:
 
     def read(self, place: Place, indices: list[Any], mask: Any) -> Value:
         """Read an element, or as many as there are lanes."""
-        address = self.address(place, indices)
+        address = self.places.address(place, indices)
         inner = place.strides[-1] if indices and place.strides else (0, 0)
         if mask is None or inner == (0, 0):
             return Value(self.emitter, self.builder.load(address, typ=DOUBLE))
@@ -256,7 +141,7 @@ class _FunctionWriter:
 
     def addresses(self, address: Any, stride: tuple[int, int]) -> Any:
         """Return the addresses of all lanes."""
-        lanes = self.emitter.broadcast(self.stride(stride), self.lanes)
+        lanes = self.emitter.broadcast(self.places.stride(stride), self.lanes)
         steps = self.builder.mul(lanes, self.counting())
         return self.builder.gep(self.emitter.broadcast(address, self.lanes), [steps], source_etype=DOUBLE)
 
@@ -276,7 +161,7 @@ class _FunctionWriter:
         if adds:
             value = self.read(place, indices, mask) + value
         code = self.emitter.broadcast(value.code, self.lanes)
-        address = self.address(place, indices)
+        address = self.places.address(place, indices)
         name, inner = f"v{self.lanes}f64", place.strides[-1] if place.strides else (0, 0)
         void = ir.VoidType()
         if inner == (1, 0):
@@ -293,7 +178,7 @@ class _FunctionWriter:
         """Write a loop, with loops around it for all but the last axis."""
         vector = ir.VectorType(DOUBLE, self.lanes)
         zero = ir.Constant(vector, [0.0] * self.lanes)
-        totals = {name: self.at_entry(lambda builder: builder.alloca(vector)) for name, _ in loop.totals}
+        totals = {name: self.places.at_entry(lambda builder: builder.alloca(vector)) for name, _ in loop.totals}
         for slot in totals.values():
             self.builder.store(zero, slot)
         outer_names = dict(self.names)
@@ -308,7 +193,7 @@ class _FunctionWriter:
     def _nest(self, loop: Loop, lengths: list[int], indices: list[Any], totals: dict[str, Any]) -> None:
         innermost = len(lengths) == 1
         step = self.lanes if innermost else 1
-        length = self.entry(lengths[0])
+        length = self.places.entry(lengths[0])
         builder = self.builder
         before = builder.block
         head, body, after = (self.function.append_basic_block(name) for name in ("head", "body", "after"))

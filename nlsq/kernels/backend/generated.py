@@ -57,3 +57,10 @@ def call(address: int, *arrays: NDArray[Any]) -> None:
 def kernel_at(address: int, count: int = 3) -> Any:
     """Return a callable for a kernel that takes `count` addresses."""
     return _prototypes[count](address)
+
+
+def lanes() -> int:
+    """Return how many problems a kernel treats side by side on this processor."""
+    from nlsq.kernels.backend.fused import host
+
+    return host().lanes

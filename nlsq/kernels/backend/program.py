@@ -85,12 +85,17 @@ class Program:
         Numbers written at the end.
     result : str or None
         Name of the number returned; None for a kernel that returns 0.
+    side_by_side : set of str
+        Arrays that hold several problems side by side, as many numbers at each index as a vector register has room
+        for: then the kernel treats these problems at once, with all other arrays in common, takes one output, and
+        returns a set of bits, one for each problem for which `result` is true.
     """
 
     name: str
     steps: list[Statement | Loop] = field(default_factory=list)
     writes: list[tuple[Place, str | float]] = field(default_factory=list)
     result: str | None = None
+    side_by_side: frozenset[str] = frozenset()
 
 
 _INFIX = {"+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!="}
@@ -103,6 +108,8 @@ def render(program: Program) -> str:
 
 def _lines(program: Program) -> Iterator[str]:
     yield f"def {program.name}(p, data, first, second):"
+    if program.side_by_side:
+        yield f"    # several problems side by side in {', '.join(sorted(program.side_by_side))}"
     yield "    table = int_pointer(data)"
     for step in program.steps:
         if isinstance(step, Statement):

@@ -326,7 +326,7 @@ class Emitter:
         return result if isinstance(result, Value) else self.constant(float(result))
 
     def _or_slow(self, target: Any, function: Any, slow: Callable[..., Any], result: Value) -> Value:
-        """Take libm's values for all lanes where one of them is outside the range of the fast form."""
+        """Take libm's value in the lanes that are outside the range of the fast form; no other lane changes."""
         builder = self.builder
         outside = slow(*(Value(self, argument) for argument in target.args))
         library = self.module.globals.get(f"{target.name}_slow")
@@ -339,7 +339,7 @@ class Emitter:
         rare, after = target.append_basic_block("slow"), target.append_basic_block("after")
         builder.cbranch(self.any_lane(outside), rare, after)
         builder.position_at_end(rare)
-        exact = builder.call(library, list(target.args))
+        exact = builder.select(outside.code, builder.call(library, list(target.args)), result.code)
         builder.branch(after)
         builder.position_at_end(after)
         merged = builder.phi(result.code.type)

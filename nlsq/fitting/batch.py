@@ -1,0 +1,238 @@
+"""`fit_batch`: one model, many data sets, one call.
+
+    for each row b    minimise over p   F(p) = 1/2 sum_i rho(r_i(p)^2),      r = (model(x, p) - Y[b]) / sigma
+
+Every fit is solved as if it were alone; see `nlsq.kernels.sum_step` for the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.fitting.batch_arguments import (
+    BatchParameters,
+    Rows,
+    read_batch_parameters,
+    read_positive,
+    read_rows,
+)
+from nlsq.fitting.batch_each import fit_each
+from nlsq.fitting.batch_progress import Progress
+from nlsq.fitting.batch_result import BatchFitResult
+from nlsq.fitting.batch_routes import COMPARED, as_matrix, route_for
+from nlsq.fitting.parameters import read_signature, refuse_uncallable
+from nlsq.loss import Loss
+from nlsq.solvers import Tolerances
+from nlsq.solvers.batch import BatchData, BatchReport, chunks_of, new_outcome, run, threads_for
+from nlsq.solvers.batch_workers import BatchOptions
+from nlsq.solvers.dense import EVALUATIONS
+from nlsq.solvers.least_overhead import DISAGREES
+from nlsq.solvers.termination import read_tolerances
+from nlsq.status import BatchOutcome, Status
+
+FloatArray = NDArray[np.float64]
+
+
+def fit_batch(
+    model: Callable[..., Any],
+    x: Any,
+    Y: Any,
+    p0: Any = None,
+    *,
+    sigma: Any = None,
+    weights: Any = None,
+    absolute_sigma: bool = False,
+    mask: Any = None,
+    bounds: Any = None,
+    fixed: Any = None,
+    loss: str | Callable[[Any], Any] = "linear",
+    loss_scale: float = 1.0,
+    tolerances: Any = None,
+    max_evaluations: int | None = None,
+    dtype: Any = None,
+    threads: int | None = None,
+    progress: bool = False,
+    callback: Callable[[BatchReport], Any] | None = None,
+    device: str = "cpu",
+) -> BatchFitResult:
+    """Fit one model to many data sets.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(x, a, b, ...)`` as for `nlsq.fit`, called with the x of one fit.
+    x : array_like or tuple of array_like
+        Independent variables: shape (m,), or (k, m) or a tuple of k arrays for several; shared by all fits, or each
+        fit's own where an array has the shape of `Y`, ``(..., m)``.
+    Y : array_like, shape (..., m)
+        The data, one fit for each row along the last axis; the leading axes, such as those of an image, are those of
+        the result. What is NaN, infinite or masked is missing.
+    p0 : array_like, dict or callable, optional
+        Starts: shape (n,), or (..., n) for each fit; by name numbers or arrays of the leading shape; or
+        ``p0(x, Y) -> starts`` for Y of shape (B, m). By default they are found from the data, see Notes.
+    sigma, weights : array_like, optional
+        Standard deviations, or factors of the residuals, 1 / sigma: a number, shape (m,), or that of `Y`. Infinite
+        sigma and zero weights leave a point out. Not both.
+    absolute_sigma : bool
+        Whether `sigma` is in the unit of the data; else the scatter of each fit gives the scale of its errors.
+    mask : array_like of bool, optional
+        True leaves a point out; shape (m,) or that of `Y`.
+    bounds : tuple, scipy.optimize.Bounds or dict, optional
+        As for `nlsq.fit`; each end a number for all fits, or one for each: ``{"a": (0, upper_of_each_pixel)}``. Equal
+        ends hold the parameter.
+    fixed : dict or sequence of str, optional
+        Parameters that are held, at numbers or arrays of the leading shape, or at their starts.
+    loss, loss_scale
+        As for `nlsq.fit`.
+    tolerances : Tolerances, optional
+        Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
+    max_evaluations : int, optional
+        Limit for each fit. Default 1000 (n + 1).
+    dtype : dtype, optional
+        float64 or float32: type of computation and result. By default computation is in float64, and the result is in
+        float32 if all data are. Sums over the points are in float64 in any case.
+    threads : int, optional
+        By default one for every two million values of `Y`, at most as many as there are processors.
+    progress : bool
+        Show a bar (with tqdm if it is installed).
+    callback : callable, optional
+        Called with a `BatchReport` after each chunk of rows; a true result stops.
+    device : {"cpu", "cuda"}
+        Where the fits are solved; ``"cuda"`` needs numba-cuda (the extra ``cuda``) and a device.
+
+    Returns
+    -------
+    BatchFitResult
+        Arrays with the leading shape of `Y`. A fit that failed has its best point and its status; rows that were not
+        reached before Ctrl-C or a stop by the callback have the status ``NOT_FITTED``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an invalid argument, naming it and the row.
+
+    Notes
+    -----
+    A fit depends on its own row alone: it gives the same numbers, to the last bit, in any batch, at any place in it and
+    with any number of threads. Starts that are found from the data are the exception where rows share their x: they are
+    chosen for each row from values that were looked up for the whole batch.
+
+    Models that can be traced are solved as many side by side as a vector register has room for. Fits that are hard for
+    that (nearly dependent parameters, slow convergence) are solved again one by one (``result.redone``), and so are all
+    fits of a model that cannot be traced; `fallbacks` of the result says so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(0, 4, 50)
+    >>> rates = np.array([[0.5, 1.0], [1.5, 2.0]])
+    >>> Y = 3.0 * np.exp(-rates[..., np.newaxis] * x)
+    >>> maps = fit_batch(lambda x, height, rate: height * np.exp(-rate * x), x, Y, [1, 1])
+    >>> maps["rate"].round(6).tolist()
+    [[0.5, 1.0], [1.5, 2.0]]
+    """
+    refuse_uncallable(model)
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
+    options_threads = read_positive("threads", threads)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
+    rows = read_rows(x, Y, sigma, weights, mask)
+    counted = p0 if p0 is None or isinstance(p0, dict) or callable(p0) else np.zeros(np.shape(p0)[-1:] or (1,))
+    names, defaults = read_signature(model, None if callable(counted) else counted)
+    parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, rows.shape)
+    options = read_options(len(names), tolerances, max_evaluations, Loss(loss, loss_scale))
+    start = starts_of(model, rows, parameters, p0)
+    data = BatchData(
+        rows.y, _kernel_x(rows), rows.own_x, rows.weights, rows.mask, start, parameters.lower, parameters.upper,
+        parameters.free,
+    )  # fmt: skip
+    outcome = new_outcome(data, len(names))
+    fallbacks, interrupted = [], False
+    with Progress(progress, callback, rows.y.shape[0]) as report:
+        fallbacks, interrupted = solve_rows(
+            model, rows, parameters, data, options, outcome, options_threads, report.function
+        )
+    return BatchFitResult(
+        outcome,
+        names,
+        rows.shape,
+        fixed=parameters.fixed,
+        lower=parameters.lower,
+        upper=parameters.upper,
+        absolute_sigma=absolute_sigma,
+        fallbacks=fallbacks,
+        dtype=np.dtype(np.float64),
+        interrupted=interrupted,
+        is_linear_loss=options.loss.is_linear,
+    )
+
+
+def read_options(n: int, tolerances: Any, max_evaluations: Any, loss: Loss) -> BatchOptions:
+    """Check how the fits are to be solved."""
+    rules = read_tolerances(tolerances)
+    if not isinstance(rules, Tolerances):
+        raise TypeError("tolerances must be nlsq.Tolerances for a batch: other tests are no kernels.")
+    if rules.rule != "native":
+        raise ValueError(f"tolerances: a batch stops by the rule 'native', got {rules.rule!r}.")
+    limit = read_positive("max_evaluations", max_evaluations)
+    return BatchOptions(rules, EVALUATIONS * (n + 1) if limit is None else limit, loss)
+
+
+def _kernel_x(rows: Rows) -> Any:
+    """Return x as kernels take it."""
+    return rows.x if rows.own_x else np.ascontiguousarray(as_matrix(rows.x))
+
+
+def starts_of(model: Any, rows: Rows, parameters: BatchParameters, p0: Any) -> FloatArray:
+    """Return the starts, found from the data where there are none, inside the bounds."""
+    start = parameters.start
+    if not (callable(p0) or np.isnan(start).any()) or not rows.y.shape[0]:
+        return start
+    from nlsq.fitting.batch_starts import starts_for
+
+    return starts_for(model, rows, parameters, p0)
+
+
+def solve_rows(
+    model: Any,
+    rows: Rows,
+    parameters: BatchParameters,
+    data: BatchData,
+    options: BatchOptions,
+    outcome: BatchOutcome,
+    threads: int | None,
+    report: Callable[[BatchReport], Any] | None,
+) -> tuple[list[str], bool]:
+    """Fit all rows; return what was done differently from what was asked, and whether that was interrupted."""
+    count, m = rows.y.shape
+    if count == 0:
+        return [], False
+    route = route_for(model, rows, data, options, len(parameters.names))
+    each = (model, rows, parameters, data.start, options, outcome)
+    if isinstance(route, str):
+        return [f"the model was called row by row: {route}"], fit_each(*each, np.arange(count), report)
+    workers = threads_for(threads, count * m)
+    interrupted = run(chunks_of(count, m, workers), route.make_worker, outcome, workers, report)
+    if not all(
+        route.agrees(row, p)
+        for row in np.unique(np.linspace(0, count - 1, COMPARED).astype(np.int64)).tolist()
+        for p in (data.start if data.start.ndim == 1 else data.start[row], outcome.params[row])
+    ):
+        route.refuse()
+        fresh = new_outcome(data, len(parameters.names))
+        for name in ("params", "cost", "normal", "status", "nfev", "nit", "points", "redone"):
+            getattr(outcome, name)[...] = getattr(fresh, name)
+        return [f"the model was called row by row: {DISAGREES}"], fit_each(*each, np.arange(count), report)
+    fallbacks = []
+    hard = np.flatnonzero((outcome.status == Status.STALLED) & ~outcome.redone)
+    if hard.size and not interrupted:
+        interrupted = fit_each(*each, hard, report)
+    redone = int(np.count_nonzero(outcome.redone))
+    if redone:
+        fallbacks.append(f"{redone} of {count} fits were hard for the batch kernel and solved again one by one")
+    return fallbacks, interrupted

@@ -1,0 +1,354 @@
+"""The arguments of `fit_batch`: what all fits share and what each has for itself.
+
+The batch has a leading shape, that of y without its last axis; inside it is flat: B rows of m points. An argument that
+is given for each fit has the leading shape before its own.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.fitting.parameters import index_of
+from nlsq.fitting.sigma import index_text
+
+FloatArray = NDArray[np.float64]
+Shape = tuple[int, ...]
+
+
+@final
+@dataclass(slots=True)
+class Rows:
+    """The data of a batch.
+
+    Attributes
+    ----------
+    y : ndarray, shape (B, m)
+        As given.
+    shape : tuple of int
+        Leading shape.
+    x : ndarray (m,) or (k, m), tuple of ndarray (m,), or list of ndarray (B, m)
+        Shared, in the form that the model gets; or each fit's own, a list of its variables.
+    own_x : bool
+        Which of the two.
+    as_tuple : bool
+        Whether the model gets several variables as a tuple.
+    weights : ndarray, shape (m,) or (B, m), or None
+    mask : ndarray of bool, shape (B, m), or None
+    """
+
+    y: NDArray[Any]
+    shape: Shape
+    x: Any
+    own_x: bool
+    as_tuple: bool
+    weights: NDArray[Any] | None
+    mask: NDArray[np.bool_] | None
+
+    def x_of(self, row: int) -> Any:
+        """Return the x that the model gets for a row."""
+        if not self.own_x:
+            return self.x
+        parts = [np.array(one[row], dtype=np.float64) for one in self.x]
+        if self.as_tuple:
+            return tuple(parts)
+        return parts[0] if len(parts) == 1 else np.stack(parts)
+
+    def weights_of(self, row: int) -> FloatArray | None:
+        """Return the weights of a row, zero where a point is left out; None where there are none."""
+        weights = self.weights if self.weights is None or self.weights.ndim == 1 else self.weights[row]
+        if self.mask is None:
+            return weights
+        return np.where(self.mask[row], 0.0, 1.0 if weights is None else weights)
+
+
+def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any) -> Rows:
+    """Read the data; see `nlsq.fitting.batch.fit_batch`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, and the row where one is wrong.
+    """
+    if sigma is not None and weights is not None:
+        raise ValueError("sigma and weights are two ways to say the same (weights = 1 / sigma); give one of them.")
+    values = Y.to_numpy() if hasattr(Y, "to_numpy") else Y
+    masked = np.ma.getmask(values)
+    y = np.asarray(np.ma.getdata(values))
+    _refuse_no_numbers("Y", y)
+    if y.ndim == 0:
+        raise ValueError("Y is a single number; it must have one row of points a fit, shape (..., m).")
+    if y.shape[-1] == 0:
+        raise ValueError(f"Y has shape {y.shape}: no fit has a point.")
+    shape, m = y.shape[:-1], y.shape[-1]
+    count = int(np.prod(shape, dtype=np.int64))
+    own_x, as_tuple, predictors = _read_x(x, y.shape)
+    if own_x:
+        predictors = [one.reshape(count, m) for one in predictors]
+    given = _read_weights(sigma, weights, y)
+    left_out = None if masked is np.ma.nomask else np.asarray(masked)
+    if mask is not None:
+        array = np.asarray(mask)
+        if array.dtype.kind != "b":
+            raise TypeError(f"mask must be of truth values (True: leave the point out), got {array.dtype}.")
+        array = _like("mask", array, y.shape)
+        left_out = array if left_out is None else left_out | array
+    if left_out is not None and left_out.ndim == 1 and shape != ():
+        given = np.where(left_out, 0.0, 1.0 if given is None else given)
+        left_out = None
+    return Rows(
+        y.reshape(count, m),
+        shape,
+        predictors,
+        own_x,
+        as_tuple,
+        given if given is None or given.ndim == 1 else given.reshape(count, m),
+        None if left_out is None else np.broadcast_to(left_out, y.shape).reshape(count, m),
+    )
+
+
+def _refuse_no_numbers(name: str, array: NDArray[Any]) -> None:
+    if array.dtype.kind not in "fiub":
+        what = "complex numbers; fit their real and imaginary parts" if array.dtype.kind == "c" else str(array.dtype)
+        raise TypeError(f"{name} must be real numbers, got an array of {what}.")
+
+
+def _like(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """Return an array over the points, shape (m,), or over all, of the shape of Y."""
+    m = shape[-1]
+    if array.ndim == 0:
+        return np.full(m, array[()])
+    if array.shape == (m,):
+        return array
+    if array.shape[-1] == m or array.shape[-1] == 1:
+        try:
+            return np.broadcast_to(array, shape)
+        except ValueError:
+            pass
+    raise ValueError(f"{name} has shape {array.shape}; it must have that of a row, ({m},), or of Y, {shape}.")
+
+
+def _read_x(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
+    """Return whether each fit has its own x, whether the model gets a tuple, and x."""
+    m, as_tuple = shape[-1], isinstance(x, tuple | list)
+    if as_tuple and not any(np.ndim(one) for one in x):
+        x, as_tuple = np.asarray(x), False
+    if as_tuple:
+        arrays = [np.asarray(one) for one in x]
+        names = [f"x[{k}]" for k in range(len(arrays))]
+    else:
+        array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
+        own = array.shape == shape
+        if array.ndim == len(shape) + 1 and array.shape[1:] == shape:
+            arrays = list(array)
+        elif array.ndim == 2 and not own:
+            arrays = list(array)
+        else:
+            arrays = [array]
+        names = ["x"] * len(arrays)
+    for name, one in zip(names, arrays, strict=True):
+        _refuse_no_numbers(name, one)
+        if one.shape not in ((m,), shape):
+            raise ValueError(
+                f"{name} has shape {one.shape}, but Y has shape {shape}: x must be ({m},), or (k, {m}) or a tuple for "
+                f"several variables, or of the shape of Y where each fit has its own."
+            )
+        if one.shape == (m,) and not np.isfinite(one).all():
+            raise ValueError(f"{name}{index_text(~np.isfinite(one))} is not finite; leave that point out of x and Y.")
+    if len(shape) > 1 and any(one.shape == shape for one in arrays):
+        return True, as_tuple, [np.broadcast_to(one, shape) for one in arrays]
+    plain = [np.ascontiguousarray(one, dtype=np.float64) for one in arrays]
+    if as_tuple:
+        return False, True, tuple(plain)
+    return False, False, plain[0] if len(plain) == 1 and np.ndim(x) == 1 else np.stack(plain)
+
+
+def _read_weights(sigma: Any, weights: Any, y: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the factors of the residuals, shape (m,) or that of Y."""
+    if sigma is None and weights is None:
+        return None
+    name, given = ("weights", weights) if sigma is None else ("sigma", sigma)
+    array = np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
+    _refuse_no_numbers(name, array)
+    array = _like(name, array, y.shape)
+    wrong = ~(array > 0.0) if name == "sigma" else ~np.isfinite(array)
+    if wrong.any():  # what belongs to missing points does not matter
+        matters = wrong & np.isfinite(y)
+        if matters.any():
+            where = index_text(matters if array.ndim > 1 else matters.reshape(-1, y.shape[-1]).any(axis=0))
+            what = "a positive number (infinite: no influence)" if name == "sigma" else "a finite number"
+            raise ValueError(f"{name}{where} is not {what}.")
+        array = np.where(wrong, np.inf if name == "sigma" else 0.0, array)
+    if name == "weights":
+        return array if array.ndim > 1 else np.ascontiguousarray(array, dtype=np.float64)
+    return 1.0 / array.astype(np.float64, copy=False)
+
+
+@final
+@dataclass(slots=True)
+class BatchParameters:
+    """Starts, bounds and what is held, for all fits or each.
+
+    Attributes
+    ----------
+    names : tuple of str
+    start : ndarray, shape (n,) or (B, n)
+        NaN where there is none yet.
+    lower, upper : ndarray, shape (n,) or (B, n), or None
+        None: no parameter is bounded or held.
+    fixed : ndarray of bool, shape (n,) or (B, n)
+    """
+
+    names: tuple[str, ...]
+    start: FloatArray
+    lower: FloatArray | None
+    upper: FloatArray | None
+    fixed: NDArray[np.bool_]
+
+    @property
+    def free(self) -> Any:
+        """Number of parameters that are not held: one number, or one a row."""
+        free = np.count_nonzero(~self.fixed, axis=-1)
+        return int(free) if np.ndim(free) == 0 else free
+
+
+def per_fit(name: str, value: Any, shape: Shape) -> Any:
+    """Return a value for all fits as a number, or one a fit as a vector (B,)."""
+    array = np.asarray(value)
+    _refuse_no_numbers(name, array)
+    if array.ndim == 0:
+        return float(array)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must be a number or have the batch's shape {shape}.")
+    return array.reshape(-1).astype(np.float64)
+
+
+def per_parameter(name: str, value: Any, n: int, shape: Shape) -> FloatArray:
+    """Return values for the parameters, shape (n,) or (B, n)."""
+    array = np.asarray(value)
+    _refuse_no_numbers(name, array)
+    if array.shape == (n,) or array.ndim == 0:
+        return np.array(np.broadcast_to(array, (n,)), dtype=np.float64)
+    if array.shape != (*shape, n):
+        raise ValueError(
+            f"{name} has shape {array.shape}; it must be ({n},), one value a parameter, or {(*shape, n)} for each fit."
+        )
+    return np.ascontiguousarray(array, dtype=np.float64).reshape(-1, n)
+
+
+def put(target: FloatArray, j: int, value: Any) -> FloatArray:
+    """Write a parameter's value, or its values by fit, into an array (n,) or (B, n), which grows if it has to."""
+    if np.ndim(value) == 1 and target.ndim == 1:
+        target = np.array(np.broadcast_to(target, (len(value), target.size)))
+    target[..., j] = value
+    return target
+
+
+def read_batch_parameters(
+    names: tuple[str, ...], defaults: Mapping[str, float], p0: Any, bounds: Any, fixed: Any, shape: Shape
+) -> BatchParameters:
+    """Read starts, bounds and what is held; see `nlsq.fitting.batch.fit_batch`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, the parameter and the row.
+    """
+    n = len(names)
+    start = np.full(n, np.nan)
+    for name, value in defaults.items():
+        start[names.index(name)] = value
+    if isinstance(p0, Mapping):
+        for name, value in p0.items():
+            j = index_of(names, name, "p0")
+            start = put(start, j, np.nan if value is None else per_fit(f"p0[{name!r}]", value, shape))
+    elif p0 is not None and not callable(p0):
+        start = per_parameter("p0", p0, n, shape)
+        if not np.isfinite(start).all():
+            raise ValueError(f"p0{index_text(~np.isfinite(start))} is not finite; give a number for each start.")
+    lower, upper = _read_bounds(names, bounds, shape)
+    held = np.zeros(n, dtype=bool)
+    if isinstance(fixed, Mapping):
+        for name, value in fixed.items():
+            j = index_of(names, name, "fixed")
+            start, held[j] = put(start, j, per_fit(f"fixed[{name!r}]", value, shape)), True
+    elif fixed is not None:
+        if isinstance(fixed, str) or not isinstance(fixed, Sequence):
+            raise TypeError("fixed must be a dict of names and values, or a sequence of names.")
+        held[[index_of(names, name, "fixed") for name in fixed]] = True
+    unset = held & np.isnan(start).reshape(-1, n).any(axis=0)
+    if unset.any():
+        raise ValueError(f"fixed: {names[int(np.argmax(unset))]} has no value to be held at; give one in p0 or fixed.")
+    pinned = lower == upper
+    start = np.where(pinned, lower, start) if pinned.any() else start
+    _refuse_outside(names, start, lower, upper)
+    fixed_at = pinned | held
+    if not (np.isfinite(lower).any() or np.isfinite(upper).any() or fixed_at.any()):
+        return BatchParameters(names, start, None, None, np.zeros(n, dtype=bool))
+    lower, upper = np.where(held, start, lower), np.where(held, start, upper)
+    rank = max(lower.ndim, upper.ndim)
+    rows = (int(np.prod(shape, dtype=np.int64)), n) if rank == 2 else (n,)
+    lower, upper = (np.array(np.broadcast_to(one, rows)) for one in (lower, upper))
+    return BatchParameters(names, start, lower, upper, fixed_at)
+
+
+def _read_bounds(names: tuple[str, ...], bounds: Any, shape: Shape) -> tuple[FloatArray, FloatArray]:
+    n = len(names)
+    lower, upper = np.full(n, -np.inf), np.full(n, np.inf)
+    if isinstance(bounds, Mapping):
+        for name, pair in bounds.items():
+            j = index_of(names, name, "bounds")
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ValueError(f"bounds[{name!r}] must be a pair (lower, upper), None for an open end, got {pair!r}.")
+            ends = [per_fit(f"bounds[{name!r}]", one, shape) if one is not None else None for one in pair]
+            lower = put(lower, j, -np.inf if ends[0] is None else ends[0])
+            upper = put(upper, j, np.inf if ends[1] is None else ends[1])
+    elif hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        lower, upper = per_parameter("bounds", bounds.lb, n, shape), per_parameter("bounds", bounds.ub, n, shape)
+    elif isinstance(bounds, tuple) and len(bounds) == 2:
+        ends = [_open(one, sign) for one, sign in zip(bounds, (-np.inf, np.inf), strict=True)]
+        lower, upper = (per_parameter("bounds", one, n, shape) for one in ends)
+    elif bounds is not None:
+        raise ValueError(
+            "bounds must be a tuple (lower, upper), scipy.optimize.Bounds, or a dict of name and (lower, upper)."
+        )
+    wrong = ~(lower <= upper)
+    if wrong.any():
+        j = int(np.argwhere(wrong)[0][-1])
+        raise ValueError(f"bounds of {names[j]}: lower is not <= upper{_row_text(wrong)}.")
+    return lower, upper
+
+
+def _open(end: Any, infinite: float) -> Any:
+    if end is None:
+        return infinite
+    return [infinite if one is None else one for one in end] if isinstance(end, tuple | list) else end
+
+
+def _row_text(wrong: NDArray[np.bool_]) -> str:
+    """Name the first row of several that is wrong, and how many are."""
+    if wrong.ndim == 1:
+        return ""
+    rows = np.flatnonzero(wrong.any(axis=-1))
+    return f" in row {rows[0]}" + (f" and {rows.size - 1} more" if rows.size > 1 else "")
+
+
+def _refuse_outside(names: tuple[str, ...], start: FloatArray, lower: FloatArray, upper: FloatArray) -> None:
+    outside = (start < lower) | (start > upper)
+    if outside.any():
+        j = int(np.argwhere(outside)[0][-1])
+        raise ValueError(f"p0: the start of {names[j]} is outside its bounds{_row_text(outside)}; move it inside.")
+
+
+def read_positive(name: str, value: Any) -> int | None:
+    """Return a positive whole number, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}.")
+    return int(value)

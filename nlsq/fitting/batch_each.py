@@ -1,0 +1,130 @@
+"""Fits of a batch one by one in Python: for models without kernels, and for fits that these could not end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.fitting.batch_arguments import BatchParameters, Rows
+from nlsq.fitting.core import FitCore
+from nlsq.fitting.data import CurveData
+from nlsq.fitting.solving import SolveOptions, solve_from
+from nlsq.fitting.task import FitTask
+from nlsq.solvers.batch import BatchReport
+from nlsq.solvers.batch_workers import BatchOptions
+from nlsq.status import BatchOutcome, Status
+
+FloatArray = NDArray[np.float64]
+REPORTS = 0.1  # seconds between calls of the callback
+
+
+def fit_each(
+    model: Any,
+    rows: Rows,
+    parameters: BatchParameters,
+    start: FloatArray,
+    options: BatchOptions,
+    outcome: BatchOutcome,
+    indices: NDArray[Any],
+    report: Callable[[BatchReport], Any] | None,
+) -> bool:
+    """Fit some rows; return whether that was interrupted.
+
+    Parameters
+    ----------
+    model, rows, parameters, start, options
+        The batch.
+    outcome : BatchOutcome
+        Where results go.
+    indices : ndarray of int
+        The rows.
+    report : callable, optional
+        See `nlsq.solvers.batch.run`; called from time to time.
+    """
+    total = outcome.status.size
+    before, said, began = total - indices.size, 0, time.perf_counter()
+    try:
+        for done, row in enumerate(indices.tolist(), 1):
+            again = outcome.status[row] == Status.STALLED
+            fit_row(model, rows, parameters, start, options, outcome, row)
+            outcome.redone[row] = again
+            if report is not None and (done == indices.size or time.perf_counter() - began > REPORTS):
+                span = slice(int(indices[said]), row + 1)
+                said, began = done, time.perf_counter()
+                if report(BatchReport(before + done, total, span, outcome)):
+                    return done < indices.size
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def fit_row(
+    model: Any,
+    rows: Rows,
+    parameters: BatchParameters,
+    start: FloatArray,
+    options: BatchOptions,
+    outcome: BatchOutcome,
+    row: int,
+) -> None:
+    """Fit one row and write its outcome."""
+    data = data_of(rows, row)
+    fixed = parameters.fixed if parameters.fixed.ndim == 1 else parameters.fixed[row]
+    p = start if start.ndim == 1 else start[row]
+    outcome.params[row] = p
+    outcome.points[row] = 0 if data is None else data.informative
+    free = int(np.count_nonzero(~fixed))
+    if data is None or data.informative < max(free, 1):
+        outcome.status[row] = Status.TOO_FEW_POINTS
+        return
+    bounds = [
+        None if one is None else one if one.ndim == 1 else one[row] for one in (parameters.lower, parameters.upper)
+    ]
+    held = np.flatnonzero(~fixed) if fixed.any() else None
+    task = FitTask(model, parameters.names, data, None, held, bounds[0], bounds[1], options.loss, False)
+    core = solve_from(task, np.array(p), SolveOptions(None, options.tolerances, options.max_evaluations))
+    outcome.params[row], outcome.cost[row] = core.params, core.cost
+    outcome.status[row] = core.status
+    outcome.nfev[row] += core.nfev
+    outcome.nit[row] += core.nit
+    outcome.normal[row] = packed_normal(core)
+
+
+def data_of(rows: Rows, row: int) -> CurveData | None:
+    """Return the data of a row without its missing points; None where none is left."""
+    x, y = rows.x_of(row), np.array(rows.y[row], dtype=np.float64)
+    weights = rows.weights_of(row)
+    missing = ~np.isfinite(y)
+    if weights is not None:
+        missing |= weights == 0.0
+    parts = x if isinstance(x, tuple) else (x,)
+    for part in parts:
+        missing |= ~np.isfinite(part).reshape(-1, y.size).all(axis=0)
+    if not missing.any():
+        return CurveData(x, y, y.shape, weights)
+    if missing.all():
+        return None
+    keep = ~missing
+    cut = tuple(np.ascontiguousarray(part[..., keep]) for part in parts)
+    y = y[keep]
+    weights = None if weights is None else weights[keep]
+    return CurveData(cut if isinstance(x, tuple) else cut[0], y, y.shape, weights, omitted=int(missing.sum()))
+
+
+def packed_normal(core: FitCore) -> FloatArray:
+    """Return J'J over all parameters, lower triangle row by row; zero for parameters that are held."""
+    n = len(core.task.names)
+    normal = core.normal
+    if normal is None:
+        if core.jac is None:
+            return np.full(n * (n + 1) // 2, np.nan)
+        normal = core.jac.T @ core.jac
+    full = np.zeros((n, n))
+    free = np.arange(n) if core.task.free is None else core.task.free
+    full[np.ix_(free, free)] = normal
+    packed: FloatArray = full[np.tril_indices(n)]
+    return packed

@@ -1,0 +1,187 @@
+"""How the fits of a batch are solved: side by side by the kernels of the model's graph, or one after the other.
+
+traced, point by point or not      lanes where the kernel takes them (`nlsq.solvers.batch_workers.has_lanes`),
+else the solver of single fits in compiled loops
+compiled (`nlsq.compile`)          the solver of single fits in compiled loops
+anything else                      `nlsq.fit`'s solver, row by row in Python
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.compiler.compile import Binding
+from nlsq.compiler.entries import Entry
+from nlsq.compiler.kernel_source import Variant
+from nlsq.compiler.routes import errors_are_silent, unwrapped
+from nlsq.fitting.batch_arguments import Rows
+from nlsq.kernels.backend import compile_disabled
+from nlsq.problem import CompiledFunction
+from nlsq.problem.traced import traced_residual
+from nlsq.solvers import LevenbergMarquardt
+from nlsq.solvers.batch import BatchData, Worker
+from nlsq.solvers.batch_workers import BatchOptions, LaneWorker, RowWorker, has_lanes
+from nlsq.solvers.least_overhead import DISAGREES, Plan
+from nlsq.solvers.traced import agrees, plain_residual
+
+FloatArray = NDArray[np.float64]
+COMPARED = 8  # rows on which a graph is compared with its function
+
+
+@final
+@dataclass(slots=True)
+class BatchRoute:
+    """A way to fit rows without Python between them.
+
+    Attributes
+    ----------
+    make_worker : callable
+        Returns a worker, one for each thread.
+    agrees : callable
+        ``(row, params) -> bool``: whether the kernels compute what the model does, for a row's data.
+    refuse : callable
+        Called when they do not.
+    """
+
+    make_worker: Callable[[], Worker]
+    agrees: Callable[[int, FloatArray], bool]
+    refuse: Callable[[], None]
+
+
+def route_for(model: Any, rows: Rows, data: BatchData, options: BatchOptions, n: int) -> BatchRoute | str:
+    """Return how to fit a batch in compiled code, or the reason why that cannot be."""
+    if compile_disabled():
+        return "NLSQ_DISABLE_COMPILE is set"
+    if not isinstance(options.loss.function, str):
+        return "the loss is a Python function"
+    if isinstance(model, CompiledFunction):
+        return _compiled(model, rows, data, options, n)
+    function, route = unwrapped(model, "model")
+    if route is None:
+        return "it is no Python function"
+    if route.reason == DISAGREES:
+        return DISAGREES
+    if not errors_are_silent():
+        return "compiled code raises no floating-point errors, as np.errstate asks for"
+    entry = _entry(function, route, rows, n)
+    if isinstance(entry, str):
+        return entry
+    arrays = entry.arrays_of(function)
+    if arrays is None:
+        return "it was changed while it was traced"
+    if entry.trace.shape != (rows.y.shape[1],):
+        return f"it returns shape {entry.trace.shape}, not one value a point"
+    return _traced(function, route, entry, arrays, rows, data, options)
+
+
+def _entry(function: Any, route: Any, rows: Rows, n: int) -> Entry | str:
+    """Return the model's graph, or why there is none."""
+    from nlsq.compiler.tracing.trace import trace_model
+
+    x = rows.x_of(0)
+    shape = tuple(one.shape for one in x) if isinstance(x, tuple) else x.shape
+    found: Entry | str = route.examine(function, (shape, n), lambda given=(): trace_model(function, x, n, given=given))
+    return found
+
+
+def _traced(
+    function: Any, route: Any, entry: Entry, arrays: Any, rows: Rows, data: BatchData, options: BatchOptions
+) -> BatchRoute | str:
+    kernels, m = entry.kernels, rows.y.shape[1]
+    pointwise = is_pointwise(entry.trace)
+    n = kernels.trace.graph.n
+
+    def bound(variant: Variant) -> Binding:
+        binding = Binding(kernels, entry.trace, variant)
+        binding.set_arrays(*arrays)
+        return binding
+
+    def residual_of(row: int, weighted: bool) -> Any:
+        x, y = as_matrix(rows.x_of(row)), np.array(rows.y[row], dtype=np.float64)
+        weights = np.ones(m) if weighted else None
+        called = x if not isinstance(rows.x_of(row), tuple) else rows.x_of(row)
+        in_python = (
+            plain_residual(function, called, y, weights)
+            if not isinstance(called, tuple)
+            else lambda p: np.asarray(function(called, *p)).ravel() - y
+        )
+        residual = traced_residual(entry, in_python, x, y, weights)
+        residual.binding.set_arrays(*arrays)
+        return residual
+
+    def make_plan(weighted: bool) -> Plan:
+        return _plan(residual_of(0, weighted), n, data, options, entry.trace.variables)
+
+    def make_row_worker() -> RowWorker:
+        extent = kernels.layout.lengths[m] if pointwise else 0
+        return RowWorker(make_plan, data, not pointwise, extent)
+
+    def make_lane_worker() -> LaneWorker:
+        again = make_row_worker if data.lower is None else None
+        return LaneWorker(kernels, bound(Variant()), data, options, again)
+
+    def compare(row: int, params: FloatArray) -> bool:
+        return agrees(residual_of(row, False), residual_of(row, False).in_python, params)
+
+    lanes = has_lanes(kernels, m, options.loss)
+    if not lanes and data.lower is not None:
+        return "bounds and held parameters are for models whose fits are solved side by side"
+    make_worker: Callable[[], Worker] = make_lane_worker if lanes else make_row_worker
+    return BatchRoute(make_worker, compare, lambda: route.refuse(DISAGREES))
+
+
+def is_pointwise(trace: Any) -> bool:
+    """Whether each value of a traced model depends on x at its own point alone."""
+    graph, m = trace.graph, trace.m
+    if len(trace.segments) != 1:
+        return False
+    for index in graph.reachable([trace.segments[0].node]):
+        node = graph.nodes[index]
+        if node[0] in ("sum", "parameters"):
+            return False
+        if node[0] == "data" and (node[1] >= trace.variables or node[2:] != (0, (1,)) or graph.shapes[index] != (m,)):
+            return False
+    return True
+
+
+def as_matrix(x: Any) -> FloatArray:
+    """Return x as kernels take it: a row, or a matrix of rows."""
+    return np.stack(x) if isinstance(x, tuple) else x  # type: ignore[no-any-return]
+
+
+def _compiled(model: CompiledFunction, rows: Rows, data: BatchData, options: BatchOptions, n: int) -> BatchRoute | str:
+    if model.kind != "model" or model.n != n:
+        return "it was not compiled as a model of so many parameters"
+    if rows.as_tuple:
+        return "compiled functions take several variables as rows of one array"
+    if data.lower is not None:
+        return "bounds and held parameters are for models whose fits are solved side by side"
+
+    def make_plan(weighted: bool) -> Plan:
+        x = np.ascontiguousarray(as_matrix(rows.x_of(0)))
+        y = np.array(rows.y[0], dtype=np.float64)
+        residual = model.bind_data(x, y, np.ones(y.size) if weighted else None)
+        return _plan(residual, n, data, options, x.shape[0] if x.ndim == 2 else 1)
+
+    return BatchRoute(lambda: RowWorker(make_plan, data, False), lambda row, params: True, lambda: None)
+
+
+def _plan(residual: Any, n: int, data: BatchData, options: BatchOptions, variables: int) -> Plan:
+    """Return the plan of a single fit, whose start and data will be each row's."""
+    start = np.array(data.start if data.start.ndim == 1 else data.start[0])
+    return Plan(
+        residual,
+        start,
+        LevenbergMarquardt(),
+        options.tolerances,
+        options.max_evaluations,
+        variables=variables,
+        count_all=False,
+        loss=str(options.loss.function),
+        loss_scale=options.loss.scale,
+    )

@@ -1,0 +1,355 @@
+"""What fits the rows of a chunk: several at once side by side, or one after the other.
+
+A *lane worker* runs the model's batch kernel (`nlsq.kernels.batch.run_lanes`). Rows that are whole and rows with
+missing points go through kernels of their own, so that none is treated otherwise because of its neighbours. Fits that
+are hard for it, see `nlsq.kernels.sum_step`, go to a *row worker*, which solves them by the method of single fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.compiler.batch_source import BatchVariant, batch_places
+from nlsq.compiler.compile import Binding, GraphKernels
+from nlsq.kernels import batch, sum_step
+from nlsq.kernels.backend import address_of_array
+from nlsq.kernels.backend.generated import lanes
+from nlsq.kernels.backend.program import CONSTANTS
+from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
+from nlsq.loss import Loss
+from nlsq.solvers.batch import BatchData, IntArray
+from nlsq.solvers.least_overhead import Plan
+from nlsq.solvers.termination import Tolerances
+from nlsq.status import BatchOutcome, Status
+
+FloatArray = NDArray[np.float64]
+
+LANES_UP_TO = 2048  # points; the data of as many fits as there are lanes must stay in the processor's nearest memory
+HARD_AFTER = 50  # evaluations
+STALLED, TOO_FEW = int(Status.STALLED), int(Status.TOO_FEW_POINTS)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How the fits of a batch are solved.
+
+    Attributes
+    ----------
+    tolerances : Tolerances
+        Of the stopping tests, native rule.
+    max_evaluations : int
+        Limit for each fit.
+    loss : Loss
+        See there.
+    """
+
+    tolerances: Tolerances
+    max_evaluations: int
+    loss: Loss
+
+
+def has_lanes(kernels: GraphKernels, m: int, loss: Loss) -> bool:
+    """Whether fits of a graph are solved side by side; it depends on nothing but model, length and loss."""
+    return kernels.fuses and m <= LANES_UP_TO and isinstance(loss.function, str)
+
+
+class _Rows:
+    """A job and the arrays of the chunk that it points at."""
+
+    def __init__(self, data: BatchData, n: int) -> None:
+        self.data, self.n = data, n
+        self.m = data.y.shape[1]
+        self.job = np.zeros(batch.JOB, dtype=np.int64)
+        self.job[batch.PARAMETERS], self.job[batch.LENGTH] = n, self.m
+        self.alive: list[Any] = []
+        self._count = batch.count_all_points.entry(release_gil=True)
+
+    def point_at(self, rows: slice) -> None:
+        """Take the arrays of a chunk."""
+        data, job, m = self.data, self.job, self.m
+        y = np.ascontiguousarray(data.y[rows], dtype=np.float64)
+        x, weights, start = data.x_part(rows), data.weights_part(rows), data.part(data.start, rows)
+        self.alive = [y, x, weights, start]
+        job[batch.Y], job[batch.Y_STRIDE] = address_of_array(y), m
+        if x is not None:
+            job[batch.OWN_X], job[batch.X_STRIDE] = address_of_array(x), x[:1].size
+        if data.own_weights:
+            job[batch.OWN_WEIGHTS], job[batch.WEIGHTS_STRIDE] = address_of_array(weights), m
+        job[batch.START], job[batch.START_STRIDE] = address_of_array(start), self.n if start.ndim == 2 else 0
+
+    def point_out(self, rows: slice, outcome: BatchOutcome) -> IntArray:
+        """Let results go to the outcome; return where statuses and counts will be."""
+        job, ends = self.job, np.zeros((rows.stop - rows.start, 3), dtype=np.int64)
+        self.alive.append(ends)
+        for place, array in (
+            (batch.PARAMS_OUT, outcome.params[rows]),
+            (batch.COST_OUT, outcome.cost[rows]),
+            (batch.NORMAL_OUT, outcome.normal[rows]),
+            (batch.ENDS_OUT, ends),
+        ):
+            job[place] = address_of_array(array)
+        return ends
+
+    def count(self, rows: slice) -> IntArray:
+        """Return how many points of each row count."""
+        points = np.zeros(rows.stop - rows.start, dtype=np.int64)
+        shared = self.data.shared_weights
+        address = 0 if shared is None else address_of_array(shared)
+        self._count(address_of_array(self.job), points.size, address_of_array(points), address)
+        return points
+
+    def give(self, indices: IntArray) -> None:
+        """Name the rows to be fitted."""
+        indices = np.ascontiguousarray(indices, dtype=np.int64)
+        self.alive.append(indices)
+        self.job[batch.ROWS], self.job[batch.COUNT] = address_of_array(indices), indices.size
+
+
+def take_ends(outcome: BatchOutcome, rows: slice, ends: IntArray, indices: IntArray) -> None:
+    """Put statuses and counts of some rows of a chunk into the outcome."""
+    where = rows.start + indices
+    outcome.status[where] = ends[indices, 0]
+    outcome.nfev[where] += ends[indices, 1].astype(np.int32)
+    outcome.nit[where] += ends[indices, 2].astype(np.int32)
+
+
+def variables_of(data: BatchData) -> int:
+    """Return how many values of x belong to a point."""
+    if data.own_x:
+        return len(data.x)
+    return 1 if data.x.ndim == 1 else int(data.x.shape[0])
+
+
+def set_aside(data: BatchData, rows: slice, points: IntArray, outcome: BatchOutcome) -> NDArray[np.bool_]:
+    """Note the points of each row and mark those that have too few; return the others."""
+    outcome.points[rows] = points
+    free = data.free[rows] if isinstance(data.free, np.ndarray) else data.free
+    enough: NDArray[np.bool_] = points >= np.maximum(free, 1)
+    outcome.status[rows][~enough] = TOO_FEW
+    return enough
+
+
+@final
+class LaneWorker:
+    """Fits rows side by side.
+
+    Parameters
+    ----------
+    kernels : GraphKernels
+        Of the model.
+    binding : Binding
+        With what the model reads besides x.
+    data : BatchData
+        Rows.
+    options : BatchOptions
+        How.
+    make_row_worker : callable or None
+        Returns what solves hard rows; None: they are left as ``STALLED``.
+    """
+
+    def __init__(
+        self,
+        kernels: GraphKernels,
+        binding: Binding,
+        data: BatchData,
+        options: BatchOptions,
+        make_row_worker: Callable[[], RowWorker] | None,
+    ) -> None:
+        n = kernels.trace.graph.n
+        self.rows = _Rows(data, n)
+        self._kernels, self._binding, self._data = kernels, binding, data
+        self._make_row_worker = make_row_worker
+        self._row_worker: RowWorker | None = None
+        width, m, variables = lanes(), self.rows.m, variables_of(data)
+        places = batch_places(kernels.layout)
+        self._table = np.zeros(places.size, dtype=np.int64)
+        self._table[: kernels.layout.size] = binding.table
+        self._constants = binding.constants.copy()
+        self._constants[0] = options.loss.scale
+        self._options = step_options(options)
+        sizes = [n, sum_step.state_size(n), m, m * variables, m, 2 * n]
+        self._scratch = [aligned_zeros(size * width) for size in sizes]
+        self._held = np.zeros(width, dtype=np.int64)
+        self._variant = BatchVariant(
+            weighted=data.weighted,
+            own_weights=data.own_weights,
+            own_x=data.own_x,
+            bounded=data.lower is not None,
+            loss=str(options.loss.function),
+        )
+        job, table = self.rows.job, self._table
+        job[batch.LANES], job[batch.VARIABLES] = width, variables
+        job[batch.TABLE] = address_of_array(table)
+        for place, array in zip(range(batch.TRIAL, batch.BOUNDS_LANES + 1), self._scratch, strict=True):
+            job[place] = address_of_array(array)
+        _, _, y_lanes, x_lanes, _, bounds_lanes = (address_of_array(array) for array in self._scratch)
+        table[RESPONSE] = y_lanes
+        table[PREDICTORS] = x_lanes if data.own_x else address_of_array(data.x)
+        table[CONSTANTS] = address_of_array(self._constants)
+        table[places.options], table[places.bounds] = address_of_array(self._options), bounds_lanes
+        self._run = batch.run_lanes.entry(release_gil=True)
+
+    def fit(self, rows: slice, outcome: BatchOutcome) -> None:
+        """Fit the rows of a chunk and write their outcome."""
+        data, job = self._data, self.rows.job
+        self.rows.point_at(rows)
+        if data.lower is not None:
+            lower, upper = data.part(data.lower, rows), data.part(data.upper, rows)
+            self.rows.alive += [lower, upper]
+            job[batch.LOWER], job[batch.UPPER] = address_of_array(lower), address_of_array(upper)
+            job[batch.BOUNDS_STRIDE] = self.rows.n if lower.ndim == 2 else 0
+        points = self.rows.count(rows)
+        ends = self.rows.point_out(rows, outcome)
+        enough = set_aside(data, rows, points, outcome)
+        whole = enough & (points == self._all_points())
+        for group, marks in ((whole, data.own_weights), (enough & ~whole, True)):
+            indices = np.flatnonzero(group)
+            if indices.size:
+                self._fit_group(indices, marks)
+                take_ends(outcome, rows, ends, indices)
+        hard = np.flatnonzero(outcome.status[rows] == STALLED)
+        if hard.size and self._make_row_worker is not None:
+            if self._row_worker is None:
+                self._row_worker = self._make_row_worker()
+            self._row_worker.solve_again(rows, hard, outcome)
+
+    def _all_points(self) -> int:
+        """Return how many points a row has when none is missing."""
+        shared = self._data.shared_weights
+        return self.rows.m if shared is None else int(np.count_nonzero(shared))
+
+    def _fit_group(self, indices: IntArray, marks: bool) -> None:
+        """Fit rows that are all whole, or all have missing points."""
+        job, data = self.rows.job, self._data
+        variant = replace(self._variant, weighted=True, own_weights=True) if marks else self._variant
+        shared = data.shared_weights
+        if marks and shared is not None:  # the shared weights count in rows of their own too
+            job[batch.OWN_WEIGHTS], job[batch.WEIGHTS_STRIDE] = address_of_array(shared), 0
+        job[batch.MARKS_MISSING] = marks
+        weights = self._scratch[4] if marks else shared
+        self._table[WEIGHTS] = 0 if weights is None else address_of_array(weights)
+        job[batch.FUNCTION] = self._kernels.batch_address(variant)
+        self.rows.give(indices)
+        self._run(address_of_array(job), address_of_array(self._held))
+
+
+def step_options(options: BatchOptions) -> FloatArray:
+    """Return the options of `nlsq.kernels.sum_step`; a test that is off has the tolerance 0 (the cost's: -1)."""
+    tolerances = options.tolerances
+    found = np.zeros(sum_step.OPTIONS)
+    found[sum_step.COST_TOLERANCE] = -1.0 if tolerances.cost is None else tolerances.cost
+    found[sum_step.STEP_TOLERANCE] = tolerances.step or 0.0
+    found[sum_step.OPTIMALITY_TOLERANCE] = tolerances.optimality or 0.0
+    found[sum_step.MAX_EVALUATIONS], found[sum_step.HARD_AFTER] = options.max_evaluations, HARD_AFTER
+    return found
+
+
+def aligned_zeros(size: int) -> FloatArray:
+    """Return zeros that begin at the beginning of a cache line."""
+    room = np.zeros(size + 8)
+    skip = -(address_of_array(room) // 8) % 8
+    return room[skip : skip + size]
+
+
+@final
+class RowWorker:
+    """Fits rows one after the other by the method of single fits.
+
+    Parameters
+    ----------
+    make_plan : callable
+        Returns the plan of a single fit; its argument says whether there are weights.
+    data : BatchData
+        Rows without bounds.
+    keeps_place : bool
+        Whether missing points keep their places with weight zero; else the others are moved together.
+    extent : int
+        Place in the model's table of the length of its loop, 0 where it goes by the number of points.
+    """
+
+    def __init__(self, make_plan: Callable[[bool], Plan], data: BatchData, keeps_place: bool, extent: int = 0) -> None:
+        n = data.start.shape[-1]
+        self.rows = _Rows(data, n)
+        self._data, self._make_plan, self._keeps_place, self._extent = data, make_plan, keeps_place, extent
+        self._plans: dict[bool, Plan] = {}
+        self.rows.job[batch.VARIABLES] = variables_of(data)
+        self._scratch = [np.zeros(self.rows.m * (1 + variables_of(data))), np.zeros(self.rows.m)]
+        self._run = batch.run_rows.entry(release_gil=True)
+
+    def fit(self, rows: slice, outcome: BatchOutcome) -> None:
+        """Fit the rows of a chunk and write their outcome."""
+        points = self._point_at(rows)
+        ends = self.rows.point_out(rows, outcome)
+        enough = set_aside(self._data, rows, points, outcome)
+        self._fit_rows(rows, np.flatnonzero(enough), points, ends, outcome)
+
+    def solve_again(self, rows: slice, hard: IntArray, outcome: BatchOutcome) -> None:
+        """Solve some rows of a chunk that another worker could not; keep whichever point costs less."""
+        points = self._point_at(rows)
+        where = rows.start + hard
+        params, cost = outcome.params[where].copy(), outcome.cost[where].copy()
+        normal = outcome.normal[where].copy()
+        self._fit_rows(rows, hard, points, self.rows.point_out(rows, outcome), outcome)
+        outcome.redone[where] = True
+        worse = ~(outcome.cost[where] <= cost) & np.isfinite(cost)
+        outcome.params[where[worse]], outcome.cost[where[worse]] = params[worse], cost[worse]
+        outcome.normal[where[worse]] = normal[worse]
+
+    def _point_at(self, rows: slice) -> IntArray:
+        self.rows.point_at(rows)
+        points = self.rows.count(rows)
+        if not self._data.own_x:  # rows with missing points take theirs from there
+            self.rows.job[batch.OWN_X], self.rows.job[batch.X_STRIDE] = address_of_array(self._data.x), 0
+        return points
+
+    def _fit_rows(
+        self, rows: slice, indices: IntArray, points: IntArray, ends: IntArray, outcome: BatchOutcome
+    ) -> None:
+        data, job = self._data, self.rows.job
+        shared = data.shared_weights
+        all_points = self.rows.m
+        for marks in (False, True):
+            group = indices[(points[indices] < all_points) == marks]
+            if not group.size:
+                continue
+            if marks and shared is not None:
+                job[batch.OWN_WEIGHTS], job[batch.WEIGHTS_STRIDE] = address_of_array(shared), 0
+            job[batch.MARKS_MISSING] = marks or data.own_weights
+            plan = self._plan(marks or data.weighted)
+            if not marks and shared is not None:
+                plan.residual.table[WEIGHTS] = address_of_array(shared)
+            self._use(plan)
+            self.rows.give(group)
+            fitted = self._run(address_of_array(job), 1 if self._keeps_place else 0)
+            take_ends(outcome, rows, ends, group[:fitted])
+            if fitted < group.size:
+                plan.residual.raise_original(plan.space.x_new)
+
+    def _plan(self, weighted: bool) -> Plan:
+        found = self._plans.get(weighted)
+        if found is None:
+            found = self._plans[weighted] = self._make_plan(weighted)
+        return found
+
+    def _use(self, plan: Plan) -> None:
+        """Write a plan's arrays into the job."""
+        job, space = self.rows.job, plan.space
+        template = plan.template
+        for place, array in (
+            (batch.DOUBLES, space.w),
+            (batch.INTEGERS, space.iw),
+            (batch.DOUBLES_TEMPLATE, template),
+            (batch.INTEGERS_TEMPLATE, plan.integers),
+            (batch.TABLE, plan.residual.table),
+            (batch.ROW_Y, self._scratch[0]),
+            (batch.ROW_WEIGHTS, self._scratch[1]),
+        ):
+            job[place] = address_of_array(array)
+        job[batch.DOUBLES_LENGTH], job[batch.INTEGERS_LENGTH] = template.size, plan.integers.size
+        job[batch.EXTENT] = self._extent
