@@ -152,7 +152,6 @@ def fit_batch(
         parameters.free,
     )  # fmt: skip
     outcome = new_outcome(data, len(names))
-    fallbacks, interrupted = [], False
     with Progress(progress, callback, rows.y.shape[0]) as report:
         fallbacks, interrupted = solve_rows(
             model, rows, parameters, data, options, outcome, options_threads, report.function
@@ -193,9 +192,7 @@ def starts_of(model: Any, rows: Rows, parameters: BatchParameters, p0: Any) -> F
     start = parameters.start
     if not (callable(p0) or np.isnan(start).any()) or not rows.y.shape[0]:
         return start
-    from nlsq.fitting.batch_starts import starts_for
-
-    return starts_for(model, rows, parameters, p0)
+    raise ValueError("p0 must be given.")
 
 
 def solve_rows(

@@ -151,7 +151,7 @@ def is_pointwise(trace: Any) -> bool:
 
 def as_matrix(x: Any) -> FloatArray:
     """Return x as kernels take it: a row, or a matrix of rows."""
-    return np.stack(x) if isinstance(x, tuple) else x  # type: ignore[no-any-return]
+    return np.stack(x) if isinstance(x, tuple) else x
 
 
 def _compiled(model: CompiledFunction, rows: Rows, data: BatchData, options: BatchOptions, n: int) -> BatchRoute | str:

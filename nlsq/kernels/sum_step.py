@@ -187,7 +187,7 @@ def _truth(condition: Any) -> Any:
 class _Truth(int):
     """A Python truth value with a logical ``~``."""
 
-    def __invert__(self) -> bool:  # type: ignore[override]
+    def __invert__(self) -> bool:
         return not self
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, final
@@ -131,7 +131,7 @@ def new_outcome(data: BatchData, n: int) -> BatchOutcome:
     """Return an outcome in which no row has been fitted."""
     count = data.y.shape[0]
     return BatchOutcome(
-        params=np.array(np.broadcast_to(data.start, (count, n))),
+        params=np.array(np.broadcast_to(data.start, (count, n)), order="C"),
         cost=np.full(count, np.inf),
         normal=np.full((count, n * (n + 1) // 2), np.nan),
         status=np.full(count, int(Status.NOT_FITTED), dtype=np.int16),
@@ -196,9 +196,9 @@ def run(
         for rows in finished:
             done += rows.stop - rows.start
             if report is not None and report(BatchReport(done, total, rows, outcome)):
-                return done < total
+                return bool(done < total)
             if deadline is not None and time.perf_counter() >= deadline:
-                return done < total
+                return bool(done < total)
     except KeyboardInterrupt:
         return True
     finally:
@@ -206,7 +206,9 @@ def run(
     return False
 
 
-def _in_turn(chunks: list[slice], make_worker: Callable[[], Worker], outcome: BatchOutcome) -> Iterator[slice]:
+def _in_turn(
+    chunks: list[slice], make_worker: Callable[[], Worker], outcome: BatchOutcome
+) -> Generator[slice, None, None]:
     worker = make_worker() if chunks else None
     for rows in chunks:
         assert worker is not None
@@ -216,7 +218,7 @@ def _in_turn(chunks: list[slice], make_worker: Callable[[], Worker], outcome: Ba
 
 def _at_once(
     chunks: list[slice], make_worker: Callable[[], Worker], outcome: BatchOutcome, threads: int
-) -> Iterator[slice]:
+) -> Generator[slice, None, None]:
     own = threading.local()
 
     def fit(rows: slice) -> slice:

@@ -79,7 +79,7 @@ class _Rows:
         job[batch.Y], job[batch.Y_STRIDE] = address_of_array(y), m
         if x is not None:
             job[batch.OWN_X], job[batch.X_STRIDE] = address_of_array(x), x[:1].size
-        if data.own_weights:
+        if data.own_weights and weights is not None:
             job[batch.OWN_WEIGHTS], job[batch.WEIGHTS_STRIDE] = address_of_array(weights), m
         job[batch.START], job[batch.START_STRIDE] = address_of_array(start), self.n if start.ndim == 2 else 0
 

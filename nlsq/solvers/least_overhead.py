@@ -146,7 +146,8 @@ class Plan:
     @property
     def template(self) -> FloatArray:
         """What the beginning of ``space.w`` looks like before a solve."""
-        return self._header
+        header: FloatArray = self._header
+        return header
 
     def solve(self, x0: FloatArray) -> FloatArray:
         """Solve from `x0` with the data as they are; return the parameters (a fresh array).
