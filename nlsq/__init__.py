@@ -58,8 +58,8 @@ _HOME = {
 }
 
 __all__ = [
-    "ChunkSource",
     "BatchFitResult",
+    "ChunkSource",
     "Dogbox",
     "FitResult",
     "FixedLength",

@@ -29,6 +29,7 @@ from nlsq.uncertainty.identifiability import (
 )
 
 FloatArray = NDArray[np.float64]
+SQUARED = 1e-6  # relative accuracy of singular values that come from J'J: the root of its rounding, and some
 SUSPICIOUS = 10.0  # times the accuracy of forward differences: below, J is taken again by central ones
 
 
@@ -144,6 +145,9 @@ def identification(core: FitCore) -> Identification:
         found = identify_from_normal(core.normal if core.active is None else core.normal[np.ix_(movable, movable)])
         if found is not None:
             return found
+        streamed = core.task.data.streamed
+        if streamed is not None and not streamed.in_memory:
+            return identify_by_squares(core.normal[np.ix_(movable, movable)])
     try:
         jac = scaled_jacobian(core)
         found = identify(jac[:, movable], core.accuracy)
@@ -155,6 +159,19 @@ def identification(core: FitCore) -> Identification:
     except ArithmeticError:  # a model of plain Python numbers at a point where it has no value
         found = unknown(int(np.count_nonzero(movable)))
     return found
+
+
+def identify_by_squares(normal: FloatArray) -> Identification:
+    """Tell what J'J identifies where there is no J: what is below the root of the rounding of J'J counts as unseen.
+
+    With J'J = D V W V' D, D the lengths of the columns, W^(1/2) V' D has the singular values and vectors of J.
+    """
+    if not np.isfinite(normal).all():
+        return unknown(len(normal))
+    lengths = np.sqrt(normal.diagonal())
+    scale = np.where(lengths > 0.0, lengths, 1.0)
+    values, vectors = np.linalg.eigh(normal / scale / scale[:, np.newaxis])
+    return identify(np.sqrt(np.maximum(values, 0.0))[:, np.newaxis] * vectors.T * lengths, SQUARED)
 
 
 def moving(core: FitCore) -> NDArray[np.bool_]:

@@ -10,12 +10,15 @@ order, a complex one becomes its real parts followed by its imaginary parts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.fitting.sigma import index_text, read_sigma, read_weights
+
+if TYPE_CHECKING:
+    from nlsq.fitting.streaming_data import StreamedData
 
 FloatArray = NDArray[np.float64]
 NAN_POLICIES = ("raise", "omit")
@@ -45,6 +48,8 @@ class CurveData:
         Whether y was complex; m then counts real and imaginary parts.
     omitted : int
         How many values of the response were left out.
+    streamed : StreamedData or None
+        Where the data are, if they were read block by block: then x is None and y and weights are empty.
     """
 
     x: Any
@@ -55,13 +60,31 @@ class CurveData:
     keep: NDArray[np.bool_] | None = None
     complex: bool = False
     omitted: int = 0
+    streamed: StreamedData | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of residuals."""
+        return self.y.size if self.streamed is None else self.streamed.used
 
     @property
     def informative(self) -> int:
         """Number of residuals that count: those whose weight is not zero."""
+        if self.streamed is not None:
+            return self.streamed.informative
         if self.weights is None or np.ndim(self.weights) == 0:
             return self.y.size
         return int(np.count_nonzero(self.weights))
+
+    def whole(self) -> CurveData:
+        """Return the data as arrays, with copies of what was read block by block.
+
+        Raises
+        ------
+        ValueError
+            If they are not in memory.
+        """
+        return self if self.streamed is None else self.streamed.whole()
 
     def flatten(self, value: Any) -> NDArray[Any]:
         """Return what the model returned as a vector that matches y.
@@ -137,10 +160,7 @@ def read_data(x: Any, y: Any, sigma: Any, weights: Any, nan_policy: str) -> Curv
     ValueError, TypeError
         Naming the argument and the first index that is wrong.
     """
-    if nan_policy not in NAN_POLICIES:
-        raise ValueError(f"nan_policy must be 'raise' or 'omit', got {nan_policy!r}.")
-    if sigma is not None and weights is not None:
-        raise ValueError("sigma and weights are two ways to say the same (weights = 1 / sigma); give one of them.")
+    check_choices(sigma, weights, nan_policy)
     response, missing_y = read_response(y)
     points = response.shape[0]
     predictors, missing_x = read_predictors(x, points)
@@ -157,6 +177,14 @@ def read_data(x: Any, y: Any, sigma: Any, weights: Any, nan_policy: str) -> Curv
     else:
         scale = read_weights(weights, response.shape, missing, np.iscomplexobj(response), omit)
     return _without(predictors, response, scale.missing, scale, cut)
+
+
+def check_choices(sigma: Any, weights: Any, nan_policy: str) -> None:
+    """Raise ValueError for an unknown policy, and for weights in two forms."""
+    if nan_policy not in NAN_POLICIES:
+        raise ValueError(f"nan_policy must be 'raise' or 'omit', got {nan_policy!r}.")
+    if sigma is not None and weights is not None:
+        raise ValueError("sigma and weights are two ways to say the same (weights = 1 / sigma); give one of them.")
 
 
 def read_response(y: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:

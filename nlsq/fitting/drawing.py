@@ -9,6 +9,7 @@ import numpy as np
 from nlsq.fitting.candidates import axes_of
 
 if TYPE_CHECKING:
+    from nlsq.fitting.data import CurveData
     from nlsq.fitting.result import FitResult
 
 
@@ -22,7 +23,7 @@ def draw(result: FitResult, figure: Any = None) -> Any:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError("plot() needs matplotlib: install it with `pip install matplotlib`.") from error
-    data = result._core.task.data
+    data = result._core.task.data.whole()
     figure = plt.figure() if figure is None else figure
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes = axes_of(data.x)
@@ -30,7 +31,7 @@ def draw(result: FitResult, figure: Any = None) -> Any:
     at = axes[0] if along_x else np.arange(data.y.size)
     order = np.argsort(at, kind="stable")
     fitted = data.flatten(result.predict())
-    upper.errorbar(at, data.y, yerr=_error_bars(result), fmt=".", label="data")
+    upper.errorbar(at, data.y, yerr=_error_bars(result, data), fmt=".", label="data")
     upper.plot(at[order], fitted[order], label="fit")
     upper.set_ylabel("y")
     upper.legend()
@@ -41,11 +42,11 @@ def draw(result: FitResult, figure: Any = None) -> Any:
     return figure
 
 
-def _error_bars(result: FitResult) -> Any:
+def _error_bars(result: FitResult, data: CurveData) -> Any:
     """Return standard deviations of the data, where they were given in its unit."""
-    weights = result._core.task.data.weights
+    weights = data.weights
     if weights is None or not result._core.task.absolute_sigma:
         return None
     with np.errstate(divide="ignore"):
-        sigma = 1.0 / np.broadcast_to(weights, result._core.task.data.y.shape)
+        sigma = 1.0 / np.broadcast_to(weights, data.y.shape)
     return np.where(np.isfinite(sigma), sigma, 0.0)

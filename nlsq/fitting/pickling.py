@@ -23,12 +23,27 @@ def state_of(result: FitResult) -> dict[str, Any]:
     them is evaluated first.
     """
     task = result._core.task
+    if task.data.streamed is not None:
+        return _state_of_streamed(result)
     if all(can_pickle(part) for part in (task.model, task.data.x, task.loss, task.jac)):
         return result.__dict__.copy()
     for name in ("residual", "jac", "_identification", "chi2"):
         with suppress(Exception):  # the user's own, at a point where the model fails: then there is no such value
             getattr(result, name)
     return _without_functions(result)
+
+
+def _state_of_streamed(result: FitResult) -> dict[str, Any]:
+    """Return the state of a result whose data were read block by block: what takes another pass is evaluated first."""
+    for name in ("_identification", "chi2", "r_squared"):
+        with suppress(Exception):  # whatever reading the data raises: then there is no such value
+            getattr(result, name)
+    task = result._core.task
+    assert task.data.streamed is not None
+    data = replace(task.data, streamed=task.data.streamed.for_pickling())
+    known = all(can_pickle(part) for part in (task.model, task.loss, task.jac))
+    core = replace(result._core, task=replace(task, data=data, model=task.model if known else None))
+    return result.__dict__ | {"_core": core}
 
 
 def _without_functions(result: FitResult) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class FitResult:
     aic, bic : float
         ``m log(chi2 / m) + 2 n_free`` and ``m log(chi2 / m) + log(m) n_free``, lmfit's convention.
     residual : ndarray, shape (m,)
-        Weighted residual, model less data, flattened, without the loss.
+        Weighted residual, model less data, flattened, without the loss. Evaluated when it is asked for; data that
+        were read in chunks have none.
     jac : ndarray, shape (m, n)
         Derivatives of `residual` by the parameters; columns of held parameters are 0.
     status : Status
@@ -264,6 +265,9 @@ class FitResult:
         """Sum of the squared weighted residuals."""
         if self._core.task.loss.is_linear:
             return 2.0 * self.cost
+        streamed = self._core.task.data.streamed
+        if streamed is not None:
+            return streamed.chi2(self._core.task.among_free(self._core.params))
         return float(self.residual @ self.residual)
 
     @property

@@ -22,6 +22,7 @@ from nlsq.fitting.quick import fit_again
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, solve_from
 from nlsq.fitting.starts import CUT_SHORT, find_starts
+from nlsq.fitting.streaming_source import Request, is_large, is_read_in_chunks
 from nlsq.fitting.task import FitTask, plain_time
 from nlsq.loss import Loss
 from nlsq.solvers.termination import read_tolerances
@@ -31,7 +32,7 @@ from nlsq.status import StepReport
 def fit(
     model: Callable[..., Any],
     x: Any,
-    y: Any,
+    y: Any = None,
     p0: Any = None,
     *,
     sigma: Any = None,
@@ -151,20 +152,33 @@ def fit(
     plain = sigma is bounds is fixed is method is jac is weights is tolerances is None
     unlimited = max_evaluations is None and time_limit is None and callback is None and starts is None
     if plain and unlimited and loss == "linear" and not constraints and not progress and nan_policy == "raise":
-        again = None if p0 is None or absolute_sigma else fit_again(model, x, y, p0)
+        again = None if p0 is None or absolute_sigma or is_large(y) else fit_again(model, x, y, p0)
         if again is not None:
             return again
     refuse_uncallable(model)
     if constraints is not None and len(constraints):
         raise NotImplementedError("constraints have their place here, but no solver takes them yet; use bounds.")
     options = read_options(method, tolerances, max_evaluations, time_limit, callback, progress)
-    data = read_data(x, y, sigma, weights, nan_policy)
     parameters = read_parameters(model, p0, fixed, bounds)
+    notes: list[str] = []
+    if y is None or is_large(y) or is_read_in_chunks(x, y):
+        from nlsq.fitting.streaming import fit_streamed
+
+        loss_of = Loss(loss, loss_scale)
+        streamed = fit_streamed(
+            Request(model, x, y, sigma, weights, nan_policy, parameters, jac, loss_of, absolute_sigma, starts, options)
+        )
+        if isinstance(streamed, FitResult):
+            return streamed
+        notes += [] if streamed is None else [streamed]
+    data = read_data(x, y, sigma, weights, nan_policy)
     if data.complex and jac == "cs":
         raise ValueError("jac='cs' needs a real model, but y is complex; use '2-point' or '3-point'.")
     task = task_of(model, parameters, data, jac, Loss(loss, loss_scale), absolute_sigma)
     with plain_time(task):
-        return _solve(task, parameters, starts, options)
+        result = _solve(task, parameters, starts, options)
+    result._core.fallbacks = [*result._core.fallbacks, *notes]
+    return result
 
 
 def _solve(task: FitTask, parameters: Parameters, starts: int | None, options: SolveOptions) -> FitResult:

@@ -109,7 +109,7 @@ def solve_from(task: FitTask, start: FloatArray, options: SolveOptions) -> FitCo
     solver = Remembering(choose_solver(problem, options.method))
     callback = options.callback
     if callback is not None and task.free is not None:
-        callback = _with_all_parameters(task, start, callback)
+        callback = with_all_parameters(task, start, callback)
     try:
         solved = drive(
             problem,
@@ -174,7 +174,7 @@ def evaluate_only(task: FitTask, start: FloatArray) -> FitCore:
     )
 
 
-def _with_all_parameters(task: FitTask, held: FloatArray, callback: Callable[[StepReport], Any]) -> Any:
+def with_all_parameters(task: FitTask, held: FloatArray, callback: Callable[[StepReport], Any]) -> Any:
     """Hand the callback all parameters in ``report.x``, as the result has them."""
     return lambda report: callback(replace(report, x=task.among_all(report.x, held)))
 
@@ -186,13 +186,17 @@ def attach_best_point(
     if best is None or hasattr(error, "result"):
         return
     p, residual = best
-    cost = task.loss.cost(residual)
     params = task.among_all(p, start)
-    result = FitResult(FitCore(task, params, cost, Status.RUNNING, residual=residual, start=start.copy()))
-    values = ", ".join(f"{name} = {value:.8g}" for name, value in zip(task.names, params, strict=True))
+    attach_core(error, FitCore(task, params, task.loss.cost(residual), Status.RUNNING, residual=residual, start=start))
+
+
+def attach_core(error: BaseException, core: FitCore) -> None:
+    """Add what a fit has reached to an exception that passes through: in a note, and as its attribute ``result``."""
+    core.start = None if core.start is None else core.start.copy()
+    values = ", ".join(f"{name} = {value:.8g}" for name, value in zip(core.task.names, core.params, strict=True))
     try:
-        error.result = result  # type: ignore[attr-defined]
+        error.result = FitResult(core)  # type: ignore[attr-defined]
     except (AttributeError, TypeError):  # an exception class with slots
-        error.add_note(f"The best point of the fit so far: {values}; cost {cost:.8g}.")
+        error.add_note(f"The best point of the fit so far: {values}; cost {core.cost:.8g}.")
     else:
-        error.add_note(f"The best point of the fit so far: {values}; cost {cost:.8g}. See the attribute `result`.")
+        error.add_note(f"The best point of the fit so far: {values}; cost {core.cost:.8g}. See the attribute `result`.")

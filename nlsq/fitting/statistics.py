@@ -72,7 +72,7 @@ def predict(result: FitResult, x: Any, level: float | None) -> Any:
     task = result._core.task
     if task.model is None:
         raise RuntimeError(LOST_MODEL)
-    at = task.data.x if x is None else read_predictors(x, 0)[0]
+    at = task.data.whole().x if x is None else read_predictors(x, 0)[0]
     params = np.asarray(result.params)
     values = np.asarray(task.model(at, *params))
     if level is None:
@@ -136,6 +136,8 @@ def _variances(result: FitResult, derivatives: FloatArray) -> FloatArray:
 
 def scatter_about_constant(data: CurveData) -> float:
     """Return the least chi2 of a constant for each output, and for real and imaginary parts of a complex y."""
+    if data.streamed is not None:
+        return data.streamed.scatter()
     size = int(np.prod(data.shape))
     outputs = size // data.shape[0]
     group = np.arange(size) % outputs

@@ -29,7 +29,7 @@ def _ending(result: FitResult) -> list[str]:
     kind = " (real and imaginary parts)" if data.complex else ""
     lines = [
         result.message,
-        f"{data.y.size} values{kind}, {result._core.task.n_free} free of {len(result.names)} parameters; "
+        f"{data.size} values{kind}, {result._core.task.n_free} free of {len(result.names)} parameters; "
         f"{result.nfev} evaluations, {result.njev} Jacobians, {result.nit} steps",
     ]
     if result.omitted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, final
 
@@ -98,6 +98,8 @@ class FitTask:
         """
         if self.model is None:
             raise RuntimeError(LOST_MODEL)
+        if self.data.streamed is not None:
+            return replace(self, data=self.data.whole()).problem(start, jac)
         residual, own = residual_of(self, start)
         return LeastSquaresProblem(
             residual,

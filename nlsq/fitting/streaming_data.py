@@ -1,0 +1,104 @@
+"""The data of a fit that went over them block by block: what is known of them, and how they are read again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.fitting.data import CurveData, read_data
+from nlsq.problem.chunks import BlockedData
+
+if TYPE_CHECKING:
+    from nlsq.solvers.sums import BlockSums
+
+FloatArray = NDArray[np.float64]
+IN_CHUNKS = (
+    "the data of this fit were read in chunks, and an array with one value a point is never made of them; call "
+    "result.predict(x) for the points that you want, chunk by chunk"
+)
+LEFT_BEHIND = "this result was pickled without its data, which are not in memory; fit again, or use result.predict(x)"
+
+
+@final
+@dataclass(slots=True)
+class StreamedData:
+    """Data that were read block by block.
+
+    Attributes
+    ----------
+    used, informative : int
+        Points that were not left out, and among them those whose weight is not zero.
+    given : tuple or None
+        ``(x, y, sigma, weights, nan_policy)`` as `fit` got them, the very arrays; None where they are not in memory.
+    blocks : BlockedData or None
+        Goes over them again; None in a result that was pickled.
+    squares : BlockSums or None
+        Sums of squares of the residuals over them, likewise.
+    why_not : str
+        Why they cannot be had as a whole.
+    """
+
+    used: int
+    informative: int
+    given: Any = None
+    blocks: BlockedData | None = None
+    squares: BlockSums | None = None
+    why_not: str = IN_CHUNKS
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether they can be had as a whole."""
+        return self.given is not None
+
+    def whole(self) -> CurveData:
+        """Return copies of the data; see `CurveData.whole`."""
+        if self.given is None:
+            raise ValueError(f"{self.why_not}.")
+        return read_data(*self.given)
+
+    def chi2(self, p: FloatArray) -> float:
+        """Return the sum of the squared residuals, whatever the loss; `p` holds the free parameters."""
+        blocks, squares = self._again()
+        return 2.0 * squares.evaluate(p, blocks.blocks()).cost
+
+    def scatter(self) -> float:
+        """Return the least chi2 of a constant.
+
+        With c a value amid the data:  sum w^2 (y - c)^2  -  (sum w^2 (y - c))^2 / sum w^2.
+        """
+        from nlsq.solvers.sums import Compensated
+
+        blocks, _ = self._again()
+        _, y, weights = blocks.sample.arrays()
+        centre = float(np.mean(y) if weights is None or not weights.any() else np.average(y, weights=weights))
+        sums = Compensated(3)
+        for block in blocks.blocks():
+            from_centre = block.y - centre
+            if block.scale is None:
+                terms = (float(block.y.size), from_centre.sum(), from_centre @ from_centre)
+            else:
+                squares = block.scale * block.scale
+                terms = (squares.sum(), squares @ from_centre, squares @ (from_centre * from_centre))
+            sums.add(np.array(terms))
+        total, first, second = sums.value().tolist()
+        return second - first * first / total if total > 0.0 else 0.0
+
+    def _again(self) -> tuple[BlockedData, BlockSums]:
+        if self.blocks is None or self.squares is None:
+            raise ValueError(f"{LEFT_BEHIND}.")
+        return self.blocks, self.squares
+
+    def for_pickling(self) -> StreamedData:
+        """Return what is pickled: arrays in memory go along, files and iterators do not."""
+        parts = () if self.given is None else (*_parts(self.given[0]), *self.given[1:4])
+        kept = bool(parts) and all(one is None or type(one) is np.ndarray or np.ndim(one) == 0 for one in parts)
+        return replace(
+            self, given=self.given if kept else None, blocks=None, squares=None, why_not="" if kept else LEFT_BEHIND
+        )
+
+
+def _parts(x: Any) -> tuple[Any, ...]:
+    return tuple(x) if isinstance(x, tuple | list) else (x,)

@@ -1,0 +1,85 @@
+"""Some points of data that are read in blocks, spread evenly over all of them, without knowing how many there are.
+
+    point i is taken where  (i A) mod 2^32 < limit,      A / 2^32 near the golden ratio
+
+These points have but three different distances [1]_, none of which is a period that data are likely to have. While
+there are more than 2 SAMPLE of them the limit is halved; which points are taken depends on their number alone.
+
+References
+----------
+.. [1] V. T. Sós, "On the distribution mod 1 of the sequence n alpha", Annales Universitatis Scientiarum Budapestinensis
+   1, 1958.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from nlsq.problem.chunks import Block
+
+BLOCK = 32768  # points: a quarter of a megabyte an array, which stays in the second-level cache while it is summed
+FloatArray = NDArray[np.float64]
+SAMPLE = 4096
+MULTIPLIER = 2654435769  # 2^32 times the golden ratio less one
+WORD = 2**32
+
+
+@functools.cache
+def multiples(size: int) -> NDArray[np.uint32]:
+    """Return i A mod 2^32 for i < size."""
+    return (np.arange(size, dtype=np.uint64) * np.uint64(MULTIPLIER)).astype(np.uint32)
+
+
+@final
+class Sample:
+    """Points of a pass over blocks.
+
+    Parameters
+    ----------
+    points : int
+        How many there are; 0 where that is not known, or where some are going to be left out.
+    """
+
+    def __init__(self, points: int = 0) -> None:
+        self._limit = WORD
+        self._places: list[NDArray[np.uint32]] = []
+        self._parts: list[tuple[FloatArray, FloatArray, Any]] = []
+        self._size = 0
+        while points * self._limit > 4 * SAMPLE * WORD:  # as often as is sure to happen later
+            self._limit //= 2
+
+    def take(self, block: Block, missing: NDArray[np.bool_] | None) -> None:
+        """Copy points of a block, from which those that are missing have been left out."""
+        size = block.y.size if missing is None else missing.size
+        places = multiples(BLOCK)[:size] + np.uint32(block.start * MULTIPLIER % WORD)
+        rows = np.flatnonzero(places <= np.uint32(self._limit - 1))
+        if missing is not None:
+            rows = rows[~missing[rows]]
+        self._places.append(places[rows])
+        if missing is not None:
+            rows = (np.cumsum(~missing) - 1)[rows]
+        self._parts.append((block.x[..., rows], block.y[rows], None if block.scale is None else block.scale[rows]))
+        self._size += rows.size
+        while self._size > 2 * SAMPLE:
+            self._thin()
+
+    def _thin(self) -> None:
+        """Halve the limit."""
+        self._limit //= 2
+        places = np.concatenate(self._places)
+        kept = places < self._limit
+        x, y, weights = self.arrays()
+        self._parts = [(x[..., kept], y[kept], None if weights is None else weights[kept])]
+        self._places, self._size = [places[kept]], int(np.count_nonzero(kept))
+
+    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Return x (k,) or (rows, k), y and weights of the points."""
+        x = np.ascontiguousarray(np.concatenate([part[0] for part in self._parts], axis=-1))
+        y = np.concatenate([part[1] for part in self._parts])
+        weights = None if self._parts[0][2] is None else np.concatenate([part[2] for part in self._parts])
+        return x, y, weights
