@@ -1,13 +1,20 @@
 """The benchmarks of batches: their data, what they compare, and what they report."""
 
+from contextlib import nullcontext
 from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import batches, compare
+from benchmarks import batches, compare, sections
 from benchmarks.problems import batches as problems
+
+
+def quick_ratio(ours, peer, **options):
+    """Call both once, in place of timing them."""
+    ours(), peer()
+    return compare.Ratio(median=2.0, lower=1.0, upper=3.0, ours=1e-6, peer=2e-6)
 
 
 class TestProblems:
@@ -108,3 +115,34 @@ params, costs = batches_jax.fitter(batches_jax.gaussian, batch.x)(batch.y, batch
 print(batches.compare_costs(batch, params, batches._scipy_rows(batch, 50))[:2])
 """
         assert compare.fresh(code, {"JAX_PLATFORMS": "cpu"}).output.strip() == "(50, 50)"
+
+
+class TestQuickSections:
+    """Sections of batches, on small sizes."""
+
+    @pytest.fixture(autouse=True)
+    def _untimed(self, monkeypatch):
+        def run(code, environment=None):
+            compile(code, "script", "exec")
+            if "batches_jax" in code:
+                return SimpleNamespace(output="1e-6 2e-6 2.0 1.0")
+            return SimpleNamespace(output="300.0 200.0" if "nlsq" in code else "100.0")
+
+        monkeypatch.setattr(batches, "interleaved", quick_ratio)
+        monkeypatch.setattr(batches, "fresh", run)
+        monkeypatch.setattr(batches, "library_kernels", lambda: nullcontext("folder"))
+
+    @pytest.mark.parametrize("name", ["batches", "batch_answers", "huge", "batch_compiling"])
+    def test_section_has_rows(self, name):
+        section = sections.SECTIONS[name](quick=True)
+        assert section.rows
+        assert all(row.measured for row in section.rows)
+
+    def test_every_fit_is_as_low_as_scipys(self):
+        section = batches.share_section(quick=True)
+        assert [row.met for row in section.rows] == [True] * len(batches.REQUIRED)
+        assert section.notes == []
+
+    def test_section_without_jax_says_so(self, monkeypatch):
+        monkeypatch.setattr(batches, "find_spec", lambda name: None)
+        assert "JAX is not installed" in batches.speed_section(quick=True).notes[0]
