@@ -78,7 +78,7 @@ class LongFit:
 
 
 class FirstBatch:
-    """A fresh process that compiles a model for batches, or finds it on disk; beside it SciPy's first two fits of it."""
+    """A fresh process that compiles a model for batches, or finds it on disk; beside it SciPy's first two fits."""
 
     params = [LIBRARIES]
     param_names = ["library"]
