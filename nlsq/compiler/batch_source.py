@@ -68,7 +68,7 @@ def batch_program(trace: Trace, layout: Layout, variant: BatchVariant) -> Progra
         side_by_side |= {f"x{row}" for row in range(trace.variables)}
     program = Program("evaluate", side_by_side=frozenset(side_by_side))
     sums = Variant(weighted=variant.weighted, loss=variant.loss, omits=True)
-    cost, gradient, normal = write_sums(program, trace, layout, sums)
+    cost, *parts = write_sums(program, trace, layout, sums, scales=variant.loss != "linear")
     recorder = Recorder(program, "step")
 
     def symbol(name: str | float) -> object:
@@ -82,7 +82,7 @@ def batch_program(trace: Trace, layout: Layout, variant: BatchVariant) -> Progra
     if variant.bounded:
         limits = tuple([recorder.read(Place(bounds, k * n + j)) for j in range(n)] for k in range(2))
     following, state = sum_step.advance(
-        trial, (symbol(cost), [symbol(g) for g in gradient], [symbol(a) for a in normal]), state, options, limits
+        trial, (symbol(cost), *([symbol(one) for one in part] for part in parts)), state, options, limits
     )
     program.result = (state.scalars[sum_step.STATUS] != 0.0).name
     for array, values in (("p", following), ("first", sum_step.packed(state))):

@@ -24,7 +24,7 @@ def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
     """Return the program of the normal equations, for a trace that `is_curve`."""
     n = trace.graph.n
     program = Program("normal_equations")
-    cost, gradient, normal = write_sums(program, trace, layout, variant)
+    cost, gradient, normal, _ = write_sums(program, trace, layout, variant)
     _return_cost(program, cost, variant)
     for j in range(n):
         program.writes.append((Place("first", j), gradient[j]))
@@ -36,7 +36,9 @@ def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
     return program
 
 
-def write_sums(program: Program, trace: Trace, layout: Layout, variant: Variant) -> tuple[Name, list[Name], list[Name]]:
+def write_sums(
+    program: Program, trace: Trace, layout: Layout, variant: Variant, scales: bool = False
+) -> tuple[Name, list[Name], list[Name], list[Name]]:
     """Write the loops of the normal equations; return the names of their sums.
 
     Returns
@@ -46,6 +48,8 @@ def write_sums(program: Program, trace: Trace, layout: Layout, variant: Variant)
     gradient : list of n
     normal : list of n (n + 1) / 2
         Lower triangle row by row.
+    scaling : list of n, or empty
+        Where `scales`: sums of ``rho1 J_ij^2``, which stay where the curvature of a robust loss vanishes.
     """
     writer = Writer(trace, layout, program)
     sums: dict[str, list[str]] = {}
@@ -56,6 +60,7 @@ def write_sums(program: Program, trace: Trace, layout: Layout, variant: Variant)
         names = {trace.graph.nodes[leaf][1]: name for leaf, name in rows.columns(found).items()}
         if variant.weighted and variant.omits:
             residual, names = _without_omitted(rows, residual, names)
+        plain = names
         cost, residual, names = _with_loss(rows.loop, variant, residual, names)
 
         def add(total: str, value: Name, rows: Rows = rows, k: int = k) -> None:
@@ -65,6 +70,10 @@ def write_sums(program: Program, trace: Trace, layout: Layout, variant: Variant)
         def product(name: str, a: Name, b: Name, rows: Rows = rows) -> str:
             rows.loop.statements.append(Statement(name, "*", (a, b)))
             return name
+
+        if scales:
+            for j, name in plain.items():
+                add(f"d{j}", product(f"rd{j}", product(f"dd{j}", name, name), "rho1"))
 
         add("c", cost if cost is not None else product("rr", residual, residual))
         for j in sorted(names):
@@ -76,7 +85,8 @@ def write_sums(program: Program, trace: Trace, layout: Layout, variant: Variant)
     n = trace.graph.n
     gradient = [_added(program, f"g{j}", sums) for j in range(n)]
     normal = [_added(program, f"n{j}_{i}", sums) for j in range(n) for i in range(j + 1)]
-    return _added(program, "c", sums), gradient, normal
+    scaling = [_added(program, f"d{j}", sums) for j in range(n)] if scales else []
+    return _added(program, "c", sums), gradient, normal, scaling
 
 
 def _added(program: Program, name: str, sums: dict[str, list[str]]) -> Name:

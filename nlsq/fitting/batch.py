@@ -24,17 +24,18 @@ from nlsq.fitting.batch_each import fit_each
 from nlsq.fitting.batch_progress import Progress
 from nlsq.fitting.batch_result import BatchFitResult
 from nlsq.fitting.batch_routes import COMPARED, as_matrix, route_for
+from nlsq.fitting.dask_arrays import is_dask
 from nlsq.fitting.parameters import read_signature, refuse_uncallable
 from nlsq.loss import Loss
 from nlsq.solvers import Tolerances
 from nlsq.solvers.batch import BatchData, BatchReport, chunks_of, new_outcome, run, threads_for
 from nlsq.solvers.batch_workers import BatchOptions
-from nlsq.solvers.dense import EVALUATIONS
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.termination import read_tolerances
-from nlsq.status import BatchOutcome, Status
+from nlsq.status import BatchOutcome
 
 FloatArray = NDArray[np.float64]
+EVALUATIONS = 200  # times n + 1: the limit of a fit, MINPACK's for a Jacobian by differences
 
 
 def fit_batch(
@@ -91,7 +92,7 @@ def fit_batch(
     tolerances : Tolerances, optional
         Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
     max_evaluations : int, optional
-        Limit for each fit. Default 1000 (n + 1).
+        Limit for each fit. Default 200 (n + 1).
     dtype : dtype, optional
         float64 or float32: type of computation and result. By default computation is in float64, and the result is in
         float32 if all data are. Sums over the points are in float64 in any case.
@@ -138,6 +139,13 @@ def fit_batch(
     refuse_uncallable(model)
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
+    if is_dask(Y):
+        from nlsq.fitting.batch_dask import fit_dask_batch
+
+        given = {"sigma": sigma, "weights": weights, "mask": mask, "bounds": bounds, "fixed": fixed, "loss": loss}
+        given |= {"absolute_sigma": absolute_sigma, "loss_scale": loss_scale, "tolerances": tolerances, "dtype": dtype}
+        given |= {"max_evaluations": max_evaluations, "threads": threads, "progress": progress, "callback": callback}
+        return fit_dask_batch(model, x, Y, p0, given | {"device": device})
     options_threads = read_positive("threads", threads)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
@@ -226,9 +234,6 @@ def solve_rows(
             getattr(outcome, name)[...] = getattr(fresh, name)
         return [f"the model was called row by row: {DISAGREES}"], fit_each(*each, np.arange(count), report)
     fallbacks = []
-    hard = np.flatnonzero((outcome.status == Status.STALLED) & ~outcome.redone)
-    if hard.size and not interrupted:
-        interrupted = fit_each(*each, hard, report)
     redone = int(np.count_nonzero(outcome.redone))
     if redone:
         fallbacks.append(f"{redone} of {count} fits were hard for the batch kernel and solved again one by one")

@@ -23,7 +23,7 @@ from nlsq.fitting.batch_arguments import Rows
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem import CompiledFunction
 from nlsq.problem.traced import traced_residual
-from nlsq.solvers import LevenbergMarquardt
+from nlsq.solvers import LevenbergMarquardt, TrustRegionReflective
 from nlsq.solvers.batch import BatchData, Worker
 from nlsq.solvers.batch_workers import BatchOptions, LaneWorker, RowWorker, has_lanes
 from nlsq.solvers.least_overhead import DISAGREES, Plan
@@ -118,19 +118,16 @@ def _traced(
         return _plan(residual_of(0, weighted), n, data, options, entry.trace.variables)
 
     def make_row_worker() -> RowWorker:
-        extent = kernels.layout.lengths[m] if pointwise else 0
+        extent = next(iter(kernels.layout.lengths.values())) if pointwise else 0  # there is one loop, over the points
         return RowWorker(make_plan, data, not pointwise, extent)
 
     def make_lane_worker() -> LaneWorker:
-        again = make_row_worker if data.lower is None else None
-        return LaneWorker(kernels, bound(Variant()), data, options, again)
+        return LaneWorker(kernels, bound(Variant()), data, options, make_row_worker)
 
     def compare(row: int, params: FloatArray) -> bool:
         return agrees(residual_of(row, False), residual_of(row, False).in_python, params)
 
     lanes = has_lanes(kernels, m, options.loss)
-    if not lanes and data.lower is not None:
-        return "bounds and held parameters are for models whose fits are solved side by side"
     make_worker: Callable[[], Worker] = make_lane_worker if lanes else make_row_worker
     return BatchRoute(make_worker, compare, lambda: route.refuse(DISAGREES))
 
@@ -159,8 +156,6 @@ def _compiled(model: CompiledFunction, rows: Rows, data: BatchData, options: Bat
         return "it was not compiled as a model of so many parameters"
     if rows.as_tuple:
         return "compiled functions take several variables as rows of one array"
-    if data.lower is not None:
-        return "bounds and held parameters are for models whose fits are solved side by side"
 
     def make_plan(weighted: bool) -> Plan:
         x = np.ascontiguousarray(as_matrix(rows.x_of(0)))
@@ -173,15 +168,19 @@ def _compiled(model: CompiledFunction, rows: Rows, data: BatchData, options: Bat
 
 def _plan(residual: Any, n: int, data: BatchData, options: BatchOptions, variables: int) -> Plan:
     """Return the plan of a single fit, whose start and data will be each row's."""
-    start = np.array(data.start if data.start.ndim == 1 else data.start[0])
+    start, lower, upper = (
+        one if one is None or one.ndim == 1 else one[0] for one in (data.start, data.lower, data.upper)
+    )
+    bounded = lower is not None
     return Plan(
         residual,
-        start,
-        LevenbergMarquardt(),
+        np.array(start),
+        TrustRegionReflective() if bounded else LevenbergMarquardt(),
         options.tolerances,
         options.max_evaluations,
         variables=variables,
         count_all=False,
+        bounds=(lower, upper) if bounded else None,
         loss=str(options.loss.function),
         loss_scale=options.loss.scale,
     )

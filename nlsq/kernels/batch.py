@@ -14,6 +14,8 @@ from nlsq.kernels.curve import POINTS, PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.kernels.dense import copy
 from nlsq.kernels.driver import solve_by_address
 from nlsq.kernels.layout import COST, NFEV, NIT, NORMAL, STATUS, M, N, X, matrix, vector
+from nlsq.kernels.layout import LOWER as LOWER_VECTOR
+from nlsq.kernels.layout import UPPER as UPPER_VECTOR
 from nlsq.kernels.sum_step import COST as STEP_COST
 from nlsq.kernels.sum_step import CUT, DAMPING, FIRST_DAMPING, FIRST_GROWTH, GROWTH, HEADER
 from nlsq.kernels.sum_step import NFEV as STEP_NFEV
@@ -52,13 +54,14 @@ from nlsq.kernels.sum_step import STATUS as STEP_STATUS
     COST_OUT,  # (rows,)
     NORMAL_OUT,  # (rows, n (n + 1) / 2)
     ENDS_OUT,  # (rows, 3): status, evaluations, accepted steps
+    EXTENT,  # for `run_rows`: place in the model's table of the length of its loop; 0: it goes by the number of points
     JOB,
-) = range(31)
+) = range(32)
 # the same places for `run_rows`
 DOUBLES, DOUBLES_TEMPLATE, DOUBLES_LENGTH = TRIAL, STATE, FUNCTION
 INTEGERS, INTEGERS_TEMPLATE, INTEGERS_LENGTH = Y_LANES, X_LANES, LANES
 ROW_Y, ROW_WEIGHTS = WEIGHTS_LANES, BOUNDS_LANES
-EXTENT = LOWER  # place in the model's table of the length of its loop; 0: it goes by the number of points
+OFF_THE_BOUND = 1e-10  # of a bound's size, at least
 INFINITE = 1.7976931348623157e308
 
 
@@ -264,6 +267,26 @@ def place_row(job, row, keeps_place):
     return used
 
 
+@kernel("void(int*, int, double*, int*)")
+def bound_row(job, row, w, iw):
+    """Write a row's bounds, and move its start off them as `nlsq.solvers.TrustRegionReflective` does."""
+    n = iw[N]
+    lower, upper, x = vector(w, iw, LOWER_VECTOR), vector(w, iw, UPPER_VECTOR), vector(w, iw, X)
+    copy(double_pointer(job[LOWER] + 8 * job[BOUNDS_STRIDE] * row), lower, n)
+    copy(double_pointer(job[UPPER] + 8 * job[BOUNDS_STRIDE] * row), upper, n)
+    for j in range(n):
+        low = lower[j] + OFF_THE_BOUND * max(1.0, abs(lower[j]))
+        high = upper[j] - OFF_THE_BOUND * max(1.0, abs(upper[j]))
+        if low > high:
+            low = 0.5 * (lower[j] + upper[j])
+            high = low
+        if lower[j] < upper[j]:
+            if x[j] <= lower[j]:
+                x[j] = low
+            elif x[j] >= upper[j]:
+                x[j] = high
+
+
 @kernel("int(int*, int)")
 def run_rows(job, keeps_place):
     """Fit the job's rows one after the other; returns how many, fewer if the model failed at the next row."""
@@ -279,6 +302,8 @@ def run_rows(job, keeps_place):
             iw[k] = template[k]
         iw[M] = m
         copy(double_pointer(job[START] + 8 * job[START_STRIDE] * row), vector(w, iw, X), n)
+        if job[LOWER] != 0:
+            bound_row(job, row, w, iw)
         if solve_by_address(w, iw) != 0:
             return position
         copy(vector(w, iw, X), double_pointer(job[PARAMS_OUT] + 8 * n * row), n)

@@ -116,7 +116,7 @@ def _total(terms: list[Any]) -> Any:
 
 
 def advance(
-    trial: list[Any], sums: tuple[Any, list[Any], list[Any]], state: State, options: list[Any], bounds: Any = None
+    trial: list[Any], sums: tuple[Any, ...], state: State, options: list[Any], bounds: Any = None
 ) -> tuple[list[Any], State]:
     """Judge the trial point and propose the next one.
 
@@ -125,7 +125,8 @@ def advance(
     trial : list of n
         Point at which the sums were taken.
     sums : tuple
-        Cost, gradient (n) and normal matrix (lower triangle) there.
+        Cost, gradient (n) and normal matrix (lower triangle) there; for a robust loss also D^2 (n), of which the
+        curvature of the loss takes nothing away.
     state : State
         As the last call left it.
     options : list
@@ -141,7 +142,8 @@ def advance(
         With the status among its scalars.
     """
     n, old = len(trial), state.scalars
-    cost, gradient, normal = sums
+    cost, gradient, normal, *others = sums
+    sizes = others[0] if others and others[0] else [normal[_at(j, j)] for j in range(n)]
     fresh = old[NFEV] < 0.5
     ratio, actual = _gain_ratio(cost, old)
     size = _total([cost] + [absolute(g) for g in gradient] + [normal[_at(j, j)] for j in range(n)])
@@ -152,8 +154,8 @@ def advance(
         return [select(accepted, a, b) for a, b in zip(new, before, strict=True)]
 
     x, g, a = kept(trial, state.x), kept(gradient, state.gradient), kept(normal, state.normal)
-    scaling = [_maximum(d, a[_at(j, j)]) for j, d in enumerate(state.scaling)]
-    held = None if bounds is None else _held(x, g, bounds)
+    scaling = [select(accepted, _maximum(d, size), d) for d, size in zip(state.scaling, sizes, strict=True)]
+    held = None if bounds is None else _held(x, g, a, bounds)
     scalars = list(old)
     scalars[COST] = select(accepted, cost, old[COST])
     scalars[NFEV] = old[NFEV] + 1.0
@@ -246,10 +248,14 @@ def _is_optimal(cost: Any, gradient: list[Any], normal: list[Any], held: Any, op
     return optimal
 
 
-def _held(x: list[Any], gradient: list[Any], bounds: Any) -> list[Any]:
-    """Return which parameters sit at a bound that the gradient points out of."""
+def _held(x: list[Any], gradient: list[Any], normal: list[Any], bounds: Any) -> list[Any]:
+    """Return which parameters sit at a bound that the gradient points out of, or have no effect because of one."""
     lower, upper = bounds
-    return [((x[j] <= lower[j]) & (g >= 0.0)) | ((x[j] >= upper[j]) & (g <= 0.0)) for j, g in enumerate(gradient)]
+    held = [((x[j] <= lower[j]) & (g >= 0.0)) | ((x[j] >= upper[j]) & (g <= 0.0)) for j, g in enumerate(gradient)]
+    some = held[0]
+    for one in held[1:]:
+        some = some | one
+    return [one | (some & (normal[_at(j, j)] <= 0.0)) for j, one in enumerate(held)]
 
 
 def _damped(ratio: Any, fresh: Any, accepted: Any, small: Any, old: list[Any]) -> tuple[Any, Any]:

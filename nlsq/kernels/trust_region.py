@@ -129,6 +129,8 @@ def scale_variables(w, iw):
             distance = upper[j] - x[j]
         elif gradient[j] > 0.0:
             distance = x[j] - lower[j]
+        if lower[j] == upper[j]:
+            distance = 0.0
         if distance < math.inf:
             largest = max(largest, abs(gradient[j]) * distance)
             column_scale[j] = math.sqrt(distance * scaling[j]) * scale

@@ -83,7 +83,7 @@ class BatchData:
             return self.part(self.weights, rows)  # type: ignore[no-any-return]
         mask = self.mask[rows]
         weights = np.broadcast_to(1.0 if self.weights is None else self.part(self.weights, rows), mask.shape)
-        return np.where(mask, 0.0, weights)
+        return np.ascontiguousarray(np.where(mask, 0.0, weights), dtype=np.float64)
 
     def part(self, array: Any, rows: slice) -> Any:
         """Return the rows of an array, contiguous float64; what all rows share as it is."""
@@ -97,7 +97,7 @@ class BatchData:
             return None
         if len(self.x) == 1:
             return np.ascontiguousarray(self.x[0][rows], dtype=np.float64)
-        return np.stack([np.asarray(one[rows], dtype=np.float64) for one in self.x], axis=1)
+        return np.ascontiguousarray(np.stack([one[rows] for one in self.x], axis=1), dtype=np.float64)
 
 
 class BatchReport(NamedTuple):

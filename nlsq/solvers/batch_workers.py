@@ -30,7 +30,7 @@ from nlsq.status import BatchOutcome, Status
 FloatArray = NDArray[np.float64]
 
 LANES_UP_TO = 2048  # points; the data of as many fits as there are lanes must stay in the processor's nearest memory
-HARD_AFTER = 50  # evaluations
+HARD_AFTER = 200  # evaluations
 STALLED, TOO_FEW = int(Status.STALLED), int(Status.TOO_FEW_POINTS)
 
 
@@ -82,6 +82,11 @@ class _Rows:
         if data.own_weights and weights is not None:
             job[batch.OWN_WEIGHTS], job[batch.WEIGHTS_STRIDE] = address_of_array(weights), m
         job[batch.START], job[batch.START_STRIDE] = address_of_array(start), self.n if start.ndim == 2 else 0
+        if data.lower is not None:
+            lower, upper = data.part(data.lower, rows), data.part(data.upper, rows)
+            self.alive += [lower, upper]
+            job[batch.LOWER], job[batch.UPPER] = address_of_array(lower), address_of_array(upper)
+            job[batch.BOUNDS_STRIDE] = self.n if lower.ndim == 2 else 0
 
     def point_out(self, rows: slice, outcome: BatchOutcome) -> IntArray:
         """Let results go to the outcome; return where statuses and counts will be."""
@@ -149,8 +154,8 @@ class LaneWorker:
         Rows.
     options : BatchOptions
         How.
-    make_row_worker : callable or None
-        Returns what solves hard rows; None: they are left as ``STALLED``.
+    make_row_worker : callable
+        Returns what solves hard rows.
     """
 
     def __init__(
@@ -159,7 +164,7 @@ class LaneWorker:
         binding: Binding,
         data: BatchData,
         options: BatchOptions,
-        make_row_worker: Callable[[], RowWorker] | None,
+        make_row_worker: Callable[[], RowWorker],
     ) -> None:
         n = kernels.trace.graph.n
         self.rows = _Rows(data, n)
@@ -197,13 +202,8 @@ class LaneWorker:
 
     def fit(self, rows: slice, outcome: BatchOutcome) -> None:
         """Fit the rows of a chunk and write their outcome."""
-        data, job = self._data, self.rows.job
+        data = self._data
         self.rows.point_at(rows)
-        if data.lower is not None:
-            lower, upper = data.part(data.lower, rows), data.part(data.upper, rows)
-            self.rows.alive += [lower, upper]
-            job[batch.LOWER], job[batch.UPPER] = address_of_array(lower), address_of_array(upper)
-            job[batch.BOUNDS_STRIDE] = self.rows.n if lower.ndim == 2 else 0
         points = self.rows.count(rows)
         ends = self.rows.point_out(rows, outcome)
         enough = set_aside(data, rows, points, outcome)
@@ -214,7 +214,7 @@ class LaneWorker:
                 self._fit_group(indices, marks)
                 take_ends(outcome, rows, ends, indices)
         hard = np.flatnonzero(outcome.status[rows] == STALLED)
-        if hard.size and self._make_row_worker is not None:
+        if hard.size:
             if self._row_worker is None:
                 self._row_worker = self._make_row_worker()
             self._row_worker.solve_again(rows, hard, outcome)
@@ -266,7 +266,7 @@ class RowWorker:
     make_plan : callable
         Returns the plan of a single fit; its argument says whether there are weights.
     data : BatchData
-        Rows without bounds.
+        Rows.
     keeps_place : bool
         Whether missing points keep their places with weight zero; else the others are moved together.
     extent : int
