@@ -87,16 +87,16 @@ def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any) -> Rows:
         raise ValueError(f"Y has shape {y.shape}: no fit has a point.")
     shape, m = y.shape[:-1], y.shape[-1]
     count = int(np.prod(shape, dtype=np.int64))
-    own_x, as_tuple, predictors = _read_x(x, y.shape)
+    own_x, as_tuple, predictors = read_variables(x, y.shape)
     if own_x:
         predictors = [one.reshape(count, m) for one in predictors]
-    given = _read_weights(sigma, weights, y)
+    given = read_scale(sigma, weights, y)
     left_out = None if masked is np.ma.nomask else np.asarray(masked)
     if mask is not None:
         array = np.asarray(mask)
         if array.dtype.kind != "b":
             raise TypeError(f"mask must be of truth values (True: leave the point out), got {array.dtype}.")
-        array = _like("mask", array, y.shape)
+        array = like_rows("mask", array, y.shape)
         left_out = array if left_out is None else left_out | array
     if left_out is not None and left_out.ndim == 1 and shape != ():
         given = np.where(left_out, 0.0, 1.0 if given is None else given)
@@ -118,7 +118,7 @@ def _refuse_no_numbers(name: str, array: NDArray[Any]) -> None:
         raise TypeError(f"{name} must be real numbers, got an array of {what}.")
 
 
-def _like(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
+def like_rows(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
     """Return an array over the points, shape (m,), or over all, of the shape of Y."""
     m = shape[-1]
     if array.ndim == 0:
@@ -133,7 +133,7 @@ def _like(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
     raise ValueError(f"{name} has shape {array.shape}; it must have that of a row, ({m},), or of Y, {shape}.")
 
 
-def _read_x(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
+def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
     """Return whether each fit has its own x, whether the model gets a tuple, and x."""
     m, as_tuple = shape[-1], isinstance(x, tuple | list)
     if as_tuple and not any(np.ndim(one) for one in x):
@@ -168,19 +168,20 @@ def _read_x(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
     return False, False, plain[0] if len(plain) == 1 and np.ndim(x) == 1 else np.stack(plain)
 
 
-def _read_weights(sigma: Any, weights: Any, y: NDArray[Any]) -> NDArray[Any] | None:
-    """Return the factors of the residuals, shape (m,) or that of Y."""
+def read_scale(sigma: Any, weights: Any, y: NDArray[Any], origin: Shape = ()) -> NDArray[Any] | None:
+    """Return the factors of the residuals, shape (m,) or that of Y; `origin` is where these rows begin in the whole."""
     if sigma is None and weights is None:
         return None
     name, given = ("weights", weights) if sigma is None else ("sigma", sigma)
     array = np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
     _refuse_no_numbers(name, array)
-    array = _like(name, array, y.shape)
+    array = like_rows(name, array, y.shape)
     wrong = ~(array > 0.0) if name == "sigma" else ~np.isfinite(array)
     if wrong.any():  # what belongs to missing points does not matter
         matters = wrong & np.isfinite(y)
         if matters.any():
-            where = index_text(matters if array.ndim > 1 else matters.reshape(-1, y.shape[-1]).any(axis=0))
+            of_points = matters.reshape(-1, y.shape[-1]).any(axis=0)
+            where = index_text(matters, origin) if array.ndim > 1 else index_text(of_points)
             what = "a positive number (infinite: no influence)" if name == "sigma" else "a finite number"
             raise ValueError(f"{name}{where} is not {what}.")
         array = np.where(wrong, np.inf if name == "sigma" else 0.0, array)

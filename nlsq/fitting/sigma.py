@@ -38,12 +38,16 @@ class Scale:
     missing: NDArray[np.bool_]
 
 
-def index_text(wrong: NDArray[np.bool_]) -> str:
-    """Return the first true index of `wrong` as it is written in Python, such as ``[3]`` or ``[0, 2]``."""
+def index_text(wrong: NDArray[np.bool_], origin: tuple[int, ...] = ()) -> str:
+    """Return the first true index of `wrong` as it is written in Python, such as ``[3]`` or ``[0, 2]``.
+
+    `origin` is where the first axes of `wrong` begin in the array that the index is for.
+    """
     if wrong.ndim == 0:
         return ""
-    index = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-    return "[" + ", ".join(str(int(i)) for i in index) + "]"
+    index = [int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape)]
+    begin = [*origin, *[0] * (wrong.ndim - len(origin))]
+    return "[" + ", ".join(str(i + first) for i, first in zip(index, begin, strict=True)) + "]"
 
 
 def read_sigma(sigma: Any, shape: tuple[int, ...], missing: NDArray[np.bool_], is_complex: bool, omit: bool) -> Scale:

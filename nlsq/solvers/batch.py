@@ -107,15 +107,16 @@ class BatchReport(NamedTuple):
     ----------
     done, total : int
         Rows fitted so far, and of the batch.
-    rows : slice
-        Those of the chunk, counted along the flattened batch.
+    rows : slice or ndarray of int
+        Those of the chunk, counted along the flattened batch; an array for a block of a Dask array whose rows are not
+        next to each other there.
     outcome : BatchOutcome
         Of the whole batch; rows that are not done have the status ``NOT_FITTED``.
     """
 
     done: int
     total: int
-    rows: slice
+    rows: slice | NDArray[np.intp]
     outcome: BatchOutcome
 
 

@@ -1,0 +1,282 @@
+"""Batches in Dask arrays: each block of rows is one task, fitted where its data are.
+
+    Y (..., m)   ->   blocks, whole along the points   ->   `fit_batch` of each   ->   one result, in the order of Y
+
+What has a row for each fit (x, sigma, weights, mask) is cut as Y is. Starts, bounds and held values are of the size of
+the result; they are read here, so that what is wrong in them is named as in a batch in memory. Whatever scheduler is
+active in Dask runs the tasks: the threads of this process, or the workers of a `distributed.Client`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise, product
+from typing import Any, final
+
+import dask
+import dask.array
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.fitting.batch import fit_batch
+from nlsq.fitting.batch_arguments import (
+    BatchParameters,
+    Shape,
+    like_rows,
+    read_batch_parameters,
+    read_scale,
+    read_variables,
+)
+from nlsq.fitting.batch_progress import Progress
+from nlsq.fitting.batch_result import BatchFitResult
+from nlsq.fitting.dask_arrays import is_dask, refuse_unknown_size, stand_in
+from nlsq.fitting.dask_tasks import run_tasks
+from nlsq.fitting.parameters import read_signature
+from nlsq.solvers.batch import BatchData, BatchReport, new_outcome
+from nlsq.status import BatchOutcome
+
+FloatArray = NDArray[np.float64]
+Place = tuple[slice, ...]
+Cut = tuple[FloatArray, FloatArray | None, FloatArray | None]  # starts, lower and upper bounds of a block's rows
+LARGEST = float(np.finfo(np.float64).max)
+LIKE_Y = ("sigma", "weights", "mask")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What the tasks share.
+
+    Attributes
+    ----------
+    model : callable
+        Of one fit.
+    names : tuple of str
+        Of its parameters.
+    variables : int
+        How many arrays there are in x where some have a row for each fit; 0 where all fits share x.
+    as_tuple : bool
+        Whether the model gets several of them as a tuple.
+    shared : dict
+        Arguments, or arrays in x by their number, that all fits share.
+    p0 : callable or None
+        Function that gives the starts.
+    options : dict
+        Other arguments of `fit_batch`.
+    """
+
+    model: Callable[..., Any]
+    names: tuple[str, ...]
+    variables: int
+    as_tuple: bool
+    shared: dict[Any, Any]
+    p0: Any
+    options: dict[str, Any]
+
+
+def fit_dask_batch(model: Any, x: Any, Y: Any, p0: Any, options: dict[str, Any]) -> BatchFitResult:
+    """Fit the rows of a Dask array; see `nlsq.fitting.batch.fit_batch`, whose other arguments are in `options`."""
+    refuse_unknown_size("Y", Y)
+    if Y.ndim == 0 or Y.shape[-1] == 0:
+        raise ValueError(f"Y has shape {Y.shape}; it must have one row of points a fit, shape (..., m).")
+    if Y.numblocks[-1] > 1:
+        Y = Y.rechunk(dict.fromkeys(range(Y.ndim - 1), "auto") | {Y.ndim - 1: -1})
+    shape, options = Y.shape[:-1], dict(options)
+    callback, progress = options.pop("callback"), options.pop("progress")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
+    options["threads"] = 1 if options["threads"] is None else options["threads"]
+    p0, bounds, fixed = dask.compute(p0, options.pop("bounds"), options.pop("fixed"))
+    counted = p0 if p0 is None or isinstance(p0, dict) or callable(p0) else np.zeros(np.shape(p0)[-1:] or (1,))
+    names, defaults = read_signature(model, None if callable(counted) else counted)
+    parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, shape)
+    variables, as_tuple, own, shared = _read_arrays(x, Y.shape, {name: options.pop(name) for name in LIKE_Y})
+    common = Common(model, names, variables, as_tuple, shared, p0 if callable(p0) else None, options)
+    nothing = {key: np.empty((0, Y.shape[-1]), dtype=one.dtype) for key, one in own.items()}
+    none_of_them = np.empty((0, Y.shape[-1]), dtype=Y.dtype)
+    here = replace(common, options=options | {"device": "cpu"})
+    empty = fit_block(here, none_of_them, nothing, _cut(parameters, slice(0, 0)), ())  # raises what is wrong
+    outcome = _new_outcome(parameters, int(np.prod(shape, dtype=np.int64)))
+    with Progress(progress, callback, outcome.status.size) as report:
+        parts, interrupted = _run(common, Y, own, parameters, outcome, report.function)
+    return _joined(parts or [empty], outcome, parameters, shape, interrupted)
+
+
+def _read_arrays(x: Any, shape: Shape, given: Mapping[str, Any]) -> tuple[int, bool, dict[Any, Any], dict[Any, Any]]:
+    """Return `variables` and `as_tuple` of `Common`, the arrays that have a row for each fit, and what is shared."""
+    own: dict[Any, Any] = {}
+    shared: dict[Any, Any] = {}
+    for name, value in given.items():
+        array = value if value is None or is_dask(value) else _array(value)
+        if array is None or array.ndim == 0 or array.shape == shape[-1:]:
+            shared[name] = value
+        else:
+            refuse_unknown_size(name, array)
+            like_rows(name, stand_in(array), shape)
+            own[name] = (dask.array if is_dask(array) else np).broadcast_to(array, shape)
+    as_tuple = isinstance(x, tuple | list) and any(np.ndim(one) for one in x)
+    whole: Any = [one if is_dask(one) else _array(one) for one in (x if as_tuple else [x])]
+    for one in whole:
+        refuse_unknown_size("x", one)
+    stand_ins = [stand_in(one) if is_dask(one) else one for one in whole]
+    read_variables(tuple(stand_ins) if as_tuple else stand_ins[0], shape)
+    has_rows = len(shape) > 1
+    parts = list(whole[0]) if has_rows and not as_tuple and whole[0].shape[1:] == shape else whole
+    is_own = [has_rows and part.shape == shape for part in parts]
+    if any(is_own):
+        for k, part in enumerate(parts):
+            (own if is_own[k] else shared)[k] = part
+    else:
+        shared["x"] = x
+    shared = dict(zip(shared, dask.compute(*shared.values()), strict=True))
+    return len(parts) if any(is_own) else 0, as_tuple, own, shared
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
+
+
+def _cut(parameters: BatchParameters, rows: Any) -> Cut:
+    """Return starts and bounds of some rows, shape (1, b, n), or (n,) where all fits share them."""
+
+    def part(array: Any) -> Any:
+        return array if array is None or array.ndim == 1 else array[rows][np.newaxis]
+
+    lower, upper = part(parameters.lower), part(parameters.upper)
+    if lower is not None and not (np.isfinite(lower).any() or np.isfinite(upper).any()):
+        lower = np.maximum(lower, -LARGEST)  # so that the fits go the way of the whole batch, which has bounds
+    return part(parameters.start), lower, upper
+
+
+def fit_block(
+    common: Common, y: NDArray[Any], own: dict[Any, NDArray[Any]], cut: Cut, origin: tuple[int, ...]
+) -> BatchFitResult:
+    """Fit the rows of a block, which begins at `origin` of the whole; the task that Dask runs.
+
+    The rows get two leading axes, (1, b): nothing that all fits share can be mistaken for something that each has.
+    """
+    given = common.shared | {key: one.reshape(1, -1, y.shape[-1]) for key, one in own.items()}
+    x = given.get("x")
+    if common.variables:
+        parts = [given[k] for k in range(common.variables)]
+        x = tuple(parts) if common.as_tuple else parts[0] if len(parts) == 1 else np.stack(parts)
+    start, lower, upper = cut
+    p0 = common.p0
+    if p0 is None:
+        p0 = start
+        if np.isnan(start).any():
+            columns = [start[..., j] for j in range(len(common.names))]
+            p0 = {name: None if np.isnan(one).all() else one for name, one in zip(common.names, columns, strict=True)}
+    like_y = {name: given[name] for name in LIKE_Y}
+    bounds = None if lower is None else (lower, upper)
+    try:
+        rows = y.reshape(1, -1, y.shape[-1])
+        return fit_batch(common.model, x, rows, p0, bounds=bounds, **like_y, **common.options)
+    except Exception as error:
+        if isinstance(error, ValueError):
+            _refuse_by_place(y, own, origin)
+        if not y.size:
+            raise
+        ends = [f"{begin}:{begin + length}" for begin, length in zip(origin, y.shape, strict=False)]
+        error.add_note(f"This was in the block Y[{', '.join(ends)}] of the Dask array, with its rows counted from 0.")
+        raise
+
+
+def _refuse_by_place(y: NDArray[Any], own: Mapping[Any, NDArray[Any]], origin: tuple[int, ...]) -> None:
+    """Raise what may be wrong in the arrays of a block, with the place in the whole arrays."""
+    try:
+        for name in ("sigma", "weights"):
+            if name in own:
+                read_scale(own.get("sigma"), own.get("weights"), y, origin)
+    except ValueError as error:
+        raise error from None
+
+
+def _new_outcome(parameters: BatchParameters, count: int) -> BatchOutcome:
+    rows = np.broadcast_to(np.zeros(()), (count, 1))
+    return new_outcome(
+        BatchData(rows, None, False, None, None, parameters.start, None, None, 0), len(parameters.names)
+    )
+
+
+def _run(
+    common: Common,
+    Y: Any,
+    own: dict[Any, Any],
+    parameters: BatchParameters,
+    outcome: BatchOutcome,
+    report: Callable[[BatchReport], Any] | None,
+) -> tuple[list[BatchFitResult], bool]:
+    """Fit all blocks and fill the outcome; return what came back and whether that was interrupted."""
+    shape = Y.shape[:-1]
+    flat = np.arange(outcome.status.size).reshape(shape)
+    task, sent = dask.delayed(fit_block, pure=False), dask.delayed(common, traverse=False)
+    blocks = {"y": _blocks(Y, Y.chunks)} | {key: _blocks(one, Y.chunks) for key, one in own.items()}
+    tasks, rows_of = [], []
+    for k, place in enumerate(_places(Y.chunks[:-1])):
+        rows = flat[place].ravel()
+        if not rows.size:
+            continue
+        pieces = {key: of_all[k] for key, of_all in blocks.items()}
+        origin = tuple(one.start for one in place)
+        tasks.append(task(sent, pieces.pop("y"), pieces, _cut(parameters, rows), origin))
+        rows_of.append(rows)
+    parts: list[BatchFitResult] = []
+    done = 0
+
+    def take(index: int, part: BatchFitResult) -> Any:
+        nonlocal done
+        rows = rows_of[index]
+        for field in fields(BatchOutcome):
+            getattr(outcome, field.name)[rows] = getattr(part._core.outcome, field.name)
+        parts.append(part if not parts else part.at(slice(0, 0)))  # of the others, what they say
+        done += rows.size
+        adjacent = rows[-1] - rows[0] == rows.size - 1
+        where = slice(int(rows[0]), int(rows[-1]) + 1) if adjacent else rows
+        return report is not None and report(BatchReport(done, outcome.status.size, where, outcome))
+
+    return parts, run_tasks(tasks, take)
+
+
+def _places(chunks: Sequence[Sequence[int]]) -> list[Place]:
+    """Return where the blocks are, in the order of `to_delayed`."""
+    ends = [np.cumsum([0, *lengths]).tolist() for lengths in chunks]
+    axes = [[slice(a, b) for a, b in pairwise(along)] for along in ends]
+    return list(product(*axes))
+
+
+def _blocks(array: Any, chunks: Any) -> list[Any]:
+    """Return the blocks of an array of the shape of Y."""
+    if is_dask(array):
+        return list(array.rechunk(chunks).to_delayed().ravel())
+    return [array[place] for place in _places(chunks[:-1])]
+
+
+def _joined(
+    parts: Sequence[BatchFitResult],
+    outcome: BatchOutcome,
+    parameters: BatchParameters,
+    shape: Shape,
+    interrupted: bool,
+) -> BatchFitResult:
+    """Return one result; what the parts have in common is taken from the first."""
+    state = parts[0].__getstate__()
+    core = replace(
+        state["_core"], outcome=outcome, fixed=parameters.fixed, lower=parameters.lower, upper=parameters.upper
+    )
+    notes = _merged([note for part in parts for note in part.fallbacks], outcome.status.size)
+    result = object.__new__(BatchFitResult)
+    result.__dict__.update(state | {"_core": core, "shape": shape, "fallbacks": notes, "interrupted": interrupted})
+    return result
+
+
+def _merged(notes: Sequence[str], total: int) -> list[str]:
+    """Return each note once; what so many of so many fits had is counted together."""
+    counts: dict[str, int] = {}
+    for note in notes:
+        found = re.fullmatch(r"(\d+) of \d+ (.*)", note)
+        text = found[2] if found else note
+        counts[text] = counts.get(text, 0) + (int(found[1]) if found else 0)
+    return [f"{count} of {total} {text}" if count else text for text, count in counts.items()]
