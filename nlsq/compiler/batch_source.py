@@ -14,7 +14,7 @@ from nlsq.compiler.kernel_source import Layout, Variant
 from nlsq.compiler.normal_source import write_cost, write_sums
 from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels import sum_step
-from nlsq.kernels.backend.program import Place, Program
+from nlsq.kernels.backend.program import Loop, Place, Program, Statement
 from nlsq.kernels.backend.recording import Recorder
 
 
@@ -34,6 +34,8 @@ class BatchVariant:
         Whether there are bounds, each fit's own.
     loss : str
         Name of the loss.
+    single : bool
+        Whether residuals and derivatives are computed in single precision; sums are in double precision all the same.
     """
 
     weighted: bool = False
@@ -41,6 +43,7 @@ class BatchVariant:
     own_x: bool = False
     bounded: bool = False
     loss: str = "linear"
+    single: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ def batch_program(trace: Trace, layout: Layout, variant: BatchVariant) -> Progra
     program = Program("evaluate", side_by_side=frozenset(side_by_side))
     sums = Variant(weighted=variant.weighted, loss=variant.loss, omits=True)
     cost, *parts = write_sums(program, trace, layout, sums, scales=variant.loss != "linear")
+    if variant.single:
+        in_single_precision(program)
     recorder = Recorder(program, "step")
 
     def symbol(name: str | float) -> object:
@@ -90,3 +95,33 @@ def batch_program(trace: Trace, layout: Layout, variant: BatchVariant) -> Progra
             (Place(array, k), value if isinstance(value, float) else value.name) for k, value in enumerate(values)
         ]
     return program
+
+
+def in_single_precision(program: Program) -> None:
+    """Let everything be computed in single precision but the products that are summed, and the sums.
+
+    What is read is rounded first; factors of a product that goes into a sum are widened again.
+    """
+    last = max(place for place, step in enumerate(program.steps) if isinstance(step, Loop))
+    steps: list[Statement | Loop] = []
+    for place, step in enumerate(program.steps):
+        if isinstance(step, Loop):
+            summed = {value for _, value in step.totals}
+            step.statements = [one for before in step.statements for one in _narrowed(before, before.name in summed)]
+            steps.append(step)
+        else:
+            steps += _narrowed(step, False) if place < last else [step]
+    program.steps[:] = steps
+
+
+def _narrowed(statement: Statement, is_summed: bool) -> list[Statement]:
+    """Return what stands for a statement."""
+    name = statement.name
+    if statement.operation == "read":
+        return [Statement(f"{name}_read", "read", statement.operands), Statement(name, "narrow", (f"{name}_read",))]
+    if is_summed and statement.operation == "*":
+        factors = [one for one in statement.operands if isinstance(one, str)]
+        widened = [Statement(f"{name}_{k}", "wide", (one,)) for k, one in enumerate(factors)]
+        numbers = [one for one in statement.operands if not isinstance(one, str)]
+        return [*widened, Statement(name, "*", (*[one.name for one in widened], *numbers))]
+    return [statement]

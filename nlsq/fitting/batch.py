@@ -95,7 +95,8 @@ def fit_batch(
         Limit for each fit. Default 200 (n + 1).
     dtype : dtype, optional
         float64 or float32: type of computation and result. By default computation is in float64, and the result is in
-        float32 if all data are. Sums over the points are in float64 in any case.
+        float32 if all arrays given are. Sums over the points are in float64 in any case. Where residuals are in float32
+        tolerances below its rounding are raised to it; fits that are solved one by one are in float64.
     threads : int, optional
         By default one for every two million values of `Y`, at most as many as there are processors.
     progress : bool
@@ -139,6 +140,10 @@ def fit_batch(
     refuse_uncallable(model)
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
+    if device == "cuda":
+        from nlsq.solvers.batch_cuda import require_device
+
+        require_device()
     if is_dask(Y):
         from nlsq.fitting.batch_dask import fit_dask_batch
 
@@ -153,7 +158,8 @@ def fit_batch(
     counted = p0 if p0 is None or isinstance(p0, dict) or callable(p0) else np.zeros(np.shape(p0)[-1:] or (1,))
     names, defaults = read_signature(model, None if callable(counted) else counted)
     parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, rows.shape)
-    options = read_options(len(names), tolerances, max_evaluations, Loss(loss, loss_scale))
+    single, result_type = read_types(dtype, (Y, x, p0, sigma, weights))
+    options = read_options(len(names), tolerances, max_evaluations, Loss(loss, loss_scale), single)
     start = starts_of(model, rows, parameters, p0)
     data = BatchData(
         rows.y, _kernel_x(rows), rows.own_x, rows.weights, rows.mask, start, parameters.lower, parameters.upper,
@@ -162,7 +168,7 @@ def fit_batch(
     outcome = new_outcome(data, len(names))
     with Progress(progress, callback, rows.y.shape[0]) as report:
         fallbacks, interrupted = solve_rows(
-            model, rows, parameters, data, options, outcome, options_threads, report.function
+            model, rows, parameters, data, options, outcome, options_threads, report.function, device
         )
     return BatchFitResult(
         outcome,
@@ -173,13 +179,27 @@ def fit_batch(
         upper=parameters.upper,
         absolute_sigma=absolute_sigma,
         fallbacks=fallbacks,
-        dtype=np.dtype(np.float64),
+        dtype=result_type,
         interrupted=interrupted,
         is_linear_loss=options.loss.is_linear,
+        step_tolerance=options.tolerances.step or 0.0,
+        rounding=float(np.finfo(np.float32 if single else np.float64).eps),
     )
 
 
-def read_options(n: int, tolerances: Any, max_evaluations: Any, loss: Loss) -> BatchOptions:
+def read_types(dtype: Any, given: tuple[Any, ...]) -> tuple[bool, np.dtype[Any]]:
+    """Return whether to compute in single precision, and the type of the result."""
+    if dtype is not None:
+        wanted = np.dtype(dtype)
+        if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise ValueError(f"dtype must be float64 or float32, got {wanted}.")
+        return wanted == np.float32, wanted
+    types = [getattr(one, "dtype", None) for some in given for one in (some if isinstance(some, tuple) else (some,))]
+    all_single = types[0] == np.float32 and all(one in (None, np.float32) for one in types)
+    return False, np.dtype(np.float32 if all_single else np.float64)
+
+
+def read_options(n: int, tolerances: Any, max_evaluations: Any, loss: Loss, single: bool = False) -> BatchOptions:
     """Check how the fits are to be solved."""
     rules = read_tolerances(tolerances)
     if not isinstance(rules, Tolerances):
@@ -187,7 +207,7 @@ def read_options(n: int, tolerances: Any, max_evaluations: Any, loss: Loss) -> B
     if rules.rule != "native":
         raise ValueError(f"tolerances: a batch stops by the rule 'native', got {rules.rule!r}.")
     limit = read_positive("max_evaluations", max_evaluations)
-    return BatchOptions(rules, EVALUATIONS * (n + 1) if limit is None else limit, loss)
+    return BatchOptions(rules, EVALUATIONS * (n + 1) if limit is None else limit, loss, single)
 
 
 def _kernel_x(rows: Rows) -> Any:
@@ -212,16 +232,17 @@ def solve_rows(
     outcome: BatchOutcome,
     threads: int | None,
     report: Callable[[BatchReport], Any] | None,
+    device: str = "cpu",
 ) -> tuple[list[str], bool]:
     """Fit all rows; return what was done differently from what was asked, and whether that was interrupted."""
     count, m = rows.y.shape
     if count == 0:
         return [], False
-    route = route_for(model, rows, data, options, len(parameters.names))
+    route = route_for(model, rows, data, options, len(parameters.names), device)
     each = (model, rows, parameters, data.start, options, outcome)
     if isinstance(route, str):
         return [f"the model was called row by row: {route}"], fit_each(*each, np.arange(count), report)
-    workers = threads_for(threads, count * m)
+    workers = threads_for(threads, count * m) if device == "cpu" else 1
     interrupted = run(chunks_of(count, m, workers), route.make_worker, outcome, workers, report)
     if not all(
         route.agrees(row, p)
@@ -233,7 +254,7 @@ def solve_rows(
         for name in ("params", "cost", "normal", "status", "nfev", "nit", "points", "redone"):
             getattr(outcome, name)[...] = getattr(fresh, name)
         return [f"the model was called row by row: {DISAGREES}"], fit_each(*each, np.arange(count), report)
-    fallbacks = []
+    fallbacks = list(route.notes)
     redone = int(np.count_nonzero(outcome.redone))
     if redone:
         fallbacks.append(f"{redone} of {count} fits were hard for the batch kernel and solved again one by one")

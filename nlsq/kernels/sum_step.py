@@ -41,14 +41,14 @@ RISE = 4.0  # of the damping after a poor step that is kept
 FIRST_GROWTH = 10.0  # of the damping after a step that is not; the next time in a row it is twice that
 MOST_DAMPING = 1e12  # beyond, steps are below rounding
 PIVOT_LIMIT = 1e-11  # as in `nlsq.kernels.quadratic_model`
-NOISE = 1e-15  # relative rounding of a cost
+NOISE = 4.5  # relative error of a cost, in units of rounding
 EPS = 2.220446049250313e-16
 REST = 30.0  # as in `nlsq.kernels.judgement`
 SETTLED = 0.5  # as there
 
 # places of the scalars in a state
 COST, DAMPING, GROWTH, PREDICTED, STEP_SQUARED, LAST_STEP_SQUARED, CUT, NFEV, NIT, STATUS, HEADER = range(11)
-COST_TOLERANCE, STEP_TOLERANCE, OPTIMALITY_TOLERANCE, MAX_EVALUATIONS, HARD_AFTER, OPTIONS = range(6)
+COST_TOLERANCE, STEP_TOLERANCE, OPTIMALITY_TOLERANCE, MAX_EVALUATIONS, HARD_AFTER, ROUNDING, OPTIONS = range(7)
 
 
 class State(NamedTuple):
@@ -130,7 +130,7 @@ def advance(
     state : State
         As the last call left it.
     options : list
-        By the places above.
+        By the places above; the rounding, that of doubles by default, may be left out.
     bounds : tuple of two lists of n, optional
         Lower and upper bounds; equal ones hold a parameter.
 
@@ -145,7 +145,8 @@ def advance(
     cost, gradient, normal, *others = sums
     sizes = others[0] if others and others[0] else [normal[_at(j, j)] for j in range(n)]
     fresh = old[NFEV] < 0.5
-    ratio, actual = _gain_ratio(cost, old)
+    rounding = options[ROUNDING] if len(options) > ROUNDING else EPS
+    ratio, actual = _gain_ratio(cost, old, rounding)
     size = _total([cost] + [absolute(g) for g in gradient] + [normal[_at(j, j)] for j in range(n)])
     finite = absolute(size) < math.inf
     accepted = finite & (fresh | (ratio >= LEAST_RATIO))
@@ -163,7 +164,7 @@ def advance(
     scalars[NIT] = old[NIT] + select(moved, 1.0, 0.0)
     scalars[LAST_STEP_SQUARED] = select(moved, old[STEP_SQUARED], old[LAST_STEP_SQUARED])
     length = _total([d * (one * one) for d, one in zip(scaling, x, strict=True)])
-    status, small = _convergence(actual, ratio, length, scalars[COST], old, options, accepted, finite)
+    status, small = _convergence(actual, ratio, length, scalars[COST], old, options, rounding, accepted, finite)
     optimal = _is_optimal(scalars[COST], g, a, held, options) & accepted
     status = select(status > 0.0, status, select(optimal, float(Status.OPTIMALITY), 0.0))
     scalars[DAMPING], scalars[GROWTH] = _damped(ratio, fresh, accepted, small, old)
@@ -198,25 +199,34 @@ def _at(i: int, j: int) -> int:
     return i * (i + 1) // 2 + j
 
 
-def _gain_ratio(cost: Any, old: list[Any]) -> tuple[Any, Any]:
+def _gain_ratio(cost: Any, old: list[Any], rounding: Any) -> tuple[Any, Any]:
     """Return the gain ratio (-1 where it cannot be told) and the actual reduction; before the start infinite."""
     predicted = old[PREDICTED]
     actual = old[COST] - cost
     downhill = predicted > 0.0
     ratio = select(downhill, actual / select(downhill, predicted, 1.0), -1.0)
-    hidden = (absolute(actual) <= NOISE * old[COST]) & (predicted <= NOISE * old[COST])
+    noise = NOISE * rounding * old[COST]
+    hidden = (absolute(actual) <= noise) & (predicted <= noise)
     return select(hidden, 1.0, ratio), actual
 
 
 def _convergence(
-    actual: Any, ratio: Any, length: Any, cost: Any, old: list[Any], options: list[Any], accepted: Any, finite: Any
+    actual: Any,
+    ratio: Any,
+    length: Any,
+    cost: Any,
+    old: list[Any],
+    options: list[Any],
+    rounding: Any,
+    accepted: Any,
+    finite: Any,
 ) -> tuple[Any, Any]:
     """Test what the last step did: a status (0.0 to go on), and whether its effect was small."""
     tolerance = options[COST_TOLERANCE]
     before = old[COST]
     judged = (old[NFEV] > 0.5) & finite
-    least = absolute(actual) <= EPS * before
-    floor = least & (old[PREDICTED] <= EPS * before) & (ratio <= 2.0)
+    least = rounding * before
+    floor = (absolute(actual) <= least) & (old[PREDICTED] <= least) & (ratio <= 2.0)
     change = (absolute(actual) <= tolerance * before) & (old[PREDICTED] <= tolerance * before) & (ratio <= 2.0)
     last = old[LAST_STEP_SQUARED]
     shrinking = old[STEP_SQUARED] < last
@@ -230,7 +240,7 @@ def _convergence(
     short = old[STEP_SQUARED] <= options[STEP_TOLERANCE] * options[STEP_TOLERANCE] * length
     short = judged & short & (actual <= SETTLED * before)
     whole = (old[CUT] < 0.5) | exact
-    by_cost = select(tolerance >= EPS, float(Status.COST_CHANGE), float(Status.COST_FLOOR))
+    by_cost = select(tolerance >= rounding, float(Status.COST_CHANGE), float(Status.COST_FLOOR))
     by_cost = select(short, float(Status.COST_AND_STEP), by_cost)
     status = select(change, by_cost, select(short, float(Status.STEP), 0.0))
     return select(whole, status, 0.0), change | short

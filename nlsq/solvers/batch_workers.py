@@ -47,11 +47,14 @@ class BatchOptions:
         Limit for each fit.
     loss : Loss
         See there.
+    single : bool
+        Whether to compute in single precision.
     """
 
     tolerances: Tolerances
     max_evaluations: int
     loss: Loss
+    single: bool = False
 
 
 def has_lanes(kernels: GraphKernels, m: int, loss: Loss) -> bool:
@@ -187,6 +190,7 @@ class LaneWorker:
             own_x=data.own_x,
             bounded=data.lower is not None,
             loss=str(options.loss.function),
+            single=options.single,
         )
         job, table = self.rows.job, self._table
         job[batch.LANES], job[batch.VARIABLES] = width, variables
@@ -247,6 +251,11 @@ def step_options(options: BatchOptions) -> FloatArray:
     found[sum_step.STEP_TOLERANCE] = tolerances.step or 0.0
     found[sum_step.OPTIMALITY_TOLERANCE] = tolerances.optimality or 0.0
     found[sum_step.MAX_EVALUATIONS], found[sum_step.HARD_AFTER] = options.max_evaluations, HARD_AFTER
+    eps = float(np.finfo(np.float32 if options.single else np.float64).eps)
+    found[sum_step.ROUNDING] = eps
+    if options.single:  # what rounding hides cannot be asked for
+        least = np.array([2.0, 10.0, 10.0]) * eps
+        found[:3] = np.where(found[:3] > 0.0, np.maximum(found[:3], least), found[:3])
     return found
 
 

@@ -105,6 +105,6 @@ class LaneWriter:
         for statement in loop.statements:
             self.names[statement.name] = self.statement(statement, indices)
         for name, operand in loop.totals:
-            value = self.emitter.broadcast(self.operand(operand).code, self.lanes)
+            value = self.emitter.broadcast(self.emitter.converted(self.operand(operand), DOUBLE).code, self.lanes)
             total = self.builder.load(totals[name], typ=self.vector)
             self.builder.store(self.builder.fadd(total, value, flags=FAST), totals[name])

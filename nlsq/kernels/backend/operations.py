@@ -7,7 +7,7 @@ from typing import Any
 
 from nlsq.kernels import elementary
 from nlsq.kernels.backend.primitives import absolute, copy_sign, floor, select, square_root
-from nlsq.kernels.backend.simd import Value
+from nlsq.kernels.backend.simd import DOUBLE, FLOAT, Value
 
 
 def _sign(x: Value) -> Value:
@@ -27,6 +27,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
     "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "and": lambda a, b: a & b, "or": lambda a, b: a | b,
     "not": lambda a: ~a, "neg": lambda a: -a, "abs": absolute, "sqrt": square_root, "floor": floor, "sign": _sign,
+    "narrow": lambda a: a.emitter.converted(a, FLOAT), "wide": lambda a: a.emitter.converted(a, DOUBLE),
     "minimum": _minimum, "maximum": _maximum, "copysign": copy_sign, "where": select,
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ from llvmlite import ir
 from nlsq.kernels.backend.wide import LANES, WIDE
 
 DOUBLE, INTEGER, BOOLEAN, INT32 = ir.DoubleType(), ir.IntType(64), ir.IntType(1), ir.IntType(32)
+FLOAT = ir.FloatType()
 FAST = ("reassoc", "nsz", "contract")
 STRICT = ("contract",)
 _UNARY_INTRINSICS = {"absolute": "fabs", "floor": "floor", "square_root": "sqrt"}
@@ -80,7 +81,7 @@ class Value:
         return self.emitter.arithmetic("div", other, self)
 
     def __neg__(self) -> Value:
-        if self.is_double:
+        if self.is_real:
             return Value(self.emitter, self.emitter.builder.fneg(self.code, flags=self.emitter.flags))
         return self.emitter.arithmetic("sub", 0, self)
 
@@ -131,9 +132,14 @@ class Value:
         raise TypeError("a symbolic value has no truth value: straight-line code must not branch on it")
 
     @property
-    def is_double(self) -> bool:
-        """Whether it holds doubles."""
-        return element_type(self.code.type) == DOUBLE
+    def is_real(self) -> bool:
+        """Whether it holds numbers of double or single precision."""
+        return element_type(self.code.type) in (DOUBLE, FLOAT)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it holds numbers of single precision."""
+        return bool(element_type(self.code.type) == FLOAT)
 
     @property
     def lanes(self) -> int:
@@ -215,20 +221,32 @@ class Emitter:
         """Bring operands to one shape, and Python numbers to the type of the values among them."""
         values = [operand for operand in operands if isinstance(operand, Value)]
         lanes = max(value.lanes for value in values)
-        doubles = any(value.is_double for value in values)
+        real = [value for value in values if value.is_real]
+        single = bool(real) and all(value.is_single for value in real)
         brought = []
         for operand in operands:
             if not isinstance(operand, Value):
-                operand = self.constant(float(operand) if doubles else operand)
+                operand = self.constant(float(operand) if real else operand)
+            if operand.is_real:
+                operand = self.converted(operand, FLOAT if single else DOUBLE)
             brought.append(Value(self, self.broadcast(operand.code, lanes)))
         return brought
+
+    def converted(self, value: Value, kind: Any) -> Value:
+        """Return real numbers in the precision `kind`; numbers of that precision as they are."""
+        if element_type(value.code.type) == kind:
+            return value
+        if isinstance(value.code, ir.Constant) and value.lanes == 1:
+            return Value(self, kind(value.code.constant))
+        change = self.builder.fpext if kind == DOUBLE else self.builder.fptrunc
+        return Value(self, change(value.code, widen(kind, value.lanes)))
 
     # Operators
 
     def arithmetic(self, name: str, left: Any, right: Any) -> Value:
         """Write + - * / for doubles, + - for integers."""
         a, b = self.together(left, right)
-        if a.is_double:
+        if a.is_real:
             return Value(self, getattr(self.builder, f"f{name}")(a.code, b.code, flags=self.flags))
         if name not in ("add", "sub"):
             raise TypeError(f"integers in vector code have no operation {name!r}: some processors have none")
@@ -242,7 +260,7 @@ class Emitter:
     def compare(self, sign: str, left: Any, right: Any) -> Value:
         """Write a comparison; with NaN all are false but ``!=``."""
         a, b = self.together(left, right)
-        if not a.is_double:
+        if not a.is_real:
             return Value(self, self.builder.icmp_signed(sign, a.code, b.code))
         ordered = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
         return Value(self, ordered(sign, a.code, b.code))
@@ -284,7 +302,8 @@ class Emitter:
     def intrinsic(self, name: str, *arguments: Value) -> Value:
         """Write a call of an LLVM intrinsic of doubles."""
         kind = arguments[0].code.type
-        suffix = f"v{kind.count}f64" if isinstance(kind, ir.VectorType) else "f64"
+        bits = "f32" if arguments[0].is_single else "f64"
+        suffix = f"v{kind.count}{bits}" if isinstance(kind, ir.VectorType) else bits
         function = self.declare(f"llvm.{name}.{suffix}", kind, len(arguments))
         return Value(self, self.builder.call(function, [argument.code for argument in arguments]))
 
@@ -298,8 +317,14 @@ class Emitter:
     # Elementary functions
 
     def elementary(self, function: Any, *arguments: Any) -> Value:
-        """Write a call of an elementary function: one function in the module for each number of lanes."""
+        """Write a call of an elementary function: one function in the module for each number of lanes.
+
+        Those of single precision are rounded from those of double precision.
+        """
         values = self.together(*arguments)
+        if values[0].is_single:
+            wide = self.elementary(function, *[self.converted(value, DOUBLE) for value in values])
+            return self.converted(wide, FLOAT)
         name = f"{function.name}_{values[0].lanes}"
         found = self.module.globals.get(name)
         if found is None:
