@@ -254,6 +254,11 @@ class Binding:
             self.table[place] = _address(array)
         self._are_copies = any(new is not old for new, old in zip(self._arrays, arrays, strict=True))
 
+    @property
+    def arrays(self) -> list[FloatArray]:
+        """What a call brings along, in the order of the layout's places for data."""
+        return self._arrays
+
     def normal_equations(self, loss: int, loss_scale: float) -> int:
         """Return the address of the normal equations under a loss, by its code; 0 where they are not fused."""
         if not self.kernels.fuses or not 0 <= loss < len(LOSSES):

@@ -9,7 +9,8 @@ anything else                      `nlsq.fit`'s solver, row by row in Python
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -46,14 +47,19 @@ class BatchRoute:
         ``(row, params) -> bool``: whether the kernels compute what the model does, for a row's data.
     refuse : callable
         Called when they do not.
+    notes : list of str
+        What is done differently from what was asked.
     """
 
     make_worker: Callable[[], Worker]
     agrees: Callable[[int, FloatArray], bool]
     refuse: Callable[[], None]
+    notes: list[str] = field(default_factory=list)
 
 
-def route_for(model: Any, rows: Rows, data: BatchData, options: BatchOptions, n: int) -> BatchRoute | str:
+def route_for(
+    model: Any, rows: Rows, data: BatchData, options: BatchOptions, n: int, device: str = "cpu"
+) -> BatchRoute | str:
     """Return how to fit a batch in compiled code, or the reason why that cannot be."""
     if compile_disabled():
         return "NLSQ_DISABLE_COMPILE is set"
@@ -76,7 +82,7 @@ def route_for(model: Any, rows: Rows, data: BatchData, options: BatchOptions, n:
         return "it was changed while it was traced"
     if entry.trace.shape != (rows.y.shape[1],):
         return f"it returns shape {entry.trace.shape}, not one value a point"
-    return _traced(function, route, entry, arrays, rows, data, options)
+    return _traced(function, route, entry, arrays, rows, data, options, device)
 
 
 def _entry(function: Any, route: Any, rows: Rows, n: int) -> Entry | str:
@@ -90,7 +96,14 @@ def _entry(function: Any, route: Any, rows: Rows, n: int) -> Entry | str:
 
 
 def _traced(
-    function: Any, route: Any, entry: Entry, arrays: Any, rows: Rows, data: BatchData, options: BatchOptions
+    function: Any,
+    route: Any,
+    entry: Entry,
+    arrays: Any,
+    rows: Rows,
+    data: BatchData,
+    options: BatchOptions,
+    device: str,
 ) -> BatchRoute | str:
     kernels, m = entry.kernels, rows.y.shape[1]
     pointwise = is_pointwise(entry.trace)
@@ -127,9 +140,21 @@ def _traced(
     def compare(row: int, params: FloatArray) -> bool:
         return agrees(residual_of(row, False), residual_of(row, False).in_python, params)
 
+    def refuse() -> None:
+        route.refuse(DISAGREES)
+
+    notes = []
+    if device == "cuda":
+        from nlsq.solvers.batch_cuda import CudaWorker, why_not_on_device
+
+        reason = why_not_on_device(kernels, data, options)
+        if reason is None:
+            device_worker = partial(CudaWorker, kernels, bound(Variant()), data, options, make_row_worker)
+            return BatchRoute(device_worker, compare, refuse)
+        notes.append(f"fitted on the processor, not on the device: {reason}")
     lanes = has_lanes(kernels, m, options.loss)
     make_worker: Callable[[], Worker] = make_lane_worker if lanes else make_row_worker
-    return BatchRoute(make_worker, compare, lambda: route.refuse(DISAGREES))
+    return BatchRoute(make_worker, compare, refuse, notes)
 
 
 def is_pointwise(trace: Any) -> bool:
