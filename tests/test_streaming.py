@@ -206,7 +206,15 @@ def test_memmap(tmp_path, data, low_threshold):
     for name, values in (("x", x), ("y", y)):
         values.tofile(tmp_path / name)
     mapped = [np.memmap(tmp_path / name, dtype=np.float64, mode="r") for name in "xy"]
-    assert_identical(streamed(peak, *mapped, P0), streamed(peak, x, y, P0))
+    found = streamed(peak, *mapped, P0)
+    assert_identical(found, streamed(peak, x, y, P0))
+    stored = pickle.dumps(found)
+    assert len(stored) < 10_000
+    copy = pickle.loads(stored)
+    assert copy.summary() == found.summary()
+    with pytest.raises(ValueError, match="pickled without its data"):
+        copy.residual  # noqa: B018
+    assert found.residual.size == M
 
 
 @pytest.mark.parametrize("chunks", [None, 1000, 30_001, M])
@@ -425,6 +433,23 @@ def test_start_without_finite_values(data, low_threshold, monkeypatch):
     assert found.summary().splitlines()[0] == expected.summary().splitlines()[0]
 
 
+def test_squares_of_derivatives_that_are_too_large(data, low_threshold, monkeypatch):
+    def steep(x, a, b):
+        return a * (1e200 * x) + b
+
+    x, y = data
+    found = nlsq.fit(steep, x, y, [0.0, 1.0])
+    assert any("as a whole" in one for one in found.fallbacks)
+    expected = as_a_whole(monkeypatch, steep, x, y, [0.0, 1.0])
+    assert found.status == expected.status
+    np.testing.assert_array_equal(found.params, expected.params)
+    found = nlsq.fit(steep, in_chunks(x, y), p0=[0.0, 1.0])
+    assert found.status == Status.NONFINITE_JACOBIAN
+    assert found.cost == pytest.approx(0.5 * np.sum((y - 1.0) ** 2), rel=1e-12)
+    assert not found.identifiable.any()
+    assert "unknown" in found.summary()
+
+
 def test_nonfinite_steps_are_passed_over(low_threshold):
     x = np.linspace(0.0, 1.0, M)
 
@@ -535,6 +560,46 @@ def test_options_that_need_the_whole(name, data, low_threshold):
         nlsq.fit(peak, in_chunks(x, y), p0=names, **REFUSED[name])
     if name != "lm":
         assert not is_streamed(nlsq.fit(peak, x, y, names, **REFUSED[name]))
+
+
+def test_floating_point_errors_that_are_to_raise(data, low_threshold):
+    x, y = data
+    with np.errstate(all="raise"):
+        assert not is_streamed(nlsq.fit(peak, x, y, P0))
+        with pytest.raises(ValueError, match="NumPy is set to raise floating-point errors"):
+            nlsq.fit(peak, in_chunks(x, y), p0=P0)
+
+
+def test_models_of_other_kinds(data, low_threshold, tmp_path):
+    x, y = data
+    expected = streamed(peak, x, y, P0)
+    model = nlsq.model(peak)
+    assert_identical(streamed(model, x, y, P0), expected)
+    model.save(tmp_path / "peak.json")
+    assert_identical(streamed(nlsq.Model.load(tmp_path / "peak.json"), x, y, P0), expected)
+    assert_identical(streamed(lambda x, *p: peak(x, *p), x, y, P0), expected)
+    for width in (1.0, 2.0):  # a number that is symbolic in the graph from the second time on
+
+        def narrow(x, height, centre, base, width=str(width), factor=width):
+            return height * np.exp(-0.5 * ((x - centre) / (0.7 * factor)) ** 2) + base
+
+        result = streamed(narrow, x, y, [2.0, 4.5, 1.0])
+        start = peak(x, result.params[0], result.params[1], 0.7 * width, 0.0, result.params[2])
+        np.testing.assert_allclose(result.residual, start - y, atol=1e-14)
+
+
+def test_many_parameters_have_no_sums(data, low_threshold):
+    x, y = data
+
+    def waves(x, a, b, c, d, e, f, g, h, i, j, k):
+        total = a
+        for order, one in enumerate((b, c, d, e, f, g, h, i, j, k)):
+            total = total + one * np.cos((order + 1) * x)
+        return total
+
+    assert not is_streamed(nlsq.fit(waves, x, y, np.zeros(11)))
+    with pytest.raises(ValueError, match="11 parameters that are free, too many"):
+        nlsq.fit(waves, in_chunks(x, y), p0=np.zeros(11))
 
 
 def test_complex_and_masked_data_are_fitted_as_a_whole(data, low_threshold):

@@ -63,10 +63,12 @@ def fit(
         the names are ``p0, p1, ...`` by place, and `p0` must be a sequence.
     x : object
         Handed to the model: an array of any shape (as float64), a tuple or list of arrays (as a tuple), a pandas
-        Series (as an array), or any other object as it is.
-    y : array_like
+        Series (as an array), or any other object as it is. Or where data outside the memory come from: HDF5, zarr or
+        Dask arrays of shape (m,) or (k, m), or an `nlsq.ChunkSource`, see Notes.
+    y : array_like, optional
         The data: one value a point, or an array of several outputs, points along the first axis; real or complex (real
-        and imaginary parts are fitted together). The model returns the same shape, or a single value.
+        and imaginary parts are fitted together). The model returns the same shape, or a single value. Left out where
+        x is a `ChunkSource`, whose chunks hold it.
     p0 : dict or sequence, optional
         Start values by name or in order. A number as default in the signature is the start where `p0` has none.
         Without either the start is found from the data, see Notes; in a dict the value None asks for that, and a name
@@ -134,6 +136,12 @@ def fit(
     spans, locations and rates of x and sizes of y: drawn evenly (always the same), then one parameter at a time; the
     best are polished by short fits. Bounds are kept. It takes thousands of calls of the model, counted in
     ``result.nfev_start``; for an expensive model it ends after five seconds in it, with the best so far.
+
+    Very many points: from 131072 on, and for data outside the memory, the fit goes over the data block by block, once
+    for each evaluation, with exact sums and nothing of the size of the data beside them. Large arrays are read where
+    they are while the fit runs, and again when the result is asked for what has one value a point; they are not
+    copied. It takes a model that goes point by point; what it does not take is fitted as a whole, or refused where the
+    data are not in memory.
 
     The covariance is ``s^2 (J'J)^-1`` with ``s^2 = 2 cost / dof``, J the weighted Jacobian, its rows scaled by a
     robust loss as in SciPy; see `FitResult`.

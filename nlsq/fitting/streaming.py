@@ -126,7 +126,7 @@ def _fit(request: Request, task: FitTask, blocks: BlockedData) -> FitResult | st
     own = options.tolerances if not isinstance(options.tolerances, Tolerances | None) else None
     solve = _solve_of(traced.sums, task, blocks, start, options, own)
     outcome = _drive(request, task, blocks, traced, solve, start, own)
-    if outcome.status == Status.STALLED:
+    if outcome.status in (Status.STALLED, Status.NONFINITE_JACOBIAN):
         if not blocks.source.is_lazy:
             return HARD
         fallbacks.append(STUCK)
@@ -219,7 +219,7 @@ def _core(
     """Collect what the solve left behind."""
     streamed = task.data.streamed
     assert streamed is not None
-    streamed.used, streamed.informative, streamed.squares = blocks.used, blocks.informative, sums.with_squares()
+    streamed.used, streamed.informative, streamed.sums = blocks.used, blocks.informative, sums
     task.data.shape, task.data.omitted = (blocks.points,), blocks.points - blocks.used
     active = None
     if outcome.active is not None:

@@ -35,8 +35,8 @@ class StreamedData:
         ``(x, y, sigma, weights, nan_policy)`` as `fit` got them, the very arrays; None where they are not in memory.
     blocks : BlockedData or None
         Goes over them again; None in a result that was pickled.
-    squares : BlockSums or None
-        Sums of squares of the residuals over them, likewise.
+    sums : BlockSums or None
+        The kernels of the model, likewise.
     why_not : str
         Why they cannot be had as a whole.
     """
@@ -45,7 +45,7 @@ class StreamedData:
     informative: int
     given: Any = None
     blocks: BlockedData | None = None
-    squares: BlockSums | None = None
+    sums: BlockSums | None = None
     why_not: str = IN_CHUNKS
 
     @property
@@ -61,8 +61,8 @@ class StreamedData:
 
     def chi2(self, p: FloatArray) -> float:
         """Return the sum of the squared residuals, whatever the loss; `p` holds the free parameters."""
-        blocks, squares = self._again()
-        return 2.0 * squares.evaluate(p, blocks.blocks()).cost
+        blocks, sums = self._again()
+        return 2.0 * sums.with_squares().evaluate(p, blocks.blocks()).cost
 
     def scatter(self) -> float:
         """Return the least chi2 of a constant.
@@ -87,16 +87,16 @@ class StreamedData:
         return second - first * first / total if total > 0.0 else 0.0
 
     def _again(self) -> tuple[BlockedData, BlockSums]:
-        if self.blocks is None or self.squares is None:
+        if self.blocks is None or self.sums is None:
             raise ValueError(f"{LEFT_BEHIND}.")
-        return self.blocks, self.squares
+        return self.blocks, self.sums
 
     def for_pickling(self) -> StreamedData:
         """Return what is pickled: arrays in memory go along, files and iterators do not."""
         parts = () if self.given is None else (*_parts(self.given[0]), *self.given[1:4])
         kept = bool(parts) and all(one is None or type(one) is np.ndarray or np.ndim(one) == 0 for one in parts)
         return replace(
-            self, given=self.given if kept else None, blocks=None, squares=None, why_not="" if kept else LEFT_BEHIND
+            self, given=self.given if kept else None, blocks=None, sums=None, why_not="" if kept else LEFT_BEHIND
         )
 
 

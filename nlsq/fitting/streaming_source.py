@@ -94,7 +94,7 @@ def read_blocks(x: Any, y: Any, sigma: Any, weights: Any, nan_policy: str) -> Bl
         return BlockedData(_iterated(x, y, kind, scale, constant), kind, constant, omit)
     x, y, scale = _plain(x), _plain(y), _plain(scale)
     if in_chunks:
-        y = y if is_lazy(y) else np.asarray(y)
+        y = _array(y)
         x = tuple(_array(part) for part in x) if isinstance(x, tuple | list) else _array(x)
         scale = None if scale is None else _array(scale)
         _check(x, y, kind, scale)
@@ -124,7 +124,8 @@ def _plain(values: Any) -> Any:
 
 
 def _array(part: Any) -> Any:
-    return part if is_lazy(part) else np.asarray(_plain(part))
+    part = _plain(part)
+    return part if is_lazy(part) or isinstance(part, np.ndarray) else np.asarray(part)
 
 
 def _check(x: Any, y: Any, kind: str, scale: Any) -> None:

@@ -92,6 +92,7 @@ class SumSolve:
         self._trial: list[float] = start.tolist()
         self._state = self._before = sum_step.first_state(self._trial)
         self._triangle = np.tril_indices(start.size)
+        self._first = math.nan
         self.status = 0
         self.counters = Counters()
 
@@ -103,6 +104,8 @@ class SumSolve:
     def advance(self) -> None:
         """Evaluate the trial point, judge it, and propose the next one."""
         sums = self._evaluate(np.array(self._trial))
+        if not self.counters.nfev:
+            self._first = sums.cost
         packed = sums.normal[self._triangle].tolist()
         self._before = self._state
         self._trial, self._state = sum_step.advance(
@@ -159,8 +162,11 @@ class SumSolve:
     def outcome(self) -> SumOutcome:
         """Collect the best point."""
         sums, status = self._sums(), Status(self.status)
-        if status == Status.NONFINITE_START:
-            sums = Sums(math.nan, np.full_like(sums.gradient, np.nan), np.full_like(sums.normal, np.nan))
+        if not math.isfinite(sums.cost):  # nothing was ever accepted
+            finite = math.isfinite(self._first)
+            status = Status.NONFINITE_JACOBIAN if finite else Status.NONFINITE_START
+            cost = self._first if finite else math.nan
+            sums = Sums(cost, np.full_like(sums.gradient, np.nan), np.full_like(sums.normal, np.nan))
         x = np.array(self._state.x)
         return SumOutcome(x, sums, status, self.counters.nfev, self.counters.nit, self._active())
 

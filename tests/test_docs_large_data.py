@@ -1,0 +1,32 @@
+"""What the page about very many points says is so: its code runs."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from nlsq.fitting.streaming_source import STREAMED_FROM
+from nlsq.problem.chunks_arrays import PIECE
+from nlsq.problem.chunks_sample import BLOCK
+
+TEXT = (Path(__file__).resolve().parents[1] / "docs" / "large_data.md").read_text(encoding="utf-8")
+CODE = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def test_blocks_of_the_guide_run(capsys, tmp_path, monkeypatch):
+    """In their order, in one namespace, as a reader would."""
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    assert len(CODE) == 3
+    for number, code in enumerate(CODE):
+        if "h5py" not in code or find_spec("h5py") is not None:
+            exec(compile(code, f"docs/large_data.md, block {number}", "exec"), namespace)
+    assert "Converged" in capsys.readouterr().out
+    true = [3.0, 5.0, 0.7, 0.1, 1.0]
+    assert (np.abs(namespace["result"].params - true) < 5.0 * namespace["result"].stderr).all()
+
+
+def test_numbers_of_the_guide_are_those_of_the_library():
+    for number in (STREAMED_FROM, BLOCK, PIECE):
+        assert f"{number:,}".replace(",", " ") in " ".join(TEXT.split())
