@@ -289,7 +289,8 @@ def read_batch_parameters(
     start = np.where(pinned, lower, start) if pinned.any() else start
     _refuse_outside(names, start, lower, upper)
     fixed_at = pinned | held
-    if not (np.isfinite(lower).any() or np.isfinite(upper).any() or fixed_at.any()):
+    shared = lower.ndim == upper.ndim == 1  # bounds by fit stay though they be open, so that a fit is the same alone
+    if shared and not (np.isfinite(lower).any() or np.isfinite(upper).any() or fixed_at.any()):
         return BatchParameters(names, start, None, None, np.zeros(n, dtype=bool))
     lower, upper = np.where(held, start, lower), np.where(held, start, upper)
     rank = max(lower.ndim, upper.ndim)

@@ -13,7 +13,7 @@ from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.curve import POINTS, PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.kernels.dense import copy
 from nlsq.kernels.driver import solve_by_address
-from nlsq.kernels.layout import COST, HAS_BOUNDS, NFEV, NIT, NORMAL, STATUS, M, N, X, matrix, vector
+from nlsq.kernels.layout import COST, HAS_BOUNDS, NFEV, NIT, NORMAL, STATUS, TRIALS_ALLOWED, M, N, X, matrix, vector
 from nlsq.kernels.layout import LOWER as LOWER_VECTOR
 from nlsq.kernels.layout import UPPER as UPPER_VECTOR
 from nlsq.kernels.sum_step import COST as STEP_COST
@@ -271,7 +271,7 @@ def place_row(job, row, keeps_place):
 def bound_row(job, row, w, iw):
     """Write a row's bounds, and move its start off them as `nlsq.solvers.TrustRegionReflective` does."""
     n = iw[N]
-    iw[HAS_BOUNDS] = 1
+    iw[HAS_BOUNDS], iw[TRIALS_ALLOWED] = 1, 0
     lower, upper, x = vector(w, iw, LOWER_VECTOR), vector(w, iw, UPPER_VECTOR), vector(w, iw, X)
     copy(double_pointer(job[LOWER] + 8 * job[BOUNDS_STRIDE] * row), lower, n)
     copy(double_pointer(job[UPPER] + 8 * job[BOUNDS_STRIDE] * row), upper, n)
