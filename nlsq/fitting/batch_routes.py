@@ -21,7 +21,8 @@ from nlsq.compiler.entries import Entry
 from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.routes import errors_are_silent, unwrapped
 from nlsq.fitting.batch_arguments import Rows
-from nlsq.kernels.backend import compile_disabled
+from nlsq.kernels.backend import address_of_array, compile_disabled
+from nlsq.kernels.curve import PREDICTORS, RESPONSE
 from nlsq.problem import CompiledFunction
 from nlsq.problem.traced import traced_residual
 from nlsq.solvers import LevenbergMarquardt, TrustRegionReflective
@@ -29,6 +30,7 @@ from nlsq.solvers.batch import BatchData, Worker
 from nlsq.solvers.batch_workers import BatchOptions, LaneWorker, RowWorker, has_lanes
 from nlsq.solvers.least_overhead import DISAGREES, Plan
 from nlsq.solvers.traced import agrees, plain_residual
+from nlsq.status import BatchOutcome
 
 FloatArray = NDArray[np.float64]
 COMPARED = 8  # rows on which a graph is compared with its function
@@ -44,7 +46,7 @@ class BatchRoute:
     make_worker : callable
         Returns a worker, one for each thread.
     agrees : callable
-        ``(row, params) -> bool``: whether the kernels compute what the model does, for a row's data.
+        ``outcome -> bool``: whether the kernels compute what the model does, as far as is known or seen on some rows.
     refuse : callable
         Called when they do not.
     notes : list of str
@@ -52,7 +54,7 @@ class BatchRoute:
     """
 
     make_worker: Callable[[], Worker]
-    agrees: Callable[[int, FloatArray], bool]
+    agrees: Callable[[BatchOutcome], bool]
     refuse: Callable[[], None]
     notes: list[str] = field(default_factory=list)
 
@@ -91,7 +93,9 @@ def _entry(function: Any, route: Any, rows: Rows, n: int) -> Entry | str:
 
     x = rows.x_of(0)
     shape = tuple(one.shape for one in x) if isinstance(x, tuple) else x.shape
-    found: Entry | str = route.examine(function, (shape, n), lambda given=(): trace_model(function, x, n, given=given))
+    key, trace = (shape, n), lambda given=(): trace_model(function, x, n, given=given)
+    kept: Entry | None = route.entry(function, key, trace) if route.may_compile() else None
+    found: Entry | str = route.examine(function, key, trace) if kept is None else kept
     return found
 
 
@@ -114,21 +118,16 @@ def _traced(
         binding.set_arrays(*arrays)
         return binding
 
-    def residual_of(row: int, weighted: bool) -> Any:
-        x, y = as_matrix(rows.x_of(row)), np.array(rows.y[row], dtype=np.float64)
-        weights = np.ones(m) if weighted else None
-        called = x if not isinstance(rows.x_of(row), tuple) else rows.x_of(row)
-        in_python = (
-            plain_residual(function, called, y, weights)
-            if not isinstance(called, tuple)
-            else lambda p: np.asarray(function(called, *p)).ravel() - y
-        )
-        residual = traced_residual(entry, in_python, x, y, weights)
+    def residual_of(weighted: bool) -> Any:
+        """Return the residual for the first row's data."""
+        x = rows.x_of(0)
+        y, weights = np.array(rows.y[0], dtype=np.float64), np.ones(m) if weighted else None
+        residual = traced_residual(entry, plain_residual(function, x, y, weights), as_matrix(x), y, weights)
         residual.binding.set_arrays(*arrays)
         return residual
 
     def make_plan(weighted: bool) -> Plan:
-        return _plan(residual_of(0, weighted), n, data, options, entry.trace.variables)
+        return _plan(residual_of(weighted), n, data, options, entry.trace.variables)
 
     def make_row_worker() -> RowWorker:
         extent = next(iter(kernels.layout.lengths.values())) if pointwise else 0  # there is one loop, over the points
@@ -137,24 +136,38 @@ def _traced(
     def make_lane_worker() -> LaneWorker:
         return LaneWorker(kernels, bound(Variant()), data, options, make_row_worker)
 
-    def compare(row: int, params: FloatArray) -> bool:
-        return agrees(residual_of(row, False), residual_of(row, False).in_python, params)
+    def compare(outcome: BatchOutcome) -> bool:
+        return not entry.is_due() or agrees_on_sample(function, residual_of(False), rows, data, outcome)
 
     def refuse() -> None:
         route.refuse(DISAGREES)
 
     notes = []
     if device == "cuda":
-        from nlsq.solvers.batch_cuda import CudaWorker, why_not_on_device
+        from nlsq.solvers.batch_cuda import CudaWorker, notes_of, why_not_on_device
 
         reason = why_not_on_device(kernels, data, options)
         if reason is None:
             device_worker = partial(CudaWorker, kernels, bound(Variant()), data, options, make_row_worker)
-            return BatchRoute(device_worker, compare, refuse)
+            return BatchRoute(device_worker, compare, refuse, notes_of(options))
         notes.append(f"fitted on the processor, not on the device: {reason}")
     lanes = has_lanes(kernels, m, options.loss)
     make_worker: Callable[[], Worker] = make_lane_worker if lanes else make_row_worker
     return BatchRoute(make_worker, compare, refuse, notes)
+
+
+def agrees_on_sample(function: Any, residual: Any, rows: Rows, data: BatchData, outcome: BatchOutcome) -> bool:
+    """Whether the kernels give the function's values for some rows, at their starts and where their fits ended."""
+    sample = np.unique(np.linspace(0, len(outcome.params) - 1, COMPARED).astype(np.int64))
+    for row in sample.tolist():
+        x, y = rows.x_of(row), np.array(rows.y[row], dtype=np.float64)
+        matrix = np.ascontiguousarray(as_matrix(x))
+        residual.table[PREDICTORS], residual.table[RESPONSE] = address_of_array(matrix), address_of_array(y)
+        plain = plain_residual(function, x, y, None)
+        start = data.start if data.start.ndim == 1 else data.start[row]
+        if not all(agrees(residual, plain, p) for p in (start, outcome.params[row])):
+            return False
+    return True
 
 
 def is_pointwise(trace: Any) -> bool:
@@ -188,7 +201,7 @@ def _compiled(model: CompiledFunction, rows: Rows, data: BatchData, options: Bat
         residual = model.bind_data(x, y, np.ones(y.size) if weighted else None)
         return _plan(residual, n, data, options, x.shape[0] if x.ndim == 2 else 1)
 
-    return BatchRoute(lambda: RowWorker(make_plan, data, False), lambda row, params: True, lambda: None)
+    return BatchRoute(lambda: RowWorker(make_plan, data, False), lambda outcome: True, lambda: None)
 
 
 def _plan(residual: Any, n: int, data: BatchData, options: BatchOptions, variables: int) -> Plan:
