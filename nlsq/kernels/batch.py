@@ -8,6 +8,8 @@ A *job* is a table of integers, sizes and addresses; see the places below. Array
 times a stride, which is 0 for what all rows share.
 """
 
+import math
+
 from nlsq.kernels.backend import call_function, double_pointer, int_pointer, kernel, shift
 from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.curve import POINTS, PREDICTORS, RESPONSE, WEIGHTS
@@ -21,6 +23,7 @@ from nlsq.kernels.sum_step import CUT, DAMPING, FIRST_DAMPING, FIRST_GROWTH, GRO
 from nlsq.kernels.sum_step import NFEV as STEP_NFEV
 from nlsq.kernels.sum_step import NIT as STEP_NIT
 from nlsq.kernels.sum_step import STATUS as STEP_STATUS
+from nlsq.status import Status
 
 # places in a job
 (
@@ -61,6 +64,7 @@ from nlsq.kernels.sum_step import STATUS as STEP_STATUS
 DOUBLES, DOUBLES_TEMPLATE, DOUBLES_LENGTH = TRIAL, STATE, FUNCTION
 INTEGERS, INTEGERS_TEMPLATE, INTEGERS_LENGTH = Y_LANES, X_LANES, LANES
 ROW_Y, ROW_WEIGHTS = WEIGHTS_LANES, BOUNDS_LANES
+NONFINITE_START, NONFINITE_JACOBIAN = int(Status.NONFINITE_START), int(Status.NONFINITE_JACOBIAN)
 OFF_THE_BOUND = 1e-10  # of a bound's size, at least
 INFINITE = 1.7976931348623157e308
 
@@ -90,11 +94,11 @@ def count_points(job, row, shared_weights):
             total += 1 if is_number(y[i]) != 0 else 0
     if job[OWN_X] == 0 or all_finite(double_pointer(job[OWN_X] + 8 * job[X_STRIDE] * row), k * m) == 1:
         return total
-    return _count_with_x(job, row)
+    return _count_with_x(job, row, shared_weights)
 
 
-@kernel("int(int*, int)", cold=True)
-def _count_with_x(job, row):
+@kernel("int(int*, int, int)", cold=True)
+def _count_with_x(job, row, shared_weights):
     m, k = job[LENGTH], job[VARIABLES]
     y = double_pointer(job[Y] + 8 * job[Y_STRIDE] * row)
     x = double_pointer(job[OWN_X] + 8 * job[X_STRIDE] * row)
@@ -103,9 +107,10 @@ def _count_with_x(job, row):
         counts = is_number(y[i])
         for one in range(k):
             counts = counts if is_number(x[one * m + i]) != 0 else 0
-        if job[OWN_WEIGHTS] != 0:
-            weights = double_pointer(job[OWN_WEIGHTS] + 8 * job[WEIGHTS_STRIDE] * row)
-            counts = counts if weights[i] != 0.0 else 0
+        if shared_weights != 0:
+            counts = counts if double_pointer(shared_weights)[i] != 0.0 else 0
+        elif job[OWN_WEIGHTS] != 0:
+            counts = counts if double_pointer(job[OWN_WEIGHTS] + 8 * job[WEIGHTS_STRIDE] * row)[i] != 0.0 else 0
         total += counts
     return total
 
@@ -308,12 +313,13 @@ def run_rows(job, keeps_place):
         if solve_by_address(w, iw) != 0:
             return position
         copy(vector(w, iw, X), double_pointer(job[PARAMS_OUT] + 8 * n * row), n)
+        unknown = iw[STATUS] == NONFINITE_START or iw[STATUS] == NONFINITE_JACOBIAN
         normal = matrix(w, iw, NORMAL)
         normal_out = double_pointer(job[NORMAL_OUT] + 4 * n * (n + 1) * row)
         for i in range(n):
             for j in range(i + 1):
-                normal_out[i * (i + 1) // 2 + j] = normal[i * n + j]
-        double_pointer(job[COST_OUT])[row] = w[COST]
+                normal_out[i * (i + 1) // 2 + j] = math.nan if unknown else normal[i * n + j]
+        double_pointer(job[COST_OUT])[row] = math.inf if iw[STATUS] == NONFINITE_START else w[COST]
         ends = int_pointer(job[ENDS_OUT] + 24 * row)
         ends[0], ends[1], ends[2] = iw[STATUS], iw[NFEV], iw[NIT]
     return job[COUNT]
