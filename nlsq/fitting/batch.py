@@ -19,13 +19,14 @@ from nlsq.fitting.batch_arguments import (
     read_batch_parameters,
     read_positive,
     read_rows,
+    refuse_outside,
 )
 from nlsq.fitting.batch_each import fit_each
 from nlsq.fitting.batch_progress import Progress
 from nlsq.fitting.batch_result import BatchFitResult
 from nlsq.fitting.batch_routes import as_matrix, route_for
 from nlsq.fitting.dask_arrays import is_dask
-from nlsq.fitting.parameters import read_signature, refuse_uncallable
+from nlsq.fitting.parameters import Parameters, read_signature, refuse_uncallable
 from nlsq.loss import Loss
 from nlsq.solvers import Tolerances
 from nlsq.solvers.batch import BatchData, BatchReport, chunks_of, new_outcome, run, threads_for
@@ -35,6 +36,7 @@ from nlsq.solvers.termination import read_tolerances
 from nlsq.status import BatchOutcome
 
 FloatArray = NDArray[np.float64]
+ROWS_SEARCHED = 1 << 16  # at once, for starts
 EVALUATIONS = 200  # times n + 1: the limit of a fit, MINPACK's for a Jacobian by differences
 
 
@@ -140,10 +142,6 @@ def fit_batch(
     refuse_uncallable(model)
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
-    if device == "cuda":
-        from nlsq.solvers.batch_cuda import require_device
-
-        require_device()
     if is_dask(Y):
         from nlsq.fitting.batch_dask import fit_dask_batch
 
@@ -151,6 +149,10 @@ def fit_batch(
         given |= {"absolute_sigma": absolute_sigma, "loss_scale": loss_scale, "tolerances": tolerances, "dtype": dtype}
         given |= {"max_evaluations": max_evaluations, "threads": threads, "progress": progress, "callback": callback}
         return fit_dask_batch(model, x, Y, p0, given | {"device": device})
+    if device == "cuda":
+        from nlsq.solvers.batch_cuda import require_device
+
+        require_device()
     options_threads = read_positive("threads", threads)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
@@ -217,10 +219,29 @@ def _kernel_x(rows: Rows) -> Any:
 
 def starts_of(model: Any, rows: Rows, parameters: BatchParameters, p0: Any) -> FloatArray:
     """Return the starts, found from the data where there are none, inside the bounds."""
-    start = parameters.start
-    if not (callable(p0) or np.isnan(start).any()) or not rows.y.shape[0]:
+    start, (count, n) = parameters.start, (rows.y.shape[0], len(parameters.names))
+    if not (callable(p0) or np.isnan(start).any()) or not count:
         return start
-    raise ValueError("p0 must be given.")
+    from nlsq.fitting.batch_starts import find_batch_starts, start_from_callable
+
+    infinite = np.full(n, np.inf)
+    lower = -infinite if parameters.lower is None else parameters.lower
+    upper = infinite if parameters.upper is None else parameters.upper
+    start = np.array(np.broadcast_to(start, (count, n)))
+    if callable(p0):
+        every = slice(0, count)
+        given = start_from_callable(p0, rows.x_part(every), rows.y_part(every), parameters.names)
+        start = np.where(parameters.fixed, start, given)
+        refuse_outside(parameters.names, start, lower, upper)
+    for begin in range(0, count, ROWS_SEARCHED):
+        some = slice(begin, min(begin + ROWS_SEARCHED, count))
+        low, high = (one if one.ndim == 1 else one[some] for one in (lower, upper))
+        known = Parameters(parameters.names, start[some], low, high, parameters.fixed.reshape(-1, n).all(axis=0))
+        weights = rows.weights if rows.weights is None or rows.weights.ndim == 1 else rows.weights[some]
+        start[some] = find_batch_starts(
+            model, rows.x_part(some), rows.y_part(some), weights, known, shared_x=not rows.own_x
+        )
+    return start
 
 
 def solve_rows(

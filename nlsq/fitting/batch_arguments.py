@@ -59,6 +59,23 @@ class Rows:
             return tuple(parts)
         return parts[0] if len(parts) == 1 else np.stack(parts)
 
+    def x_part(self, some: slice) -> Any:
+        """Return x as the model gets it, or one row a fit for some rows that have their own."""
+        if not self.own_x:
+            return self.x
+        parts = tuple(np.array(one[some], dtype=np.float64) for one in self.x)
+        if self.as_tuple:
+            return parts
+        return parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
+
+    def y_part(self, some: slice) -> FloatArray:
+        """Return the data of some rows, NaN where a point is left out."""
+        y: FloatArray = np.array(self.y[some], dtype=np.float64)
+        y[~np.isfinite(y)] = np.nan
+        if self.mask is not None:
+            y[self.mask[some]] = np.nan
+        return y
+
     def weights_of(self, row: int) -> FloatArray | None:
         """Return the weights of a row, zero where a point is left out; None where there are none."""
         weights = self.weights if self.weights is None or self.weights.ndim == 1 else self.weights[row]
@@ -287,7 +304,7 @@ def read_batch_parameters(
         raise ValueError(f"fixed: {names[int(np.argmax(unset))]} has no value to be held at; give one in p0 or fixed.")
     pinned = lower == upper
     start = np.where(pinned, lower, start) if pinned.any() else start
-    _refuse_outside(names, start, lower, upper)
+    refuse_outside(names, start, lower, upper)
     fixed_at = pinned | held
     shared = lower.ndim == upper.ndim == 1  # bounds by fit stay though they be open, so that a fit is the same alone
     if shared and not (np.isfinite(lower).any() or np.isfinite(upper).any() or fixed_at.any()):
@@ -340,7 +357,8 @@ def _row_text(wrong: NDArray[np.bool_]) -> str:
     return f" in row {rows[0]}" + (f" and {rows.size - 1} more" if rows.size > 1 else "")
 
 
-def _refuse_outside(names: tuple[str, ...], start: FloatArray, lower: FloatArray, upper: FloatArray) -> None:
+def refuse_outside(names: tuple[str, ...], start: FloatArray, lower: FloatArray, upper: FloatArray) -> None:
+    """Raise for the first start outside its bounds."""
     outside = (start < lower) | (start > upper)
     if outside.any():
         j = int(np.argwhere(outside)[0][-1])
