@@ -20,7 +20,7 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch import fit_batch
+from nlsq.fitting.batch import fit_batch, read_types
 from nlsq.fitting.batch_arguments import (
     BatchParameters,
     Shape,
@@ -84,6 +84,7 @@ def fit_dask_batch(model: Any, x: Any, Y: Any, p0: Any, options: dict[str, Any])
     if Y.numblocks[-1] > 1:
         Y = Y.rechunk(dict.fromkeys(range(Y.ndim - 1), "auto") | {Y.ndim - 1: -1})
     shape, options = Y.shape[:-1], dict(options)
+    _, result_type = read_types(options["dtype"], (Y, x, p0, options["sigma"], options["weights"]))
     callback, progress = options.pop("callback"), options.pop("progress")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
@@ -101,7 +102,8 @@ def fit_dask_batch(model: Any, x: Any, Y: Any, p0: Any, options: dict[str, Any])
     outcome = _new_outcome(parameters, int(np.prod(shape, dtype=np.int64)))
     with Progress(progress, callback, outcome.status.size) as report:
         parts, interrupted = _run(common, Y, own, parameters, outcome, report.function)
-    return _joined(parts or [empty], outcome, parameters, shape, interrupted)
+    state = {"shape": shape, "interrupted": interrupted, "_dtype": result_type}
+    return _joined(parts or [empty], outcome, parameters, state)
 
 
 def _read_arrays(x: Any, shape: Shape, given: Mapping[str, Any]) -> tuple[int, bool, dict[Any, Any], dict[Any, Any]]:
@@ -196,9 +198,7 @@ def _refuse_by_place(y: NDArray[Any], own: Mapping[Any, NDArray[Any]], origin: t
 
 def _new_outcome(parameters: BatchParameters, count: int) -> BatchOutcome:
     rows = np.broadcast_to(np.zeros(()), (count, 1))
-    return new_outcome(
-        BatchData(rows, None, False, None, None, parameters.start, None, None, 0), len(parameters.names)
-    )
+    return new_outcome(BatchData(rows, None, False, None, None, parameters.start, None, None, 0), len(parameters.names))
 
 
 def _run(
@@ -255,20 +255,15 @@ def _blocks(array: Any, chunks: Any) -> list[Any]:
 
 
 def _joined(
-    parts: Sequence[BatchFitResult],
-    outcome: BatchOutcome,
-    parameters: BatchParameters,
-    shape: Shape,
-    interrupted: bool,
+    parts: Sequence[BatchFitResult], outcome: BatchOutcome, parameters: BatchParameters, state: dict[str, Any]
 ) -> BatchFitResult:
-    """Return one result; what the parts have in common is taken from the first."""
-    state = parts[0].__getstate__()
+    """Return one result; what is neither given nor in `state` is the same in all parts."""
     core = replace(
-        state["_core"], outcome=outcome, fixed=parameters.fixed, lower=parameters.lower, upper=parameters.upper
+        parts[0]._core, outcome=outcome, fixed=parameters.fixed, lower=parameters.lower, upper=parameters.upper
     )
     notes = _merged([note for part in parts for note in part.fallbacks], outcome.status.size)
     result = object.__new__(BatchFitResult)
-    result.__dict__.update(state | {"_core": core, "shape": shape, "fallbacks": notes, "interrupted": interrupted})
+    result.__dict__.update(parts[0].__getstate__() | state | {"_core": core, "fallbacks": notes})
     return result
 
 
