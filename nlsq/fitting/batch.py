@@ -22,6 +22,7 @@ from nlsq.fitting.batch_arguments import (
     refuse_outside,
 )
 from nlsq.fitting.batch_each import fit_each
+from nlsq.fitting.batch_numbers import read_numbers
 from nlsq.fitting.batch_progress import Progress
 from nlsq.fitting.batch_result import BatchFitResult
 from nlsq.fitting.batch_routes import as_matrix, route_for
@@ -73,7 +74,8 @@ def fit_batch(
         fit's own where an array has the shape of `Y`, ``(..., m)``.
     Y : array_like, shape (..., m)
         The data, one fit for each row along the last axis; the leading axes, such as those of an image, are those of
-        the result. What is NaN, infinite or masked is missing.
+        the result. What is NaN, infinite or masked is missing and does not count; x keeps those points, so that the
+        model is called with all of them.
     p0 : array_like, dict or callable, optional
         Starts: shape (n,), or (..., n) for each fit; by name numbers or arrays of the leading shape; or
         ``p0(x, Y) -> starts`` for Y of shape (B, m). By default they are found from the data, see Notes.
@@ -157,7 +159,8 @@ def fit_batch(
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
     rows = read_rows(x, Y, sigma, weights, mask)
-    counted = p0 if p0 is None or isinstance(p0, dict) or callable(p0) else np.zeros(np.shape(p0)[-1:] or (1,))
+    listed = not (p0 is None or isinstance(p0, dict) or callable(p0))
+    counted = np.zeros(read_numbers("p0", p0).shape[-1:] or (1,)) if listed else p0
     names, defaults = read_signature(model, None if callable(counted) else counted)
     parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, rows.shape)
     single, result_type = read_types(dtype, (Y, x, p0, sigma, weights))

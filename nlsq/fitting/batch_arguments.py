@@ -14,11 +14,13 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.fitting.batch_numbers import filled, mask_of, masked_in, read_numbers
 from nlsq.fitting.parameters import index_of
 from nlsq.fitting.sigma import index_text
 
 FloatArray = NDArray[np.float64]
 Shape = tuple[int, ...]
+SMALLEST_SIGMA = 5.6e-309  # of which there is a weight, 1 / sigma
 
 
 @final
@@ -94,27 +96,19 @@ def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any) -> Rows:
     """
     if sigma is not None and weights is not None:
         raise ValueError("sigma and weights are two ways to say the same (weights = 1 / sigma); give one of them.")
-    values = Y.to_numpy() if hasattr(Y, "to_numpy") else Y
-    masked = np.ma.getmask(values)
-    y = np.asarray(np.ma.getdata(values))
-    _refuse_no_numbers("Y", y)
+    y, left_out = read_numbers("Y", Y), mask_of(Y)
     if y.ndim == 0:
         raise ValueError("Y is a single number; it must have one row of points a fit, shape (..., m).")
     if y.shape[-1] == 0:
         raise ValueError(f"Y has shape {y.shape}: no fit has a point.")
     shape, m = y.shape[:-1], y.shape[-1]
     count = int(np.prod(shape, dtype=np.int64))
-    own_x, as_tuple, predictors = read_variables(x, y.shape)
+    own_x, as_tuple, predictors = read_variables(filled(x), y.shape)
     if own_x:
         predictors = [one.reshape(count, m) for one in predictors]
-    given = read_scale(sigma, weights, y)
-    left_out = None if masked is np.ma.nomask else np.asarray(masked)
-    if mask is not None:
-        array = np.asarray(mask)
-        if array.dtype.kind != "b":
-            raise TypeError(f"mask must be of truth values (True: leave the point out), got {array.dtype}.")
-        array = like_rows("mask", array, y.shape)
-        left_out = array if left_out is None else left_out | array
+    for one in (masked_in(x, y.shape), None if mask is None else _read_mask(mask, y.shape)):
+        left_out = one if left_out is None else left_out if one is None else left_out | one
+    given = read_scale(sigma, weights, y, left_out=left_out)
     if left_out is not None and left_out.ndim == 1 and shape != ():
         given = np.where(left_out, 0.0, 1.0 if given is None else given)
         left_out = None
@@ -129,10 +123,11 @@ def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any) -> Rows:
     )
 
 
-def _refuse_no_numbers(name: str, array: NDArray[Any]) -> None:
-    if array.dtype.kind not in "fiub":
-        what = "complex numbers; fit their real and imaginary parts" if array.dtype.kind == "c" else str(array.dtype)
-        raise TypeError(f"{name} must be real numbers, got an array of {what}.")
+def _read_mask(mask: Any, shape: Shape) -> NDArray[np.bool_]:
+    array = read_numbers("mask", mask)
+    if array.dtype.kind != "b":
+        raise TypeError(f"mask must be of truth values (True: leave the point out), got {array.dtype}.")
+    return like_rows("mask", array, shape)
 
 
 def like_rows(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
@@ -156,10 +151,10 @@ def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
     if as_tuple and not any(np.ndim(one) for one in x):
         x, as_tuple = np.asarray(x), False
     if as_tuple:
-        arrays = [np.asarray(one) for one in x]
+        arrays = [read_numbers(f"x[{k}]", one) for k, one in enumerate(x)]
         names = [f"x[{k}]" for k in range(len(arrays))]
     else:
-        array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
+        array = read_numbers("x", x)
         own = array.shape == shape
         if array.ndim == len(shape) + 1 and array.shape[1:] == shape:
             arrays = list(array)
@@ -169,7 +164,6 @@ def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
             arrays = [array]
         names = ["x"] * len(arrays)
     for name, one in zip(names, arrays, strict=True):
-        _refuse_no_numbers(name, one)
         if one.shape not in ((m,), shape):
             raise ValueError(
                 f"{name} has shape {one.shape}, but Y has shape {shape}: x must be ({m},), or (k, {m}) or a tuple for "
@@ -185,21 +179,27 @@ def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
     return False, False, plain[0] if len(plain) == 1 and np.ndim(x) == 1 else np.stack(plain)
 
 
-def read_scale(sigma: Any, weights: Any, y: NDArray[Any], origin: Shape = ()) -> NDArray[Any] | None:
-    """Return the factors of the residuals, shape (m,) or that of Y; `origin` is where these rows begin in the whole."""
+def read_scale(
+    sigma: Any, weights: Any, y: NDArray[Any], origin: Shape = (), left_out: NDArray[np.bool_] | None = None
+) -> NDArray[Any] | None:
+    """Return the factors of the residuals, shape (m,) or that of Y.
+
+    `origin` is where these rows begin in the whole, `left_out` tells which points are masked.
+    """
     if sigma is None and weights is None:
         return None
     name, given = ("weights", weights) if sigma is None else ("sigma", sigma)
-    array = np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
-    _refuse_no_numbers(name, array)
-    array = like_rows(name, array, y.shape)
-    wrong = ~(array > 0.0) if name == "sigma" else ~np.isfinite(array)
+    array = like_rows(name, read_numbers(name, given), y.shape)
+    wrong = ~(array > SMALLEST_SIGMA) if name == "sigma" else ~((array >= 0.0) & np.isfinite(array))
+    if (gone := mask_of(given)) is not None:
+        wrong = wrong | like_rows(name, gone, y.shape)
+        left_out = gone if left_out is None else left_out | gone
     if wrong.any():  # what belongs to missing points does not matter
-        matters = wrong & np.isfinite(y)
+        matters = wrong & np.isfinite(y) if left_out is None else wrong & np.isfinite(y) & ~left_out
         if matters.any():
             of_points = matters.reshape(-1, y.shape[-1]).any(axis=0)
             where = index_text(matters, origin) if array.ndim > 1 else index_text(of_points)
-            what = "a positive number (infinite: no influence)" if name == "sigma" else "a finite number"
+            what = "a positive number (infinite: no influence)" if name == "sigma" else "a finite number >= 0"
             raise ValueError(f"{name}{where} is not {what}.")
         array = np.where(wrong, np.inf if name == "sigma" else 0.0, array)
     if name == "weights":
@@ -237,8 +237,7 @@ class BatchParameters:
 
 def per_fit(name: str, value: Any, shape: Shape) -> Any:
     """Return a value for all fits as a number, or one a fit as a vector (B,)."""
-    array = np.asarray(value)
-    _refuse_no_numbers(name, array)
+    array = read_numbers(name, value)
     if array.ndim == 0:
         return float(array)
     if array.shape != shape:
@@ -248,8 +247,7 @@ def per_fit(name: str, value: Any, shape: Shape) -> Any:
 
 def per_parameter(name: str, value: Any, n: int, shape: Shape) -> FloatArray:
     """Return values for the parameters, shape (n,) or (B, n)."""
-    array = np.asarray(value)
-    _refuse_no_numbers(name, array)
+    array = read_numbers(name, value)
     if array.shape == (n,) or array.ndim == 0:
         return np.array(np.broadcast_to(array, (n,)), dtype=np.float64)
     if array.shape != (*shape, n):
@@ -284,7 +282,9 @@ def read_batch_parameters(
     if isinstance(p0, Mapping):
         for name, value in p0.items():
             j = index_of(names, name, "p0")
-            start = put(start, j, np.nan if value is None else per_fit(f"p0[{name!r}]", value, shape))
+            given = np.nan if value is None else per_fit(f"p0[{name!r}]", value, shape)
+            _refuse_where(np.isinf(given), f"p0[{name!r}] is infinite")
+            start = put(start, j, given)
     elif p0 is not None and not callable(p0):
         start = per_parameter("p0", p0, n, shape)
         if not np.isfinite(start).all():
@@ -294,7 +294,9 @@ def read_batch_parameters(
     if isinstance(fixed, Mapping):
         for name, value in fixed.items():
             j = index_of(names, name, "fixed")
-            start, held[j] = put(start, j, per_fit(f"fixed[{name!r}]", value, shape)), True
+            given = per_fit(f"fixed[{name!r}]", value, shape)
+            _refuse_where(~np.isfinite(given), f"fixed[{name!r}] is not finite")
+            start, held[j] = put(start, j, given), True
     elif fixed is not None:
         if isinstance(fixed, str) or not isinstance(fixed, Sequence):
             raise TypeError("fixed must be a dict of names and values, or a sequence of names.")
@@ -347,6 +349,12 @@ def _open(end: Any, infinite: float) -> Any:
     if end is None:
         return infinite
     return [infinite if one is None else one for one in end] if isinstance(end, tuple | list) else end
+
+
+def _refuse_where(wrong: Any, what: str) -> None:
+    """Raise for a number, or one a fit, that is wrong."""
+    if np.any(wrong):
+        raise ValueError(f"{what}{_row_text(wrong.reshape(-1, 1)) if np.ndim(wrong) else ''}; give a number.")
 
 
 def _row_text(wrong: NDArray[np.bool_]) -> str:

@@ -95,24 +95,21 @@ def fit_row(
 
 
 def data_of(rows: Rows, row: int) -> CurveData | None:
-    """Return the data of a row without its missing points; None where none is left."""
+    """Return the data of a row, of which missing points stay in x; None where no point is left."""
     x, y = rows.x_of(row), np.array(rows.y[row], dtype=np.float64)
     weights = rows.weights_of(row)
     missing = ~np.isfinite(y)
     if weights is not None:
         missing |= weights == 0.0
-    parts = x if isinstance(x, tuple) else (x,)
-    for part in parts:
+    for part in x if isinstance(x, tuple) else (x,):
         missing |= ~np.isfinite(part).reshape(-1, y.size).all(axis=0)
     if not missing.any():
         return CurveData(x, y, y.shape, weights)
     if missing.all():
         return None
     keep = ~missing
-    cut = tuple(np.ascontiguousarray(part[..., keep]) for part in parts)
-    y = y[keep]
-    weights = None if weights is None else weights[keep]
-    return CurveData(cut if isinstance(x, tuple) else cut[0], y, y.shape, weights, omitted=int(missing.sum()))
+    weights = None if weights is None else np.asarray(weights[keep], dtype=np.float64)
+    return CurveData(x, y[keep], y.shape, weights, keep=keep, omitted=int(missing.sum()))
 
 
 def packed_normal(core: FitCore) -> FloatArray:
