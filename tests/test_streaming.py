@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import nlsq
-from nlsq.fitting import single, streaming_source
+from nlsq.compiler.routes import route_of
+from nlsq.fitting import single, streaming, streaming_source
 from nlsq.fitting.core import identify_by_squares
 from nlsq.problem.chunks_sample import BLOCK, SAMPLE, Sample
+from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.status import Status
 
 M = 3 * BLOCK + 12345
@@ -113,6 +115,7 @@ OPTIONS = {
     "fixed at start": {"fixed": ["base"]},
     "bounds": {"bounds": {"height": (0.0, 10.0), "width": (0.1, 5.0)}},
     "active bound": {"bounds": {"height": (0.0, 2.9)}},
+    "active lower bound": {"bounds": {"width": (0.8, None), "base": (-5.0, 5.0)}},
     "huber": {"loss": "huber", "loss_scale": 0.1},
     "soft_l1": {"loss": "soft_l1", "loss_scale": 0.2},
     "cauchy": {"loss": "cauchy", "loss_scale": 0.3, "sigma": 2.0},
@@ -521,24 +524,41 @@ def test_models_that_do_not_go_by_points(name, data, low_threshold, monkeypatch)
     model = WHOLE[name]
     result = nlsq.fit(model, x, y, [1.0, 0.5])
     assert not is_streamed(result)
+    assert route_of(model, "model").reason in ("", "a branch on a value that depends on the parameters or the data")
     expected = as_a_whole(monkeypatch, model, x, y, [1.0, 0.5])
     np.testing.assert_array_equal(result.params, expected.params)
     with pytest.raises(ValueError, match="read in chunks cannot be fitted this way: the model"):
         nlsq.fit(model, in_chunks(x, y), p0=[1.0, 0.5])
 
 
-def test_graph_that_is_not_the_function(data, low_threshold):
-    """A model that looks at the type of its parameters gives another graph than values."""
+@pytest.mark.parametrize("right", [[], [True]], ids=["at the start", "at the solution"])
+@pytest.mark.parametrize("is_in_chunks", [False, True])
+def test_graph_that_is_not_the_function(right, is_in_chunks, data, low_threshold, monkeypatch):
+    def line(x, a, b):
+        return a * x + b
+
+    line.__code__ = line.__code__.replace(co_name=f"line{len(right)}{is_in_chunks}")  # a route of its own
+    real, asked = streaming.agrees, []
+
+    def agrees(kernels, residual, p):
+        asked.append(p)
+        assert real(kernels, residual, p)
+        assert not real(kernels, lambda p: residual(p) + 1e-6, p)
+        return len(asked) <= len(right)
+
+    monkeypatch.setattr(streaming, "agrees", agrees)
     x, y = data
-
-    def two_faced(x, a, b):
-        return a * x + b if isinstance(a, float) else a * x + b + 1.0
-
-    result = nlsq.fit(two_faced, x, y, [1.0, 0.5])
-    assert not is_streamed(result)
-    np.testing.assert_allclose(result.params, np.polyfit(x, y, 1), rtol=1e-6)
-    with pytest.raises(ValueError, match="read in chunks cannot be fitted this way"):
-        nlsq.fit(two_faced, in_chunks(x, y), p0=[1.0, 0.5])
+    if is_in_chunks:
+        with pytest.raises(ValueError, match="cannot be fitted this way: its graph gives other values"):
+            nlsq.fit(line, in_chunks(x, y), p0=[1.0, 0.5])
+    else:
+        result = nlsq.fit(line, x, y, [1.0, 0.5])
+        assert not is_streamed(result)
+        assert result.fallbacks[-1] == f"the model was called plainly: {DISAGREES}"
+        np.testing.assert_allclose(result.params, np.polyfit(x, y, 1), rtol=1e-6)
+    assert len(asked) == len(right) + 1
+    assert asked[0].tolist() == [1.0, 0.5]
+    assert "other values" in route_of(line, "model").reason
 
 
 REFUSED = {

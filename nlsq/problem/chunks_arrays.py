@@ -101,8 +101,7 @@ class _Pieces:
     def _read(self, at: int) -> None:
         array, size = self._array, int(self._array.shape[-1])
         self._piece = None  # before the next one is there
-        start = at // self._length * self._length
-        stop = min(start + self._length, size)
+        start, stop = at, min(at + self._length, size)  # blocks come in order, so that pieces begin with chunks
         piece = np.asarray(array[start:stop] if len(array.shape) == 1 else array[:, start:stop])
         if piece.shape[-1] != stop - start:
             kind = type(array).__name__
