@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from nlsq.fitting.batch_choice import DIGITS, gain_of, linear_of
 from nlsq.fitting.batch_data import Batch
-from nlsq.fitting.batch_dictionary import SAME, Dictionary, Shapes, called, called_together, separate
+from nlsq.fitting.batch_dictionary import Dictionary
 from nlsq.fitting.batch_draws import Ranges, scales_of, scales_of_rows
+from nlsq.fitting.batch_shapes import SAME, Shapes, called, called_together, separate
 from nlsq.fitting.data import CurveData
 from nlsq.fitting.parameters import Parameters
 from nlsq.fitting.starts import find_starts

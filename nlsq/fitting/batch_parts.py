@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.fitting.batch_choice import DIGITS, Rows
-from nlsq.fitting.batch_dictionary import SAME, Dictionary, Shapes, build
+from nlsq.fitting.batch_dictionary import Dictionary, build
 from nlsq.fitting.batch_draws import Ranges
+from nlsq.fitting.batch_shapes import SAME, Shapes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

@@ -3,12 +3,14 @@
     1. find the parameters that enter linearly; they follow from the others          (`nlsq.fitting.separable`)
     2. spread points of the others over the shapes that the model can take            (`nlsq.fitting.batch_dictionary`)
     3. for each row take the point at which the model, its linear parameters fitted, is closest   (`batch_choice`)
+    4. if the model is a sum of parts, such as peaks, too many for 2, choose part after part      (`batch_parts`)
 
 The start of a row depends on its own data and on nothing else in the batch (apart from rounding in the last digits),
 with these exceptions: a model with a part that no linear parameter scales has levels and sizes of y of the whole batch
-among its values; where each fit has an x of its own, the shapes are spread over those on the first x and carried over
-by the ranges of the others; bounds of each row are united for the dictionary; and a deadline that passes leaves the
-rest of the rows with the first point. Rows are taken in blocks, so that memory does not grow with their number.
+among its values; where fits have an x, or many different known values, of their own, the shapes are those of the first
+and carried over by the ranges of each x; bounds of each row are united for the dictionary; and a deadline that passes
+leaves the rest of the rows with the first point. Rows are taken in blocks, so that memory does not grow with their
+number.
 
 A model is called with columns as parameters where that gives the same as single calls; this makes points cheap. Of
 long rows a part is looked at, if the model goes by points.
@@ -26,10 +28,11 @@ from numpy.typing import NDArray
 
 from nlsq.fitting.batch_choice import Judge, Rows, choose, linear_of
 from nlsq.fitting.batch_data import Batch
-from nlsq.fitting.batch_dictionary import KEPT, Dictionary, Shapes, build, called
+from nlsq.fitting.batch_dictionary import KEPT, Dictionary, build
 from nlsq.fitting.batch_draws import Ranges, scales_of
 from nlsq.fitting.batch_own import OwnSearch, search_one_by_one
 from nlsq.fitting.batch_parts import Parts, dependence, parts_of
+from nlsq.fitting.batch_shapes import Shapes, called
 from nlsq.fitting.candidates import Candidates, axes_of
 from nlsq.fitting.parameters import Parameters, index_of
 from nlsq.fitting.separable import Screen
@@ -104,6 +107,7 @@ def find_batch_starts(
     )
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the points are ours, and so are their overflows
+        warnings.simplefilter("ignore", DeprecationWarning)  # of columns in place of numbers
         batch.template[:, unknown] = np.nan
         thin(batch)
         groups = groups_of(batch) if shared_x else None
