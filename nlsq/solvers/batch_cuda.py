@@ -54,6 +54,11 @@ def why_not_on_device(kernels: GraphKernels, data: BatchData, options: BatchOpti
     return None
 
 
+def notes_of(options: BatchOptions) -> list[str]:
+    """Return what a device does differently from what was asked."""
+    return ["computed in double precision on the device"] if options.single else []
+
+
 def variant_of(data: BatchData, options: BatchOptions) -> BatchVariant:
     """Return the form of the kernel for rows without missing points."""
     return BatchVariant(
@@ -86,8 +91,8 @@ class CudaWorker:
         Rows.
     options : BatchOptions
         How.
-    make_row_worker : callable or None
-        Returns what solves hard rows; None: they are left as ``STALLED``.
+    make_row_worker : callable
+        Returns what solves hard rows.
     """
 
     def __init__(
@@ -96,7 +101,7 @@ class CudaWorker:
         binding: Binding,
         data: BatchData,
         options: BatchOptions,
-        make_row_worker: Callable[[], RowWorker] | None,
+        make_row_worker: Callable[[], RowWorker],
     ) -> None:
         self._kernels, self._data = kernels, data
         self._make_row_worker = make_row_worker
@@ -113,7 +118,7 @@ class CudaWorker:
         self._fixed |= {
             "table": (cuda.on_device(table), 0),
             "k": (cuda.on_device(constants), 0),
-            f"d{places.options}": (cuda.on_device(step_options(options)), 0),
+            f"d{places.options}": (cuda.on_device(step_options(replace(options, single=False))), 0),
         }
         if not data.own_x:
             self._fixed["x"] = cuda.on_device(data.x), 0
@@ -143,7 +148,7 @@ class CudaWorker:
                     arrays["w"] = cuda.on_device(np.asarray(shared, dtype=np.float64)), 0
             self._fit_group(rows, indices, marks, arrays, outcome)
         hard = np.flatnonzero(outcome.status[rows] == STALLED)
-        if hard.size and self._make_row_worker is not None:
+        if hard.size:
             if self._row_worker is None:
                 self._row_worker = self._make_row_worker()
             self._row_worker.solve_again(rows, hard, outcome)

@@ -29,6 +29,9 @@ def what_is_missing() -> Exception | None:
     """Return the error that says why there is no device, None if there is one."""
     try:
         from numba import cuda
+
+        if not is_simulated():
+            from numba.cuda.extending import intrinsic  # noqa: F401  (what numba itself has of CUDA lacks it)
     except ImportError as error:
         return ImportError(f"device='cuda' needs numba-cuda, which cannot be imported ({error}); {INSTALL}.")
     if cuda.is_available():
@@ -108,8 +111,8 @@ def _device_functions() -> dict[str, Any]:
 
 
 @cache
-def _simulated_functions() -> dict[str, Any]:
-    """Return the same for the simulator, with a device's values at poles and beyond the range."""
+def python_functions() -> dict[str, Any]:
+    """Return the same in Python, with a device's values at poles and beyond the range."""
     names = ("fma", "select", "as_bits", "as_double", "shift_right", "absolute", "floor", "copy_sign", "square_root")
     functions: dict[str, Any] = {name: getattr(primitives, name) for name in names}
     return functions | {name: _never_raising(maths) for name, maths in DEVICE.items()}
@@ -137,11 +140,19 @@ def _never_raising(name: str) -> Callable[..., float]:
     return call_quietly
 
 
-def _function(source: DeviceSource, functions: dict[str, Any]) -> Any:
-    """Return the Python function of a source that calls the given ones."""
-    from numba import cuda
+def function_of(source: DeviceSource, module: Any, functions: dict[str, Any]) -> Any:
+    """Return the Python function of a source.
 
-    names: dict[str, Any] = {"cuda": cuda, "float64": np.float64, "inf": math.inf, "nan": math.nan, **functions}
+    Parameters
+    ----------
+    source : DeviceSource
+        Text.
+    module : module
+        What it calls ``cuda``.
+    functions : dict
+        What it calls besides, by name.
+    """
+    names: dict[str, Any] = {"cuda": module, "float64": np.float64, "inf": math.inf, "nan": math.nan, **functions}
     exec(compile(source.text, f"<device {source.name}>", "exec"), names)
     return names[source.name]
 
@@ -151,7 +162,7 @@ def kernel_of(source: DeviceSource) -> Any:
     """Return what is launched."""
     from numba import cuda
 
-    return cuda.jit(_function(source, _simulated_functions() if is_simulated() else _device_functions()))
+    return cuda.jit(function_of(source, cuda, python_functions() if is_simulated() else _device_functions()))
 
 
 def assembly(source: DeviceSource, capability: tuple[int, int] = (8, 0)) -> str:
@@ -160,7 +171,12 @@ def assembly(source: DeviceSource, capability: tuple[int, int] = (8, 0)) -> str:
 
     signature = void(*[int64[::1]] * source.integers, *[float64[::1]] * source.doubles)
     text, _ = cuda.compile(
-        _function(source, _device_functions()), signature, device=False, abi="numba", cc=capability, output="ptx"
+        function_of(source, cuda, _device_functions()),
+        signature,
+        device=False,
+        abi="numba",
+        cc=capability,
+        output="ptx",
     )
     return text.decode() if isinstance(text, bytes) else str(text)
 
