@@ -30,11 +30,11 @@ from nlsq.fitting.dask_arrays import is_dask
 from nlsq.fitting.parameters import Parameters, read_signature, refuse_uncallable
 from nlsq.loss import Loss
 from nlsq.solvers import Tolerances
-from nlsq.solvers.batch import BatchData, BatchReport, chunks_of, new_outcome, run, threads_for
+from nlsq.solvers.batch import BatchData, BatchReport, chunks_of, forget, new_outcome, run, threads_for
 from nlsq.solvers.batch_workers import BatchOptions
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.termination import read_tolerances
-from nlsq.status import BatchOutcome
+from nlsq.status import BatchOutcome, Status
 
 FloatArray = NDArray[np.float64]
 ROWS_SEARCHED = 1 << 16  # at once, for starts
@@ -175,6 +175,8 @@ def fit_batch(
         fallbacks, interrupted = solve_rows(
             model, rows, parameters, data, options, outcome, options_threads, report.function, device
         )
+    if interrupted:  # perhaps between the solution of a chunk and the note of it
+        forget(outcome, data, outcome.status == Status.NOT_FITTED)
     return BatchFitResult(
         outcome,
         names,
@@ -270,10 +272,9 @@ def solve_rows(
     interrupted = run(chunks_of(count, m, workers), route.make_worker, outcome, workers, report)
     if not route.agrees(outcome):
         route.refuse()
-        fresh = new_outcome(data, len(parameters.names))
-        for name in ("params", "cost", "normal", "status", "nfev", "nit", "points", "redone"):
-            getattr(outcome, name)[...] = getattr(fresh, name)
-        return [f"the model was called row by row: {DISAGREES}"], fit_each(*each, np.arange(count), report)
+        forget(outcome, data, np.ones(count, dtype=bool))
+        again = interrupted or fit_each(*each, np.arange(count), report)
+        return [f"the model was called row by row: {DISAGREES}"], again
     fallbacks = list(route.notes)
     redone = int(np.count_nonzero(outcome.redone))
     if redone:

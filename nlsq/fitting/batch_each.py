@@ -14,7 +14,7 @@ from nlsq.fitting.core import FitCore
 from nlsq.fitting.data import CurveData
 from nlsq.fitting.solving import SolveOptions, solve_from
 from nlsq.fitting.task import FitTask
-from nlsq.solvers.batch import BatchReport
+from nlsq.solvers.batch import BatchReport, row_note
 from nlsq.solvers.batch_workers import BatchOptions
 from nlsq.status import BatchOutcome, Status
 
@@ -50,7 +50,11 @@ def fit_each(
     try:
         for done, row in enumerate(indices.tolist(), 1):
             again = outcome.status[row] == Status.STALLED
-            fit_row(model, rows, parameters, start, options, outcome, row)
+            try:
+                fit_row(model, rows, parameters, start, options, outcome, row)
+            except Exception as error:
+                error.add_note(row_note(row))
+                raise
             outcome.redone[row] = again
             if report is not None and (done == indices.size or time.perf_counter() - began > REPORTS):
                 span = slice(int(indices[said]), row + 1)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol, final
 
 import numpy as np
@@ -120,6 +120,11 @@ class BatchReport(NamedTuple):
     outcome: BatchOutcome
 
 
+def row_note(row: int) -> str:
+    """Say in which row the model raised an exception."""
+    return f"This was in row {row} of the batch, counted along its flattened leading axes."
+
+
 class Worker(Protocol):
     """Fits chunks, one thread at a time."""
 
@@ -141,6 +146,13 @@ def new_outcome(data: BatchData, n: int) -> BatchOutcome:
         points=np.zeros(count, dtype=np.int32),
         redone=np.zeros(count, dtype=bool),
     )
+
+
+def forget(outcome: BatchOutcome, data: BatchData, which: NDArray[np.bool_]) -> None:
+    """Let some rows be as they were before they were fitted."""
+    fresh = new_outcome(data, outcome.params.shape[1])
+    for field in fields(BatchOutcome):
+        getattr(outcome, field.name)[which] = getattr(fresh, field.name)[which]
 
 
 def chunks_of(count: int, m: int, threads: int) -> list[slice]:

@@ -22,7 +22,7 @@ from nlsq.kernels.backend.generated import lanes
 from nlsq.kernels.backend.program import CONSTANTS
 from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.loss import Loss
-from nlsq.solvers.batch import BatchData, IntArray
+from nlsq.solvers.batch import BatchData, IntArray, row_note
 from nlsq.solvers.least_overhead import Plan
 from nlsq.solvers.termination import Tolerances
 from nlsq.status import BatchOutcome, Status
@@ -338,7 +338,11 @@ class RowWorker:
             fitted = self._run(address_of_array(job), 1 if self._keeps_place else 0)
             take_ends(outcome, rows, ends, group[:fitted])
             if fitted < group.size:
-                plan.residual.raise_original(plan.space.x_new)
+                try:
+                    plan.residual.raise_original(plan.space.x_new)
+                except Exception as error:
+                    error.add_note(row_note(rows.start + int(group[fitted])))
+                    raise
 
     def _plan(self, weighted: bool) -> Plan:
         found = self._plans.get(weighted)
