@@ -288,7 +288,8 @@ def read_batch_parameters(
     elif p0 is not None and not callable(p0):
         start = per_parameter("p0", p0, n, shape)
         if not np.isfinite(start).all():
-            raise ValueError(f"p0{index_text(~np.isfinite(start))} is not finite; give a number for each start.")
+            wrong = ~np.isfinite(start) if start.ndim == 1 else ~np.isfinite(start).reshape(*shape, n)
+            raise ValueError(f"p0{index_text(wrong)} is not finite; give a number for each start.")
     lower, upper = _read_bounds(names, bounds, shape)
     held = np.zeros(n, dtype=bool)
     if isinstance(fixed, Mapping):
