@@ -4,11 +4,11 @@ Nothing here needs a device. The simulator runs in a process of its own, for it 
 imported.
 """
 
-import importlib.util
 import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,17 +26,18 @@ from nlsq.kernels import sum_step
 from nlsq.kernels.backend import cuda
 from nlsq.kernels.backend.device_source import columns_source, needed
 from nlsq.kernels.backend.program import Statement
-from nlsq.solvers.batch_cuda import batch_source
+from nlsq.loss import Loss
+from nlsq.solvers.batch_cuda import batch_source, notes_of
+from nlsq.solvers.batch_workers import BatchOptions
 
 TESTS = Path(__file__).parent
 CASES, X, Y = device_batches.CASES, device_batches.X, device_batches.Y
-has_cuda = importlib.util.find_spec("numba.cuda") is not None
-simulated = pytest.mark.skipif(not has_cuda, reason="there is no numba.cuda: numba-cuda is not installed")
 
 
 @pytest.fixture(scope="session")
 def by_device(tmp_path_factory):
     """What the simulated device makes of all cases, and of the Jacobians."""
+    pytest.importorskip("numba.cuda", reason="there is no numba.cuda: numba-cuda is not installed")
     path = tmp_path_factory.mktemp("device") / "found.pickle"
     paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     subprocess.run(
@@ -69,7 +70,6 @@ def assert_same(found, expected, tolerance):
 # In the simulator
 
 
-@simulated
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"hard"}))
 def test_fits_are_those_of_the_processor(by_device, name):
     found, expected = by_device[0][name], device_batches.fit(name, "cpu")
@@ -78,7 +78,6 @@ def test_fits_are_those_of_the_processor(by_device, name):
     np.testing.assert_allclose(found["nfev"], expected["nfev"], atol=1)
 
 
-@simulated
 def test_hard_rows_are_solved_again_one_by_one(by_device):
     found, expected = by_device[0]["hard"], device_batches.fit("hard", "cpu")
     assert found["redone"].any()
@@ -86,7 +85,6 @@ def test_hard_rows_are_solved_again_one_by_one(by_device):
     assert "1 of 2 fits were hard" in found["fallbacks"][0]
 
 
-@simulated
 @pytest.mark.parametrize("name", sorted(device_batches.JACOBIANS))
 def test_jacobians_of_many_fits_are_evaluated_in_one_launch(by_device, name):
     found, trace = by_device[1][name], device_batches.traced(name)
@@ -221,12 +219,9 @@ def test_groups_grow_with_the_points(monkeypatch):
 # Without a device
 
 
-def no_device():
-    return has_cuda and not __import__("numba.cuda").cuda.is_available()
-
-
-@pytest.mark.skipif(not no_device(), reason="there is a device, or no numba.cuda")
 def test_without_a_device_the_error_says_what_is_missing():
+    if pytest.importorskip("numba.cuda").is_available():
+        pytest.skip("there is a device")
     with pytest.raises((RuntimeError, ImportError), match=r"pip install nlsq-numba\[cuda\]"):
         nlsq.fit_batch(device_batches.gaussian, X, Y, device_batches.START, device="cuda")
 
@@ -238,6 +233,24 @@ def test_without_numba_cuda_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba.cuda", None)
     with pytest.raises(ImportError, match=r"needs numba-cuda.*pip install nlsq-numba\[cuda\]"):
         nlsq.fit_batch(device_batches.gaussian, X, Y, device_batches.START, device="cuda")
+
+
+def test_models_without_a_kernel_there_are_fitted_on_the_processor(monkeypatch):
+    monkeypatch.setattr(cuda, "what_is_missing", lambda: None)
+
+    def waves(x, a, b, c, d, e, f, g, h, i, j, k):
+        return sum(p * np.cos(n * x / 2) for n, p in enumerate((a, b, c, d, e, f, g, h, i, j, k)))
+
+    fits = nlsq.fit_batch(waves, X, Y, np.zeros(11), device="cuda")
+    expected = nlsq.fit_batch(waves, X, Y, np.zeros(11))
+    np.testing.assert_array_equal(fits.params, expected.params)
+    assert "not on the device: the model has more than ten parameters" in fits.fallbacks[0]
+
+
+def test_single_precision_becomes_double_on_a_device():
+    options = BatchOptions(nlsq.Tolerances(), 100, Loss("linear", 1.0), single=True)
+    assert notes_of(options) == ["computed in double precision on the device"]
+    assert notes_of(replace(options, single=False)) == []
 
 
 def test_unknown_devices_are_refused():
