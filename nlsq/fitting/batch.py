@@ -201,8 +201,9 @@ def read_types(dtype: Any, given: tuple[Any, ...]) -> tuple[bool, np.dtype[Any]]
         if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float64 or float32, got {wanted}.")
         return wanted == np.float32, wanted
-    types = [getattr(one, "dtype", None) for some in given for one in (some if isinstance(some, tuple) else (some,))]
-    all_single = types[0] == np.float32 and all(one in (None, np.float32) for one in types)
+    parts = [one for some in given for one in (some if isinstance(some, tuple) else (some,))]
+    types = [one.dtype for one in parts if hasattr(one, "dtype")]
+    all_single = hasattr(given[0], "dtype") and all(one == np.float32 for one in types)
     return False, np.dtype(np.float32 if all_single else np.float64)
 
 

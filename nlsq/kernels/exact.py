@@ -11,6 +11,7 @@ from nlsq.kernels.layout import (
     COST,
     GRADIENT,
     LOSS,
+    NJEV,
     NORMAL,
     NORMAL_FUNCTION,
     NORMAL_FUSED,
@@ -46,6 +47,8 @@ def exact_jacobian(w, iw):
 def fused_normal_equations(w, iw):
     """Gradient and normal matrix at x in one pass over the data; J is not stored."""
     n = iw[N]
+    if iw[LOSS] != LINEAR and iw[NJEV] == 0:  # the scaling of a robust fit needs J itself, once
+        return exact_jacobian(w, iw)
     cost = call_normal(
         iw[NORMAL_FUNCTION], vector(w, iw, X), iw[RESIDUAL_DATA], vector(w, iw, GRADIENT), matrix(w, iw, NORMAL)
     )

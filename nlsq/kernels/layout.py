@@ -74,11 +74,12 @@ from nlsq.kernels.backend import WorkspacePart
     WORK_2,
     WORK_3,
     COLUMN_NORM,  # |J_j|, the loss applied
+    REWEIGHTED_NORM,  # the same with the weights rho' alone, of a robust loss where J was last at hand
     INFLUENCE,  # of each parameter on the residual, for the watchdog
     SAFE_X,
     SAFE_SCALING,
     VECTORS,
-) = range(28)
+) = range(29)
 
 # m-vectors: raw residual at x, at the candidate, and weighted by the loss; TARGET is scratch of the estimators
 RESIDUAL, RESIDUAL_NEW, WEIGHTED, RESIDUAL_WORK, SAFE_RESIDUAL, RESIDUALS = range(6)

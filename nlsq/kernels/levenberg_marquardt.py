@@ -37,6 +37,7 @@ from nlsq.kernels.layout import (
     OPTIMALITY_TOLERANCE,
     PREDICTED_REDUCTION,
     RADIUS,
+    REWEIGHTED_NORM,
     SCALED_STEP,
     SCALING,
     STEP,
@@ -108,7 +109,7 @@ def scale_parameters(w, iw):
             column = vector(w, iw, COLUMN_NORM)[j]
             size = max(abs(vector(w, iw, X)[j]), vector(w, iw, TYPICAL)[j])
             least = LEAST_INFLUENCE * math.sqrt(2.0 * w[COST]) / size if size > 0.0 else 0.0
-            scaling[j] = max(scaling[j], column, least)
+            scaling[j] = max(scaling[j], column, vector(w, iw, REWEIGHTED_NORM)[j], least)
         if scaling[j] == 0.0:
             column_scale[j] = 1.0
         else:

@@ -63,6 +63,7 @@ from nlsq.kernels.layout import (
     RANK,
     RESIDUAL,
     RESIDUAL_DATA,
+    REWEIGHTED_NORM,
     ROUTE_AUTO,
     ROUTE_CHOLESKY,
     ROUTE_QR,
@@ -83,7 +84,7 @@ from nlsq.kernels.layout import (
     residual_vector,
     vector,
 )
-from nlsq.kernels.robust import LINEAR, apply_loss, robust_cost
+from nlsq.kernels.robust import LINEAR, apply_loss, reweighted_norms, robust_cost
 
 PIVOT_LIMIT = (
     1e-11  # min L_jj^2 / B_jj: scaled condition about 3e5, measured to be where normal equations still give full steps
@@ -125,6 +126,8 @@ def weigh(w, iw):
         w[COST] = 0.5 * dot(residual, residual, m)
     elif iw[LOSS] > 0:  # a loss given as a Python function is applied by the caller
         w[COST] = robust_cost(residual, m, iw[LOSS], w[LOSS_SCALE])
+        norms = vector(w, iw, REWEIGHTED_NORM)
+        reweighted_norms(residual, m, n, iw[LOSS], w[LOSS_SCALE], jacobian(w, iw), norms)
         apply_loss(residual, m, n, iw[LOSS], w[LOSS_SCALE], jacobian(w, iw), weighted)
 
 

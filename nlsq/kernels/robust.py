@@ -89,6 +89,17 @@ def robust_cost(residual, m, loss, scale):
 
 
 @kernel("void(double*, int, int, int, double, double*, double*)", cold=True)
+def reweighted_norms(residual, m, n, loss, scale, jac_t, norms_out):
+    """Norms of the columns of J with rows weighted by rho': they stay where the curvature of the loss vanishes."""
+    for j in range(n):
+        total = 0.0
+        for i in range(m):
+            t = residual[i] / scale
+            total += rho_first(loss, t * t) * jac_t[j * m + i] * jac_t[j * m + i]
+        norms_out[j] = math.sqrt(total)
+
+
+@kernel("void(double*, int, int, int, double, double*, double*)", cold=True)
 def apply_loss(residual, m, n, loss, scale, jac_t_io, weighted_out):
     """Write the weighted residual and scale the rows of J in place."""
     for i in range(m):

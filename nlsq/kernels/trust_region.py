@@ -42,6 +42,7 @@ from nlsq.kernels.layout import (
     OPTIMALITY_TOLERANCE,
     PREDICTED_REDUCTION,
     RADIUS,
+    REWEIGHTED_NORM,
     RULE,
     RULE_SCIPY,
     SCALED_GRADIENT,
@@ -104,7 +105,7 @@ def update_scaling(w, iw):
     scaling = vector(w, iw, SCALING)
     if iw[GIVEN_SCALE] == 0:
         for j in range(n):
-            column = vector(w, iw, COLUMN_NORM)[j]
+            column = max(vector(w, iw, COLUMN_NORM)[j], vector(w, iw, REWEIGHTED_NORM)[j])
             if iw[NJEV] == 1 or scaling[j] == 0.0:
                 scaling[j] = column if column > 0.0 else 1.0
             else:
