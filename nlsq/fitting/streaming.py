@@ -26,9 +26,9 @@ from nlsq.fitting.streaming_model import TracedSums, WhyNot, traced_sums
 from nlsq.fitting.streaming_source import Request, read_blocks
 from nlsq.fitting.task import FitTask, python_residual
 from nlsq.loss import LOSS_NAMES
-from nlsq.problem.chunks import Block, BlockedData
+from nlsq.problem.chunks import Block, PointData
 from nlsq.solvers.least_overhead import DISAGREES
-from nlsq.solvers.sums import BlockSums, Sums
+from nlsq.solvers.sums import BlockSums, Sums, SumsAt
 from nlsq.solvers.sums_solve import EVALUATIONS, SumOutcome, SumSolve, drive_on_sums
 from nlsq.solvers.termination import Tolerances
 from nlsq.solvers.traced import agrees
@@ -101,7 +101,7 @@ def _refusal(request: Request) -> str:
     return ""
 
 
-def _task(request: Request, blocks: BlockedData) -> FitTask:
+def _task(request: Request, blocks: PointData) -> FitTask:
     parameters = request.parameters
     in_memory = not blocks.source.is_lazy
     given = (request.x, request.y, request.sigma, request.weights, request.nan_policy) if in_memory else None
@@ -113,13 +113,13 @@ def _task(request: Request, blocks: BlockedData) -> FitTask:
     )
 
 
-def _fit(request: Request, task: FitTask, blocks: BlockedData) -> FitResult | str:
+def _fit(request: Request, task: FitTask, blocks: PointData) -> FitResult | str:
     parameters, options = request.parameters, request.options
     traced = traced_sums(task, parameters, blocks)
+    blocks.prepare(task.model, parameters)
     start, fallbacks, tried = parameters.start, [], 0
     if parameters.missing.any():
-        for _ in blocks.blocks():  # the first pass, for its sample
-            pass
+        blocks.check()
         found = find_starts(_on_sample(task, blocks)[0], parameters, options.deadline)
         start, tried = found.points[0], found.evaluations
         fallbacks += [CUT_SHORT] if found.cut_short else []
@@ -136,7 +136,7 @@ def _fit(request: Request, task: FitTask, blocks: BlockedData) -> FitResult | st
 
 
 def _solve_of(
-    sums: BlockSums, task: FitTask, blocks: BlockedData, start: FloatArray, options: SolveOptions, own: Any
+    sums: BlockSums, task: FitTask, blocks: PointData, start: FloatArray, options: SolveOptions, own: Any
 ) -> SumSolve:
     """Return the solve at its start."""
     tolerances = options.tolerances if isinstance(options.tolerances, Tolerances) else Tolerances()
@@ -144,7 +144,7 @@ def _solve_of(
     hard_after = math.inf if blocks.source.is_lazy else float(HARD_AFTER)
 
     def evaluate(p: FloatArray) -> Sums:
-        found = sums.evaluate(p, blocks.blocks())
+        found = sums.added(blocks.terms(SumsAt(sums, p)))
         if blocks.used < task.n_free and blocks.is_checked:
             raise ValueError(f"there are {blocks.used} points for {task.n_free} free parameters; hold some of them.")
         return found
@@ -156,7 +156,7 @@ def _solve_of(
 def _drive(
     request: Request,
     task: FitTask,
-    blocks: BlockedData,
+    blocks: PointData,
     traced: TracedSums,
     solve: SumSolve,
     start: FloatArray,
@@ -195,14 +195,14 @@ def _disagreement(traced: TracedSums) -> WhyNot:
     return WhyNot(DISAGREES)
 
 
-def _agrees(task: FitTask, blocks: BlockedData, sums: BlockSums, params: FloatArray) -> bool:
+def _agrees(task: FitTask, blocks: PointData, sums: BlockSums, params: FloatArray) -> bool:
     """Whether kernels and model give the same residuals on some points."""
     sampled, block = _on_sample(task, blocks)
     kernels: Any = sums.residual(block)
     return agrees(kernels, python_residual(sampled, params), np.array(task.among_free(params)))
 
 
-def _on_sample(task: FitTask, blocks: BlockedData) -> tuple[FitTask, Block]:
+def _on_sample(task: FitTask, blocks: PointData) -> tuple[FitTask, Block]:
     """Return the task on some of its points, and these as a block."""
     x, y, weights = blocks.sample.arrays()
     at = x if blocks.source.joined else tuple(x)
@@ -214,7 +214,7 @@ def _on_sample(task: FitTask, blocks: BlockedData) -> tuple[FitTask, Block]:
 
 
 def _core(
-    task: FitTask, blocks: BlockedData, sums: BlockSums, start: FloatArray, outcome: SumOutcome, fallbacks: list[str]
+    task: FitTask, blocks: PointData, sums: BlockSums, start: FloatArray, outcome: SumOutcome, fallbacks: list[str]
 ) -> FitCore:
     """Collect what the solve left behind."""
     streamed = task.data.streamed

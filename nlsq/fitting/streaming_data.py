@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.fitting.data import CurveData, read_data
-from nlsq.problem.chunks import BlockedData
+from nlsq.problem.chunks import Block, PointData
 
 if TYPE_CHECKING:
     from nlsq.solvers.sums import BlockSums
@@ -33,7 +34,7 @@ class StreamedData:
         Points that were not left out, and among them those whose weight is not zero.
     given : tuple or None
         ``(x, y, sigma, weights, nan_policy)`` as `fit` got them, the very arrays; None where they are not in memory.
-    blocks : BlockedData or None
+    blocks : PointData or None
         Goes over them again; None in a result that was pickled.
     sums : BlockSums or None
         The kernels of the model, likewise.
@@ -44,7 +45,7 @@ class StreamedData:
     used: int
     informative: int
     given: Any = None
-    blocks: BlockedData | None = None
+    blocks: PointData | None = None
     sums: BlockSums | None = None
     why_not: str = IN_CHUNKS
 
@@ -62,31 +63,25 @@ class StreamedData:
     def chi2(self, p: FloatArray) -> float:
         """Return the sum of the squared residuals, whatever the loss; `p` holds the free parameters."""
         blocks, sums = self._again()
-        return 2.0 * sums.with_squares().evaluate(p, blocks.blocks()).cost
+        from nlsq.solvers.sums import SumsAt
+
+        squares = sums.with_squares()
+        return 2.0 * squares.added(blocks.terms(SumsAt(squares, p))).cost
 
     def scatter(self) -> float:
         """Return the least chi2 of a constant.
 
         With c a value amid the data:  sum w^2 (y - c)^2  -  (sum w^2 (y - c))^2 / sum w^2.
         """
-        from nlsq.solvers.sums import Compensated
+        from nlsq.solvers.sums import added_up
 
         blocks, _ = self._again()
         _, y, weights = blocks.sample.arrays()
         centre = float(np.mean(y) if weights is None or not weights.any() else np.average(y, weights=weights))
-        sums = Compensated(3)
-        for block in blocks.blocks():
-            from_centre = block.y - centre
-            if block.scale is None:
-                terms = (float(block.y.size), from_centre.sum(), from_centre @ from_centre)
-            else:
-                squares = block.scale * block.scale
-                terms = (squares.sum(), squares @ from_centre, squares @ (from_centre * from_centre))
-            sums.add(np.array(terms))
-        total, first, second = sums.value().tolist()
+        total, first, second = added_up(blocks.terms(AboutCentre(centre)), 3).tolist()
         return second - first * first / total if total > 0.0 else 0.0
 
-    def _again(self) -> tuple[BlockedData, BlockSums]:
+    def _again(self) -> tuple[PointData, BlockSums]:
         if self.blocks is None or self.sums is None:
             raise ValueError(f"{LEFT_BEHIND}.")
         return self.blocks, self.sums
@@ -98,6 +93,24 @@ class StreamedData:
         return replace(
             self, given=self.given if kept else None, blocks=None, sums=None, why_not="" if kept else LEFT_BEHIND
         )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AboutCentre:
+    """Sums of w^2, of w^2 (y - c) and of w^2 (y - c)^2 for each block."""
+
+    centre: float
+
+    def __call__(self, blocks: Iterable[Block]) -> Iterator[FloatArray]:
+        """Yield the three of each block."""
+        for block in blocks:
+            from_centre = block.y - self.centre
+            if block.scale is None:
+                yield np.array((float(block.y.size), from_centre.sum(), from_centre @ from_centre))
+            else:
+                squares = block.scale * block.scale
+                yield np.array((squares.sum(), squares @ from_centre, squares @ (from_centre * from_centre)))
 
 
 def _parts(x: Any) -> tuple[Any, ...]:

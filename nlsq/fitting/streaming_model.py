@@ -23,7 +23,7 @@ from nlsq.fitting.parameters import Parameters
 from nlsq.fitting.task import FitTask
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem import CompiledFunction
-from nlsq.problem.chunks import BlockedData, Source
+from nlsq.problem.chunks import PointData, Source
 from nlsq.solvers.sums import BlockSums, is_by_points
 
 FloatArray = NDArray[np.float64]
@@ -44,7 +44,7 @@ class TracedSums:
     route: Route
 
 
-def traced_sums(task: FitTask, parameters: Parameters, blocks: BlockedData) -> TracedSums:
+def traced_sums(task: FitTask, parameters: Parameters, blocks: PointData) -> TracedSums:
     """Return the kernels of a task's model over the free parameters.
 
     Raises

@@ -8,12 +8,13 @@ from typing import Any, final
 import numpy as np
 
 from nlsq.compiler.tracing.trace import SEPARATE_ROWS
+from nlsq.fitting.dask_arrays import is_dask, refuse_unknown_size
 from nlsq.fitting.data import check_choices
 from nlsq.fitting.parameters import Parameters
 from nlsq.fitting.sigma import read_sigma, read_weights
 from nlsq.fitting.solving import SolveOptions
 from nlsq.loss import Loss
-from nlsq.problem.chunks import BlockedData, ChunkSource
+from nlsq.problem.chunks import BlockedData, ChunkSource, PointData
 from nlsq.problem.chunks_arrays import REAL, ArraySource, check_real, is_lazy
 from nlsq.problem.chunks_iterated import IteratedSource
 
@@ -63,7 +64,7 @@ def is_large(y: Any) -> bool:
     return isinstance(size, int) and size >= STREAMED_FROM
 
 
-def read_blocks(x: Any, y: Any, sigma: Any, weights: Any, nan_policy: str) -> BlockedData | None:
+def read_blocks(x: Any, y: Any, sigma: Any, weights: Any, nan_policy: str) -> PointData | None:
     """Return the blocks of the data of a fit.
 
     Parameters
@@ -73,7 +74,7 @@ def read_blocks(x: Any, y: Any, sigma: Any, weights: Any, nan_policy: str) -> Bl
 
     Returns
     -------
-    BlockedData or None
+    PointData or None
         None for arrays in memory that are to be read as a whole.
 
     Raises
@@ -97,7 +98,14 @@ def read_blocks(x: Any, y: Any, sigma: Any, weights: Any, nan_policy: str) -> Bl
         y = _array(y)
         x = tuple(_array(part) for part in x) if isinstance(x, tuple | list) else _array(x)
         scale = None if scale is None else _array(scale)
+        for name, one in zip(("y", kind, *["x"] * len(parts_of(x))), (y, scale, *parts_of(x)), strict=True):
+            if is_dask(one):
+                refuse_unknown_size(name, one)
         _check(x, y, kind, scale)
+        if any(is_dask(one) for one in (*parts_of(x), y, scale)):
+            from nlsq.fitting.streaming_dask import DaskData
+
+            return DaskData(x, y, scale, kind, constant, omit)
     elif not _is_plain(x, y, scale):
         return None
     x = tuple(x) if isinstance(x, list) else x

@@ -76,6 +76,56 @@ class Source(Protocol):
         ...
 
 
+class BlockFunction(Protocol):
+    """Makes one vector of each block, to be added up."""
+
+    def __call__(self, blocks: Iterable[Block]) -> Iterator[FloatArray]:
+        """Yield the vectors; each is valid until the next one is asked for."""
+        ...
+
+
+class PointData(Protocol):
+    """The data of a fit as blocks, wherever they are.
+
+    Attributes
+    ----------
+    source : Source
+        What is known of them beforehand.
+    points, used, informative : int
+        Points, those that are not left out, and among them those whose weight is not zero; 0 before the first pass.
+    sample : Sample
+        Some points, spread evenly.
+    """
+
+    source: Source
+    points: int
+    used: int
+    informative: int
+    sample: Sample
+
+    @property
+    def weighted(self) -> bool:
+        """Whether blocks have weights."""
+        ...
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the first pass was made."""
+        ...
+
+    def prepare(self, model: Any, parameters: Any) -> None:
+        """Get to know the model and its parameters, before sums of its kernels are asked for."""
+        ...
+
+    def check(self) -> None:
+        """Make the first pass, if it was not made."""
+        ...
+
+    def terms(self, function: BlockFunction) -> Iterator[FloatArray]:
+        """Go over the data once and yield what a function makes of the blocks, in their order."""
+        ...
+
+
 @final
 class ChunkSource:
     """Data in chunks of any size, made anew for each pass over them; given to `nlsq.fit` in place of x.
@@ -116,6 +166,14 @@ class ChunkSource:
         return f"ChunkSource({getattr(self.factory, '__name__', self.factory)!s})"
 
 
+def refuse_none_left(name: str, points: int, used: int) -> None:
+    """Raise ValueError for data without points, or without any that are not left out."""
+    if not points:
+        raise ValueError(f"{name} has no points.")
+    if not used:
+        raise ValueError(f"y has no values left: all {points} points are missing.")
+
+
 @final
 class BlockedData:
     """Checked blocks of a source, with weights.
@@ -130,6 +188,8 @@ class BlockedData:
         One weight for all points.
     omit : bool
         Whether points with NaN or infinities are left out; else they raise.
+    is_part : bool
+        Whether these are not all data, so that there may be none.
 
     Attributes
     ----------
@@ -137,15 +197,17 @@ class BlockedData:
         Points of the source; 0 before the first pass.
     used, informative : int
         Those that were not left out, and among them those whose weight is not zero.
+    gaps : set of int
+        The first points of blocks in which some are left out.
     sample : Sample
         Some points, spread evenly.
     """
 
-    def __init__(self, source: Source, kind: str, constant: float | None, omit: bool) -> None:
-        self.source, self._kind, self._omit = source, kind, omit
+    def __init__(self, source: Source, kind: str, constant: float | None, omit: bool, is_part: bool = False) -> None:
+        self.source, self._kind, self._omit, self._is_part = source, kind, omit, is_part
         self._constant = None if constant is None else np.full(BLOCK, constant)
         self._weights = np.empty(BLOCK) if source.scaled and kind == "sigma" else None
-        self._gaps: set[int] = set()
+        self.gaps: set[int] = set()
         self.points = self.used = self.informative = 0
         self.sample = Sample()
 
@@ -158,6 +220,23 @@ class BlockedData:
     def is_checked(self) -> bool:
         """Whether the first pass was made."""
         return self.points > 0
+
+    def prepare(self, model: Any, parameters: Any) -> None:
+        """Do nothing: who asks for sums brings the kernels along."""
+
+    def check(self) -> None:
+        """Make the first pass, if it was not made."""
+        if not self.is_checked:
+            for _ in self.blocks():
+                pass
+
+    def take_as_checked(self, points: int, gaps: set[int]) -> None:
+        """Know from an earlier pass how many points there are, and which blocks have some that are left out."""
+        self.points, self.gaps = points, gaps
+
+    def terms(self, function: BlockFunction) -> Iterator[FloatArray]:
+        """Go over the data once and yield what a function makes of the blocks, in their order."""
+        return function(self.blocks())
 
     def blocks(self) -> Iterator[Block]:
         """Go over the data once; the first time with all checks.
@@ -174,7 +253,7 @@ class BlockedData:
         points = 0
         for block in self.source.blocks():
             points += block.y.size
-            if block.start in self._gaps:
+            if block.start in self.gaps:
                 block = self._without(block, self._missing(block))
             if block.y.size:
                 yield self._weighted(block)
@@ -186,13 +265,13 @@ class BlockedData:
 
     def _first_pass(self) -> Iterator[Block]:
         points = used = informative = 0
-        sample, self._gaps = Sample(0 if self._omit else self.source.size), set()
+        sample, self.gaps = Sample(0 if self._omit else self.source.size), set()
         for block in self.source.blocks():
             points += block.y.size
             missing = self._missing(block) if self._is_suspicious(block) else None
             missing = missing if missing is not None and missing.any() else None
             if missing is not None:
-                self._gaps.add(block.start)
+                self.gaps.add(block.start)
                 block = self._without(block, missing)
             if not block.y.size:
                 continue
@@ -201,10 +280,8 @@ class BlockedData:
             used += block.y.size
             informative += block.y.size if block.scale is None else int(np.count_nonzero(block.scale))
             yield block
-        if not points:
-            raise ValueError(f"{self.source.name} has no points.")
-        if not used:
-            raise ValueError(f"y has no values left: all {points} points are missing.")
+        if not self._is_part:
+            refuse_none_left(self.source.name, points, used)
         self.points, self.used, self.informative, self.sample = points, used, informative, sample
 
     def _is_suspicious(self, block: Block) -> bool:

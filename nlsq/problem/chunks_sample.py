@@ -66,11 +66,23 @@ class Sample:
         self._parts.append((block.x[..., rows], block.y[rows], None if block.scale is None else block.scale[rows]))
         self._size += rows.size
         while self._size > 2 * SAMPLE:
-            self._thin()
+            self._thin(self._limit // 2)
 
-    def _thin(self) -> None:
-        """Halve the limit."""
-        self._limit //= 2
+    def extend(self, later: Sample) -> None:
+        """Take the sample of the points that follow, as if their blocks had been taken one by one."""
+        limit = min(self._limit, later._limit)
+        self._places += later._places
+        self._parts += later._parts
+        self._size += later._size
+        if self._size and (limit < self._limit or limit < later._limit):
+            self._thin(limit)
+        self._limit = limit
+        while self._size > 2 * SAMPLE:
+            self._thin(self._limit // 2)
+
+    def _thin(self, limit: int) -> None:
+        """Lower the limit."""
+        self._limit = limit
         places = np.concatenate(self._places)
         kept = places < self._limit
         x, y, weights = self.arrays()

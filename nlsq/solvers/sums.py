@@ -15,7 +15,7 @@ References
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -46,11 +46,15 @@ class Sums(NamedTuple):
         J'r, with the loss.
     normal : ndarray, shape (n, n)
         J'J, rows of J scaled by weights and loss.
+    sizes : ndarray, shape (n,), or None
+        Of a robust loss: squared lengths of the columns of J, rows scaled by weights and ``rho'^(1/2)`` alone. Unlike
+        the diagonal of J'J they do not vanish with the curvature of the loss.
     """
 
     cost: float
     gradient: FloatArray
     normal: FloatArray
+    sizes: FloatArray | None = None
 
 
 @final
@@ -91,6 +95,34 @@ class Compensated:
         self._fold()
         total = self._rows[0]
         return np.asarray(np.where(np.isfinite(total), total + self._error, total))
+
+
+def added_up(terms: Iterable[FloatArray], size: int) -> FloatArray:
+    """Return the compensated sums of vectors of a size."""
+    sums = Compensated(size)
+    for one in terms:
+        sums.add(one)
+    return sums.value()
+
+
+@final
+class SumsAt:
+    """What the kernels of a model make of blocks at a point; see `nlsq.problem.chunks.BlockFunction`.
+
+    Parameters
+    ----------
+    sums : BlockSums
+        The kernels.
+    p : ndarray, shape (n,)
+        Parameters.
+    """
+
+    def __init__(self, sums: BlockSums, p: FloatArray) -> None:
+        self.sums, self.p = sums, p
+
+    def __call__(self, blocks: Iterable[Block]) -> Iterator[FloatArray]:
+        """Yield the terms of each block."""
+        return self.sums.terms(self.p, blocks)
 
 
 def is_by_points(trace: Trace) -> bool:
@@ -135,11 +167,13 @@ class BlockSums:
         if not kernels.fuses:
             raise NotTraceable(f"it has {n} parameters that are free, too many for sums in one pass")
         self.n, self.entry, self._arrays = n, entry, arrays
+        self.loss, self.loss_scale = loss, loss_scale
         self._variant = Variant(response=True, weighted=weighted)
         self.binding = Binding(kernels, entry.trace, self._variant)
         self.binding.set_arrays(*arrays)
         (self._length,) = kernels.layout.lengths.values()
-        self._kernel = _KERNEL(self.binding.normal_equations(LOSSES.index(loss), loss_scale))
+        self._scaled = loss != "linear"
+        self._kernel = _KERNEL(self.binding.normal_equations(LOSSES.index(loss), loss_scale, self._scaled))
 
     def with_squares(self) -> BlockSums:
         """Return the same without a loss."""
@@ -155,18 +189,27 @@ class BlockSums:
         blocks : iterable of Block
             Data with weights.
         """
+        return self.added(self.terms(p, blocks))
+
+    def terms(self, p: FloatArray, blocks: Iterable[Block]) -> Iterator[FloatArray]:
+        """Yield cost, gradient, normal matrix and sizes of each block in one vector, always the same one."""
         n, table = self.n, self.binding.table
         p = np.ascontiguousarray(p, dtype=np.float64)
-        terms = np.zeros(1 + n + n * n)
-        sums, kernel = Compensated(terms.size), self._kernel
+        terms = np.zeros(1 + n + n * n + n)
+        kernel = self._kernel
         at, data, first = _address(p), _address(table), _address(terms) + terms.itemsize
         second = first + n * terms.itemsize
         for block in blocks:
             self._point_at(block)
             terms[0] = kernel(at, data, first, second)
-            sums.add(terms)
-        total = sums.value()
-        return Sums(float(total[0]), total[1 : 1 + n], total[1 + n :].reshape(n, n))
+            yield terms
+
+    def added(self, terms: Iterable[FloatArray]) -> Sums:
+        """Add up the `terms` of all blocks."""
+        n = self.n
+        total = added_up(terms, 1 + n + n * n + n)
+        sizes = total[-n:] if self._scaled else None
+        return Sums(float(total[0]), total[1 : 1 + n], total[1 + n : -n].reshape(n, n), sizes)
 
     def _point_at(self, block: Block) -> None:
         """Write into the table where the points of a block are."""
