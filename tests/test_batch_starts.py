@@ -252,6 +252,17 @@ def test_known_values_stay_and_the_others_follow_from_them():
     assert np.all(starts[:, 3] == each[:, 3])
 
 
+@pytest.mark.parametrize("own_x", [False, True])
+def test_rows_with_starts_are_left_out_of_the_search(own_x):
+    model, x, y, _ = rows_of("gauss", 8, own_x=own_x)
+    each = np.ones((8, 4))
+    each[[2, 5]] = np.nan
+    starts = find_batch_starts(model, x, y, np.ones(y.shape), parameters_of(model, each), shared_x=not own_x)
+    some = find("gauss", y[[2, 5]], x[[2, 5]] if own_x else None)
+    np.testing.assert_allclose(starts[[2, 5]], some, rtol=1e-9)
+    assert np.all(np.delete(starts, [2, 5], axis=0) == 1.0)
+
+
 def test_held_parameters_are_not_searched():
     model, x, y, _ = rows_of("decay", 10)
     start = np.array([np.nan, 1.5, np.nan])

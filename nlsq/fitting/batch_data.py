@@ -10,9 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.fitting.batch_choice import Rows
+from nlsq.fitting.batch_shapes import called
+from nlsq.fitting.candidates import Candidates
+from nlsq.fitting.starts import ALIKE, GOLDEN, LONG, POINTS_TRIED
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
+
+SAMPLES = 1000  # points that are looked at in longer rows
 
 
 @final
@@ -89,3 +94,36 @@ class Batch:
         low, high = ((end if end.shape[0] == 1 else end[rows]) for end in (self.lower, self.upper))
         found = np.clip(found, low, high)
         self.template[np.ix_(rows, self.unknown)] = found[:, self.unknown]
+
+
+def thin(batch: Batch) -> None:
+    """Leave a part of long rows, if the model's value at a point depends on that point alone.
+
+    The part is drawn from equal intervals, at irregular places in them, so that no period is mistaken for another.
+    """
+    m = batch.y.shape[1]
+    parts = batch.x if isinstance(batch.x, tuple) else (batch.x,)
+    by_points = all(isinstance(part, np.ndarray) and part.ndim and part.shape[-1] == m for part in parts)
+    if m <= LONG or not by_points:
+        return
+    k = np.arange(SAMPLES)
+    places = ((k + np.modf((k + 1) * GOLDEN)[0]) * (m / SAMPLES)).astype(np.intp)
+    cut = tuple(part[..., places] for part in parts)
+    cut_x = cut if isinstance(batch.x, tuple) else cut[0]
+    whole_x, short_x = batch.x_of(0), cut_x
+    if not batch.shared_x:
+        short_x = tuple(part[0] for part in cut) if isinstance(cut_x, tuple) else cut[0][0]
+    lower, upper = batch.lower.min(axis=0), batch.upper.max(axis=0)
+    candidates = Candidates(whole_x, np.array([-1.0, 1.0]), lower[batch.unknown], upper[batch.unknown])
+    point = batch.template[0].copy()
+    for i in range(POINTS_TRIED):
+        point[batch.unknown] = candidates.draw(i)
+        whole = np.broadcast_to(called(batch.model, whole_x, point, m), (m,))[places]
+        if not np.isfinite(whole).all():
+            continue
+        short = np.broadcast_to(called(batch.model, short_x, point, SAMPLES), whole.shape)
+        if np.allclose(short, whole, rtol=ALIKE, atol=0.0):
+            batch.x, batch.y = cut_x, batch.y[:, places]
+            batch.there = None if batch.there is None else batch.there[:, places]
+            batch.weights = None if batch.weights is None else batch.weights[..., places]
+        return

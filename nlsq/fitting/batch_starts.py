@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.fitting.batch_choice import Judge, Rows, choose, linear_of
-from nlsq.fitting.batch_data import Batch
+from nlsq.fitting.batch_data import Batch, thin
 from nlsq.fitting.batch_dictionary import KEPT, Dictionary, build
 from nlsq.fitting.batch_draws import Ranges, scales_of
 from nlsq.fitting.batch_own import OwnSearch, search_one_by_one
@@ -36,13 +36,12 @@ from nlsq.fitting.batch_shapes import Shapes, called
 from nlsq.fitting.candidates import Candidates, axes_of
 from nlsq.fitting.parameters import Parameters, index_of
 from nlsq.fitting.separable import Screen
-from nlsq.fitting.starts import ALIKE, GOLDEN, LONG, POINTS_TRIED
+from nlsq.fitting.starts import POINTS_TRIED
 from nlsq.loss import Loss
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-SAMPLES = 1000  # points that are looked at in longer rows
 BLOCK = 1_000_000  # numbers in an array over rows and points, or over rows, columns and values
 KEPT_OF_SUM, KEPT_OF_OWN = 512, 1024  # points of a dictionary for a sum of parts, and for rows with an x of their own
 COARSE = 0.97  # likeness of points in a dictionary below which the parts of a model are looked at by themselves
@@ -87,6 +86,16 @@ def find_batch_starts(
     given = np.array(np.broadcast_to(parameters.start, (b, n)))
     unknown = np.flatnonzero(np.isnan(given).any(axis=0) & ~parameters.fixed)
     if not unknown.size or not b:
+        return given
+    lacking = np.flatnonzero(np.isnan(given[:, unknown]).any(axis=1))
+    if lacking.size < b:
+        x_part = x if shared_x else tuple(part[lacking] for part in x) if isinstance(x, tuple) else x[lacking]
+        low, high = (end if end.ndim == 1 else end[lacking] for end in (parameters.lower, parameters.upper))
+        some = Parameters(parameters.names, given[lacking], low, high, parameters.fixed)
+        weights = weights if weights is None or weights.ndim == 1 else weights[lacking]
+        given[lacking] = find_batch_starts(
+            model, x_part, y[lacking], weights, some, shared_x=shared_x, deadline=deadline
+        )
         return given
     x, shared_x = one_x(x, shared_x)
     x, there = without_gaps(x, shared_x, np.isfinite(y))
@@ -151,39 +160,6 @@ def groups_of(batch: Batch) -> list[IntArray] | None:
     if values.shape[0] > GROUPS:
         return None
     return [np.flatnonzero(group.ravel() == k) for k in range(values.shape[0])]
-
-
-def thin(batch: Batch) -> None:
-    """Leave a part of long rows, if the model's value at a point depends on that point alone.
-
-    The part is drawn from equal intervals, at irregular places in them, so that no period is mistaken for another.
-    """
-    m = batch.y.shape[1]
-    parts = batch.x if isinstance(batch.x, tuple) else (batch.x,)
-    by_points = all(isinstance(part, np.ndarray) and part.ndim and part.shape[-1] == m for part in parts)
-    if m <= LONG or not by_points:
-        return
-    k = np.arange(SAMPLES)
-    places = ((k + np.modf((k + 1) * GOLDEN)[0]) * (m / SAMPLES)).astype(np.intp)
-    cut = tuple(part[..., places] for part in parts)
-    cut_x = cut if isinstance(batch.x, tuple) else cut[0]
-    whole_x, short_x = batch.x_of(0), cut_x
-    if not batch.shared_x:
-        short_x = tuple(part[0] for part in cut) if isinstance(cut_x, tuple) else cut[0][0]
-    lower, upper = batch.lower.min(axis=0), batch.upper.max(axis=0)
-    candidates = Candidates(whole_x, np.array([-1.0, 1.0]), lower[batch.unknown], upper[batch.unknown])
-    point = batch.template[0].copy()
-    for i in range(POINTS_TRIED):
-        point[batch.unknown] = candidates.draw(i)
-        whole = np.broadcast_to(called(batch.model, whole_x, point, m), (m,))[places]
-        if not np.isfinite(whole).all():
-            continue
-        short = np.broadcast_to(called(batch.model, short_x, point, SAMPLES), whole.shape)
-        if np.allclose(short, whole, rtol=ALIKE, atol=0.0):
-            batch.x, batch.y = cut_x, batch.y[:, places]
-            batch.there = None if batch.there is None else batch.there[:, places]
-            batch.weights = None if batch.weights is None else batch.weights[..., places]
-        return
 
 
 def shapes_of(batch: Batch, row: int) -> tuple[Shapes, Ranges]:
