@@ -7,6 +7,7 @@ import pytest
 
 import nlsq
 from nlsq.fitting.streaming_source import read_blocks
+from nlsq.loss import Loss, scale_for_loss
 from nlsq.problem.chunks import ChunkSource
 from nlsq.problem.chunks_arrays import LARGEST_PIECE, PIECE, ArraySource, _piece_length, is_lazy
 from nlsq.problem.chunks_iterated import IteratedSource
@@ -286,13 +287,34 @@ def sums_of(x, y, p, **options):
     from nlsq.fitting.streaming import _task
     from nlsq.fitting.streaming_model import traced_sums
     from nlsq.fitting.streaming_source import Request
-    from nlsq.loss import Loss
 
     blocks = read_blocks(x, y, options.get("sigma"), options.get("weights"), "raise")
     parameters = read_parameters(quadratic, p, None, None)
-    request = Request(quadratic, x, y, None, None, "raise", parameters, None, Loss("linear", 1.0), False, None, None)
+    request = Request(
+        quadratic, x, y, None, None, "raise", parameters, None, options.get("loss", Loss()), False, None, None
+    )
     traced = traced_sums(_task(request, blocks), parameters, blocks)
     return traced.sums.evaluate(np.array(p), blocks.blocks())
+
+
+@pytest.mark.parametrize("loss", ["linear", "huber", "soft_l1", "cauchy", "arctan"])
+def test_sums_under_a_loss_are_those_of_the_jacobian(loss):
+    rng = np.random.default_rng(2)
+    size = BLOCK + 1000
+    x, p, scale = rng.normal(size=size), [1.0, 2.0, 0.5], 0.7
+    y, sigma = quadratic(x, 1.1, 1.9, 0.4) + rng.normal(size=size), rng.uniform(0.5, 2.0, size)
+    found = sums_of(x, y, p, sigma=sigma, loss=Loss(loss, scale))
+    jac = np.stack((x * x, x, np.ones(size)), axis=1) / sigma[:, np.newaxis]
+    residual = (quadratic(x, *p) - y) / sigma
+    assert found.cost == pytest.approx(Loss(loss, scale).cost(residual), rel=1e-12)
+    _, slope, _ = Loss(loss, scale).of_residual(residual)
+    np.testing.assert_allclose(found.gradient, jac.T @ (slope * residual), rtol=1e-10)
+    if loss == "linear":
+        assert found.sizes is None
+    else:
+        np.testing.assert_allclose(found.sizes, slope @ (jac * jac), rtol=1e-12)
+    scaled, _ = scale_for_loss(Loss(loss, scale), jac.copy(), residual.copy())
+    np.testing.assert_allclose(found.normal, scaled.T @ scaled, rtol=1e-10, atol=1e-8)
 
 
 def check_exact(size):

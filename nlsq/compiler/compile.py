@@ -21,7 +21,7 @@ from nlsq.compiler.differentiate import derivatives
 from nlsq.compiler.graph import FloatArray, Shape
 from nlsq.compiler.jacobian_source import SparseLayout, dense_jacobian, pattern, sparse_layout, sparse_program
 from nlsq.compiler.kernel_source import Layout, Variant, curve_jacobian, is_curve, layout_of, residual_program, sums_of
-from nlsq.compiler.normal_source import FUSED_UP_TO, cost_program, normal_program
+from nlsq.compiler.normal_source import FUSED_UP_TO, cost_program, normal_program, scaled_normal_program
 from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels.backend.generated import find, make
 from nlsq.kernels.backend.program import CONSTANTS, PARAMETERS, POINTS, SCRATCH, Program, render
@@ -109,6 +109,8 @@ class GraphKernels:
             return dense_jacobian(trace, layout, self.sparse, variant)
         if name == "normal_equations":
             return normal_program(trace, layout, variant)
+        if name == "scaled_normal_equations":
+            return scaled_normal_program(trace, layout, variant)
         if name == "cost":
             return cost_program(trace, layout, variant)
         return sparse_program(trace, layout, self.sparse, variant)
@@ -259,13 +261,16 @@ class Binding:
         """What a call brings along, in the order of the layout's places for data."""
         return self._arrays
 
-    def normal_equations(self, loss: int, loss_scale: float) -> int:
-        """Return the address of the normal equations under a loss, by its code; 0 where they are not fused."""
+    def normal_equations(self, loss: int, loss_scale: float, scaled: bool = False) -> int:
+        """Return the address of the normal equations under a loss, by its code; 0 where they are not fused.
+
+        With `scaled` that of the kernel for a robust loss that writes ``sum rho1 J_ij^2`` behind them.
+        """
         if not self.kernels.fuses or not 0 <= loss < len(LOSSES):
             return 0
         self.constants[0] = loss_scale
         variant = Variant(self._variant.response, self._variant.weighted, LOSSES[loss])
-        return self.kernels.address("normal_equations", variant)
+        return self.kernels.address("scaled_normal_equations" if scaled else "normal_equations", variant)
 
     def pattern(self) -> tuple[IntArray, IntArray]:
         """Return row and column of each value of the sparse Jacobian."""

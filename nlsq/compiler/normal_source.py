@@ -22,10 +22,20 @@ FUSED_UP_TO = 10  # parameters: beyond, the sums of the normal equations no long
 
 def normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
     """Return the program of the normal equations, for a trace that `is_curve`."""
+    return _normal_program("normal_equations", trace, layout, variant, False)
+
+
+def scaled_normal_program(trace: Trace, layout: Layout, variant: Variant) -> Program:
+    """Return that of a robust loss which also writes the sums of ``rho1 J_ij^2``, behind N; see `write_sums`."""
+    return _normal_program("scaled_normal_equations", trace, layout, variant, True)
+
+
+def _normal_program(name: str, trace: Trace, layout: Layout, variant: Variant, scales: bool) -> Program:
     n = trace.graph.n
-    program = Program("normal_equations")
-    cost, gradient, normal, _ = write_sums(program, trace, layout, variant)
+    program = Program(name)
+    cost, gradient, normal, scaling = write_sums(program, trace, layout, variant, scales)
     _return_cost(program, cost, variant)
+    program.writes += [(Place("second", n * n + j), one) for j, one in enumerate(scaling)]
     for j in range(n):
         program.writes.append((Place("first", j), gradient[j]))
         for i in range(j + 1):

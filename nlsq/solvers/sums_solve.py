@@ -108,9 +108,8 @@ class SumSolve:
             self._first = sums.cost
         packed = sums.normal[self._triangle].tolist()
         self._before = self._state
-        self._trial, self._state = sum_step.advance(
-            self._trial, (sums.cost, sums.gradient.tolist(), packed), self._state, self._options, self._bounds
-        )
+        parts = (sums.cost, sums.gradient.tolist(), packed, *(() if sums.sizes is None else (sums.sizes.tolist(),)))
+        self._trial, self._state = sum_step.advance(self._trial, parts, self._state, self._options, self._bounds)
         scalars, counters = self._state.scalars, self.counters
         counters.nfev = counters.njev = int(scalars[sum_step.NFEV])
         counters.nit = int(scalars[sum_step.NIT])
