@@ -5,10 +5,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from nlsq.fitting.streaming_source import STREAMED_FROM
+from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.chunks_arrays import PIECE
 from nlsq.problem.chunks_sample import BLOCK
+
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "large_data.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)

@@ -11,9 +11,12 @@ import nlsq
 from nlsq.compiler.routes import route_of
 from nlsq.fitting import single, streaming, streaming_source
 from nlsq.fitting.core import identify_by_squares
+from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.chunks_sample import BLOCK, SAMPLE, Sample
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.status import Status
+
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
 M = 3 * BLOCK + 12345
 P0 = [2.0, 4.5, 1.0, 0.0, 0.5]

@@ -7,12 +7,15 @@ import pytest
 
 import nlsq
 from nlsq.fitting.streaming_source import read_blocks
+from nlsq.kernels.backend import compile_disabled
 from nlsq.loss import Loss, scale_for_loss
 from nlsq.problem.chunks import ChunkSource
 from nlsq.problem.chunks_arrays import LARGEST_PIECE, PIECE, ArraySource, _piece_length, is_lazy
 from nlsq.problem.chunks_iterated import IteratedSource
 from nlsq.problem.chunks_sample import BLOCK
 from nlsq.solvers.sums import Compensated
+
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
 
 def line(x, a, b):
