@@ -287,16 +287,25 @@ def test_error_names_the_place_in_the_whole(scale, wrap, scheduler):
         nlsq.fit_batch(decay(), X, lazy(Y), [1.0, 1.0, 0.0], **{scale: wrap(factors)})
 
 
-def test_error_names_the_row_of_a_start_or_a_bound():
+def message_of(*arguments, **options):
+    with pytest.raises(ValueError) as caught:
+        nlsq.fit_batch(decay(), X, *arguments, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, lazy], ids=["numpy", "dask"])
+def test_error_in_a_start_or_a_bound_names_the_same_fit_as_in_memory(wrap):
     Y, truth = images(17)
     lower = np.zeros(SHAPE)
     lower[4, 2] = 9.0
-    with pytest.raises(ValueError, match=r"p0: the start of height is outside its bounds in row 38;"):
-        nlsq.fit_batch(decay(), X, lazy(Y), [1.0, 1.0, 0.0], bounds={"height": (lazy(lower), None)})
+    expected = message_of(Y, [1.0, 1.0, 0.0], bounds={"height": (lower, None)})
+    assert "the start of height is outside its bounds" in expected
+    assert message_of(lazy(Y), [1.0, 1.0, 0.0], bounds={"height": (wrap(lower), None)}) == expected
     starts = np.stack(truth, axis=-1)
     starts[1, 2, 0] = np.nan
-    with pytest.raises(ValueError, match=r"p0\[11, 0\] is not finite"):
-        nlsq.fit_batch(decay(), X, lazy(Y), lazy(starts))
+    expected = message_of(Y, starts)
+    assert "is not finite" in expected
+    assert message_of(lazy(Y), wrap(starts)) == expected
 
 
 class Broken(Exception):
