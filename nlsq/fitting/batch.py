@@ -37,7 +37,6 @@ from nlsq.solvers.termination import read_tolerances
 from nlsq.status import BatchOutcome, Status
 
 FloatArray = NDArray[np.float64]
-ROWS_SEARCHED = 1 << 16  # at once, for starts
 EVALUATIONS = 200  # times n + 1: the limit of a fit, MINPACK's for a Jacobian by differences
 
 
@@ -233,21 +232,14 @@ def starts_of(model: Any, rows: Rows, parameters: BatchParameters, p0: Any) -> F
     infinite = np.full(n, np.inf)
     lower = -infinite if parameters.lower is None else parameters.lower
     upper = infinite if parameters.upper is None else parameters.upper
-    start = np.array(np.broadcast_to(start, (count, n)))
+    every = slice(0, count)
+    x, y = rows.x_part(every), rows.y_part(every)
     if callable(p0):
-        every = slice(0, count)
-        given = start_from_callable(p0, rows.x_part(every), rows.y_part(every), parameters.names)
-        start = np.where(parameters.fixed, start, given)
+        start = np.where(parameters.fixed, start, start_from_callable(p0, x, y, parameters.names))
         refuse_outside(parameters.names, start, lower, upper)
-    for begin in range(0, count, ROWS_SEARCHED):
-        some = slice(begin, min(begin + ROWS_SEARCHED, count))
-        low, high = (one if one.ndim == 1 else one[some] for one in (lower, upper))
-        known = Parameters(parameters.names, start[some], low, high, parameters.fixed.reshape(-1, n).all(axis=0))
-        weights = rows.weights if rows.weights is None or rows.weights.ndim == 1 else rows.weights[some]
-        start[some] = find_batch_starts(
-            model, rows.x_part(some), rows.y_part(some), weights, known, shared_x=not rows.own_x
-        )
-    return start
+    fixed = np.asarray(parameters.fixed.reshape(-1, n).all(axis=0))
+    known = Parameters(parameters.names, start, lower, upper, fixed)
+    return find_batch_starts(model, x, y, rows.weights, known, shared_x=not rows.own_x)
 
 
 def solve_rows(
