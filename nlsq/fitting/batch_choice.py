@@ -83,7 +83,8 @@ def solved(gram: FloatArray, slopes: FloatArray) -> FloatArray:
     """Return the solutions (k, r, c) of normal equations, by Cholesky; zero for columns that depend on others."""
     k = slopes.shape[0]
     factor: dict[tuple[int, int], FloatArray] = {}
-    inverse, z = [], []
+    inverse: list[FloatArray] = []
+    z: list[FloatArray] = []
     for i in range(k):
         for j in range(i):
             factor[i, j] = (gram[i, j] - sum(factor[i, h] * factor[j, h] for h in range(j))) * inverse[j]
@@ -195,7 +196,7 @@ def choose(judge: Judge, rows: Rows) -> IntArray:
     total[total == 0.0] = 1.0
 
     def rounded(of: Rows, which: IntArray, places: Any) -> FloatArray:
-        costs = np.round(judge.costs(of, which) / total[places, np.newaxis], DIGITS)
+        costs: FloatArray = np.round(judge.costs(of, which) / total[places, np.newaxis], DIGITS)
         costs[~np.isfinite(costs)] = np.inf
         return costs
 
@@ -238,4 +239,5 @@ def linear_of(rows: Rows, base: FloatArray, columns: FloatArray) -> FloatArray:
     coefficients = coefficients + solved(gram, left)
     if rows.lower is not None and rows.upper is not None:
         coefficients = swept(gram, slopes, coefficients, rows.lower * lengths, rows.upper * lengths)
-    return coefficients[:, :, 0].T / lengths
+    linear: FloatArray = coefficients[:, :, 0].T / lengths
+    return linear

@@ -174,10 +174,8 @@ def looked_at(shapes: Shapes, draws: Draws, q: FloatArray, weights: FloatArray |
     basis, lengths = orthonormal(columns, common)
     full = (lengths > DEGENERATE).sum(axis=1) >= columns.shape[1] - common.shape[1]
     if full.any():
-        draws, q, base, columns, basis, lengths = (
-            a[full]
-            for a in (draws, q, base, columns, basis, lengths)  # type: ignore[index]
-        )
+        draws, q = draws[full], q[full]
+        base, columns, basis, lengths = base[full], columns[full], basis[full], lengths[full]
     order = np.argsort(lengths <= DEGENERATE, axis=1, kind="stable")[:, : columns.shape[1] - common.shape[1]]
     basis = np.take_along_axis(basis, order[:, :, np.newaxis], axis=1)
     has_base = kept.has_base or bool(base.any())
@@ -239,7 +237,9 @@ def thinned(kept: Dictionary, more: Dictionary, tolerance: float) -> Dictionary:
         return added
     return Dictionary(
         kept.draws.joined(added.draws),
-        *(np.concatenate((getattr(kept, a), getattr(added, a))) for a in ("q", "base", "columns")),
+        np.concatenate((kept.q, added.q)),
+        np.concatenate((kept.base, added.base)),
+        np.concatenate((kept.columns, added.columns)),
         kept.common,
         np.concatenate((kept.basis, added.basis)),
         kept.parents,
@@ -261,11 +261,9 @@ def spread(alike: NDArray[np.bool_]) -> IntArray:
 
 def selected(whole: Dictionary, which: IntArray) -> Dictionary:
     """Return the points at some places."""
-    draws, q, base, columns, basis = (
-        a[which]
-        for a in (whole.draws, whole.q, whole.base, whole.columns, whole.basis)  # type: ignore[index]
-    )
-    return Dictionary(draws, q, base, columns, whole.common, basis, whole.parents, [], whole.has_base)
+    base, columns, basis = whole.base[which], whole.columns[which], whole.basis[which]
+    parents, has_base = whole.parents, whole.has_base
+    return Dictionary(whole.draws[which], whole.q[which], base, columns, whole.common, basis, parents, [], has_base)
 
 
 def loosened(kept: Dictionary, limit: int, tolerance: float) -> tuple[Dictionary, float]:

@@ -130,7 +130,8 @@ class OwnSearch:
         table = np.full((d.parents.size, max(child.size for child in d.children)), -1)
         for line, child in zip(table, d.children, strict=True):
             line[: child.size] = child
-        best, best_cost = d.parents[np.argmin(costs, axis=1)], costs.min(axis=1)
+        best: IntArray = d.parents[np.argmin(costs, axis=1)]
+        best_cost = costs.min(axis=1)
         for _ in range(min(BEST, d.parents.size)):
             top = np.argmin(costs, axis=1)
             costs[everyone, top] = np.inf

@@ -189,7 +189,8 @@ def pick(
         good = good & (part.sign * slopes > 0.0)
     gain = np.where(good, slopes * slopes / np.where(good, left, 1.0), -1.0)
     total = np.einsum("rm,rm->r", rest, rest)[:, np.newaxis]
-    return np.argmax(np.round(gain / np.where(total > 0.0, total, 1.0), DIGITS), axis=1)
+    best: IntArray = np.argmax(np.round(gain / np.where(total > 0.0, total, 1.0), DIGITS), axis=1)
+    return best
 
 
 def parts_of(
