@@ -9,6 +9,7 @@ import pytest
 from references.dask_cluster import two_processes
 
 import nlsq
+from nlsq.kernels.backend import compile_disabled
 from nlsq.status import BatchOutcome, Status
 
 dask = pytest.importorskip("dask", reason="dask is not installed; it is in the extra 'dask'")
@@ -216,6 +217,7 @@ def test_notes_are_counted_together(scheduler):
     assert_same(nlsq.fit_batch(by_hand, X[::4], lazy(Y, (1, 2, 10)), [1.0, 1.0], tolerances=LOOSE), expected)
 
 
+@pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 def test_hard_fits_are_counted_over_all_blocks():
     rng = np.random.default_rng(11)
     Y = np.exp(-X) + 0.3 * rng.standard_normal((40, 40))

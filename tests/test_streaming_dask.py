@@ -9,6 +9,7 @@ import pytest
 from references.dask_cluster import two_processes
 
 import nlsq
+from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.chunks import BLOCK, BlockedData
 from nlsq.problem.chunks_arrays import ArraySource
 from nlsq.problem.chunks_sample import SAMPLE, Sample
@@ -18,6 +19,7 @@ dask = pytest.importorskip("dask", reason="dask is not installed; it is in the e
 da = pytest.importorskip("dask.array")
 pytest.importorskip("distributed")
 streaming_dask = pytest.importorskip("nlsq.fitting.streaming_dask")
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
 POINTS = 7 * BLOCK + 1234
 START = {"height": 2.0, "center": 4.5, "width": 1.0, "offset": 0.5}
