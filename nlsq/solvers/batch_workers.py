@@ -31,6 +31,7 @@ FloatArray = NDArray[np.float64]
 
 LANES_UP_TO = 2048  # points; the data of as many fits as there are lanes must stay in the processor's nearest memory
 HARD_AFTER = 200  # evaluations
+SAME = 1e-10  # relative difference of costs that are taken to be those of the same point
 STALLED, TOO_FEW = int(Status.STALLED), int(Status.TOO_FEW_POINTS)
 
 
@@ -299,13 +300,21 @@ class RowWorker:
         self._fit_rows(rows, np.flatnonzero(enough), points, ends, outcome)
 
     def solve_again(self, rows: slice, hard: IntArray, outcome: BatchOutcome) -> None:
-        """Solve some rows of a chunk that another worker could not; keep whichever point costs less."""
-        points = self._point_at(rows)
-        where = rows.start + hard
+        """Solve some rows of a chunk that another worker could not; keep whichever point costs less.
+
+        Where that is the other worker's, the status would be that of another point, so such a row goes on from there.
+        """
+        points, ends = self._point_at(rows), self.rows.point_out(rows, outcome)
+        where, job = rows.start + hard, self.rows.job
         params, cost = outcome.params[where].copy(), outcome.cost[where].copy()
         normal = outcome.normal[where].copy()
-        self._fit_rows(rows, hard, points, self.rows.point_out(rows, outcome), outcome)
+        self._fit_rows(rows, hard, points, ends, outcome)
         outcome.redone[where] = True
+        left = np.isfinite(cost) & ~(outcome.cost[where] <= cost + SAME * cost)
+        if left.any():
+            outcome.params[where[left]] = params[left]
+            job[batch.START], job[batch.START_STRIDE] = address_of_array(outcome.params[rows]), self.rows.n
+            self._fit_rows(rows, hard[left], points, ends, outcome)
         worse = ~(outcome.cost[where] <= cost) & np.isfinite(cost)
         outcome.params[where[worse]], outcome.cost[where[worse]] = params[worse], cost[worse]
         outcome.normal[where[worse]] = normal[worse]
