@@ -147,6 +147,8 @@ def like_rows(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
 
 def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
     """Return whether each fit has its own x, whether the model gets a tuple, and x."""
+    if isinstance(x, list) and len(shape) > 1 and len(x) == shape[0] and all(np.shape(one) == shape[1:] for one in x):
+        x = np.stack([read_numbers(f"x[{k}]", one) for k, one in enumerate(x)])  # each fit's own
     m, as_tuple = shape[-1], isinstance(x, tuple | list)
     if as_tuple and not any(np.ndim(one) for one in x):
         x, as_tuple = np.asarray(x), False
