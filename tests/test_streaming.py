@@ -18,7 +18,7 @@ from nlsq.status import Status
 
 pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
-M = 3 * BLOCK + 12345
+M = 2 * BLOCK + 12345
 P0 = [2.0, 4.5, 1.0, 0.0, 0.5]
 TRUE = np.array([3.0, 5.0, 0.7, 0.1, 1.0])
 
@@ -92,7 +92,7 @@ def assert_same(one, other, rtol=1e-9):
     np.testing.assert_array_equal(one.identifiable, other.identifiable)
     np.testing.assert_array_equal(one.at_bound, other.at_bound)
     for name in ("cost", "chi2", "reduced_chi2", "r_squared", "aic", "bic"):
-        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-11), name
+        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-9), name
     assert one.dof == other.dof
     assert one.omitted == other.omitted
 
@@ -189,7 +189,7 @@ def test_start_is_found_from_the_data(data, low_threshold, monkeypatch):
 
 
 def test_threshold(data):
-    x, y = data
+    x, y = (one[:100_000] for one in data)
     assert y.size < streaming_source.STREAMED_FROM
     assert not is_streamed(nlsq.fit(peak, x, y, P0))
     size = streaming_source.STREAMED_FROM
@@ -310,7 +310,7 @@ def test_missing_points(data, low_threshold, monkeypatch):
     x, y = (one.copy() for one in data)
     sigma = np.full(M, 0.1)
     y[[5, 40_000, M - 1]], x[50_000], sigma[60_000], sigma[9] = [np.nan, np.inf, np.nan], np.inf, np.nan, np.inf
-    y[2 * BLOCK : 3 * BLOCK] = np.nan  # a whole block
+    y[BLOCK : 2 * BLOCK] = np.nan  # a whole block
     found = streamed(peak, x, y, P0, sigma=sigma, nan_policy="omit")
     expected = as_a_whole(monkeypatch, peak, x, y, P0, sigma=sigma, nan_policy="omit")
     assert found.omitted == BLOCK + 5
@@ -686,20 +686,23 @@ def peak_memory(function):
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize("policy", ["raise", "omit"])
 def test_nothing_of_the_size_of_the_data_is_allocated(kind, policy):
-    size = 60 * BLOCK
+    """Twice the points take no more memory, not even one byte for each of them."""
+    size = 24 * BLOCK
     x = np.linspace(0.0, 10.0, size).astype(kind)
     y = peak(x, *TRUE.astype(kind)).astype(kind)
     if policy == "omit":
         y[::100_000] = np.nan
     sigma = np.full(size, 0.5, dtype=kind)
-    nlsq.fit(peak, x, y, P0, sigma=sigma, nan_policy=policy)
 
-    def fit():
-        result = streamed(peak, x, y, P0, sigma=sigma, nan_policy=policy)
-        assert result.r_squared > 0.99
+    def fit(step):
+        result = streamed(peak, x[:step], y[:step], P0, sigma=sigma[:step], nan_policy=policy)
+        assert result.r_squared > 0.9
         result.summary()
 
-    assert peak_memory(fit) < 20 * 8 * BLOCK
+    fit(size)
+    half, whole = (peak_memory(lambda step=step: fit(step)) for step in (size // 2, size))
+    assert whole < 16 * 8 * BLOCK
+    assert whole - half < 0.2 * size // 2
 
 
 def test_sample_is_even_and_small():

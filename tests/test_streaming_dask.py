@@ -21,7 +21,7 @@ pytest.importorskip("distributed")
 streaming_dask = pytest.importorskip("nlsq.fitting.streaming_dask")
 pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
-POINTS = 7 * BLOCK + 1234
+POINTS = 5 * BLOCK + 1234
 START = {"height": 2.0, "center": 4.5, "width": 1.0, "offset": 0.5}
 SERIAL = "synchronous"
 
@@ -68,7 +68,7 @@ def assert_same(result, expected):
     for name in ("params", "cost", "covariance", "stderr", "chi2", "nfev", "njev", "nit", "status", "omitted", "dof"):
         np.testing.assert_array_equal(getattr(result, name), getattr(expected, name), err_msg=name)
     assert result.fallbacks == expected.fallbacks
-    assert result.r_squared == pytest.approx(expected.r_squared, rel=1e-12)  # BLAS has threads here and none there
+    assert result.r_squared == expected.r_squared
 
 
 CHUNKS = [BLOCK, 3 * BLOCK, 10_000, 100_003, POINTS]
@@ -85,7 +85,7 @@ def test_numbers_are_those_of_arrays_in_memory(chunks, data, scheduler):
 def test_scale_loss_bounds_and_missing_points(scale, data, scheduler):
     x, y, factors = data
     y, x = y.copy(), x.copy()
-    y[[3, 150_000, POINTS - 1]], y[2 * BLOCK : 3 * BLOCK], x[200_000] = np.nan, np.inf, np.nan
+    y[[3, BLOCK + 5, POINTS - 1]], y[2 * BLOCK : 3 * BLOCK], x[4 * BLOCK] = np.nan, np.inf, np.nan
     options = dict(
         bounds={"height": (0, 2.9), "width": (0.1, 2)}, fixed={"offset": 1.0}, loss="soft_l1", loss_scale=0.3,
         nan_policy="omit",

@@ -107,10 +107,12 @@ class AboutCentre:
         for block in blocks:
             from_centre = block.y - self.centre
             if block.scale is None:
-                yield np.array((float(block.y.size), from_centre.sum(), from_centre @ from_centre))
+                first, total = from_centre, float(block.y.size)
             else:
                 squares = block.scale * block.scale
-                yield np.array((squares.sum(), squares @ from_centre, squares @ (from_centre * from_centre)))
+                first, total = squares * from_centre, squares.sum()
+            # Sums by NumPy itself: those of BLAS depend on its number of threads.
+            yield np.array((total, first.sum(), (first * from_centre).sum()))
 
 
 def _parts(x: Any) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from nlsq.problem.chunks import Block
 
-BLOCK = 32768  # points: a quarter of a megabyte an array, which stays in the second-level cache while it is summed
+BLOCK = 65536  # points: half a megabyte an array, so that x and y stay in the second-level cache while they are summed
 FloatArray = NDArray[np.float64]
 SAMPLE = 4096
 MULTIPLIER = 2654435769  # 2^32 times the golden ratio less one
@@ -30,9 +30,29 @@ WORD = 2**32
 
 
 @functools.cache
-def multiples(size: int) -> NDArray[np.uint32]:
-    """Return i A mod 2^32 for i < size."""
-    return (np.arange(size, dtype=np.uint64) * np.uint64(MULTIPLIER)).astype(np.uint32)
+def in_order() -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
+    """Return i A mod 2^32 for i < BLOCK in ascending order, and these i."""
+    multiples = (np.arange(BLOCK, dtype=np.uint64) * np.uint64(MULTIPLIER)).astype(np.uint32)
+    order = np.argsort(multiples)
+    return multiples[order], order
+
+
+def places_of(start: int, rows: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Return i A mod 2^32 for points of a block."""
+    return ((rows + start).astype(np.uint64) * np.uint64(MULTIPLIER)).astype(np.uint32)
+
+
+def rows_below(limit: int, start: int, size: int) -> NDArray[np.intp]:
+    """Return which of so many points from `start` on are taken, counted from there."""
+    if limit == WORD:
+        return np.arange(size)
+    multiples, order = in_order()
+    first = -start * MULTIPLIER % WORD  # where a multiple in the block would make the place 0
+    last = (first + limit) % WORD
+    begin, end = np.searchsorted(multiples, np.array([first, last], dtype=np.uint32))
+    rows = order[begin:end] if first <= last else np.concatenate((order[begin:], order[:end]))
+    rows = np.sort(rows)
+    return rows if size == BLOCK else rows[rows < size]
 
 
 @final
@@ -50,17 +70,23 @@ class Sample:
         self._places: list[NDArray[np.uint32]] = []
         self._parts: list[tuple[FloatArray, FloatArray, Any]] = []
         self._size = 0
-        while points * self._limit > 4 * SAMPLE * WORD:  # as often as is sure to happen later
-            self._limit //= 2
+        self._expect(points)
+
+    def _expect(self, points: int) -> None:
+        """Halve the limit as often as so many points are sure to make it happen."""
+        limit = self._limit
+        while points * limit > 4 * SAMPLE * WORD:
+            limit //= 2
+        if limit < self._limit:
+            self._thin(limit)
 
     def take(self, block: Block, missing: NDArray[np.bool_] | None) -> None:
         """Copy points of a block, from which those that are missing have been left out."""
-        size = block.y.size if missing is None else missing.size
-        places = multiples(BLOCK)[:size] + np.uint32(block.start * MULTIPLIER % WORD)
-        rows = np.flatnonzero(places <= np.uint32(self._limit - 1))
+        self._expect(block.y.size)
+        rows = rows_below(self._limit, block.start, block.y.size if missing is None else missing.size)
         if missing is not None:
             rows = rows[~missing[rows]]
-        self._places.append(places[rows])
+        self._places.append(places_of(block.start, rows))
         if missing is not None:
             rows = (np.cumsum(~missing) - 1)[rows]
         self._parts.append((block.x[..., rows], block.y[rows], None if block.scale is None else block.scale[rows]))
@@ -74,15 +100,16 @@ class Sample:
         self._places += later._places
         self._parts += later._parts
         self._size += later._size
-        if self._size and (limit < self._limit or limit < later._limit):
+        if limit < self._limit or limit < later._limit:
             self._thin(limit)
-        self._limit = limit
         while self._size > 2 * SAMPLE:
             self._thin(self._limit // 2)
 
     def _thin(self, limit: int) -> None:
         """Lower the limit."""
         self._limit = limit
+        if not self._size:
+            return
         places = np.concatenate(self._places)
         kept = places < self._limit
         x, y, weights = self.arrays()
