@@ -216,3 +216,15 @@ def test_the_first_row_may_be_the_worst(model, first):
     whole = run(MODELS[model], "plain", rows)
     alone = run(MODELS[model], "plain", rows[1:])
     assert_same(whole, alone, slice(1, None))
+
+
+def test_a_model_that_changes_its_x_changes_that_of_no_other_row():
+    def drifting(x, a, b):
+        x += 1e-3
+        return a * x + b
+
+    x = X.copy()
+    whole = fit_batch(drifting, x, Y[15:25], [1.0, 1.0], max_evaluations=30)
+    np.testing.assert_array_equal(x, X)
+    for row in (0, 4, 9):
+        assert_same(whole, fit_batch(drifting, x, Y[15 + row : 16 + row], [1.0, 1.0], max_evaluations=30), [row])

@@ -175,7 +175,7 @@ def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
             raise ValueError(f"{name}{index_text(~np.isfinite(one))} is not finite; leave that point out of x and Y.")
     if len(shape) > 1 and any(one.shape == shape for one in arrays):
         return True, as_tuple, [np.broadcast_to(one, shape) for one in arrays]
-    plain = [np.ascontiguousarray(one, dtype=np.float64) for one in arrays]
+    plain = [np.array(one, dtype=np.float64, order="C") for one in arrays]  # copies: a model may change its x
     if as_tuple:
         return False, True, tuple(plain)
     return False, False, plain[0] if len(plain) == 1 and np.ndim(x) == 1 else np.stack(plain)

@@ -101,6 +101,8 @@ def fit_row(
 def data_of(rows: Rows, row: int) -> CurveData | None:
     """Return the data of a row, of which missing points stay in x; None where no point is left."""
     x, y = rows.x_of(row), np.array(rows.y[row], dtype=np.float64)
+    if not rows.own_x:  # a copy, so that a model that changes its x changes that of no other row
+        x = tuple(part.copy() for part in x) if isinstance(x, tuple) else x.copy()
     weights = rows.weights_of(row)
     missing = ~np.isfinite(y)
     if weights is not None:
