@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+import uuid
 from dataclasses import fields
 
 import numpy as np
@@ -246,6 +248,20 @@ def test_callback_hears_of_each_block_and_stops(scheduler):
     assert [report.total for report in reports] == [54] * 3
     assert reports[-1].done == np.count_nonzero(result.status != Status.NOT_FITTED) < 54
     assert result.converged.sum() == reports[-1].done
+
+
+def test_stopping_leaves_the_other_blocks_alone(scheduler, tmp_path):
+    Y, _ = images(12)
+
+    def slowly(block):
+        time.sleep(0.05)
+        (tmp_path / uuid.uuid4().hex).touch()
+        return block
+
+    slow = lazy(Y, (1, 1, 40)).map_blocks(slowly, dtype=float)
+    result = nlsq.fit_batch(decay(), X, slow, [1.0, 1.0, 0.0], callback=lambda report: True)
+    assert result.interrupted
+    assert len(list(tmp_path.iterdir())) < 30
 
 
 def test_keyboard_interrupt_keeps_what_was_fitted(scheduler):

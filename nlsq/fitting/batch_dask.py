@@ -40,7 +40,6 @@ from nlsq.status import BatchOutcome
 FloatArray = NDArray[np.float64]
 Place = tuple[slice, ...]
 Cut = tuple[FloatArray, FloatArray | None, FloatArray | None]  # starts, lower and upper bounds of a block's rows
-LARGEST = float(np.finfo(np.float64).max)
 LIKE_Y = ("sigma", "weights", "mask")
 
 
@@ -146,10 +145,7 @@ def _cut(parameters: BatchParameters, rows: Any) -> Cut:
     def part(array: Any) -> Any:
         return array if array is None or array.ndim == 1 else array[rows][np.newaxis]
 
-    lower, upper = part(parameters.lower), part(parameters.upper)
-    if lower is not None and not (np.isfinite(lower).any() or np.isfinite(upper).any()):
-        lower = np.maximum(lower, -LARGEST)  # so that the fits go the way of the whole batch, which has bounds
-    return part(parameters.start), lower, upper
+    return part(parameters.start), part(parameters.lower), part(parameters.upper)
 
 
 def fit_block(

@@ -34,7 +34,7 @@ from nlsq.problem.chunks_sample import BLOCK, Sample
 from nlsq.solvers.sums import BlockSums, SumsAt
 
 FloatArray = NDArray[np.float64]
-FEWEST, MOST = 16, 128  # blocks in a chunk, so that a task has more to do than there is to do about it
+FEWEST, MOST = 8, 64  # blocks in a chunk, so that a task has more to do than there is to do about it
 
 
 @final

@@ -12,7 +12,7 @@ def two_processes():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # sockets of distributed itself, when it is closed
         with (
-            LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
             Client(cluster) as client,
         ):
             yield client
