@@ -272,3 +272,36 @@ def test_limits_are_kept():
     assert (fit(max_evaluations=3).nfev <= 3).all()
     off = nlsq.Tolerances(cost=None, step=None, optimality=None)
     assert not fit(tolerances=off).converged.any()
+
+
+@both_models
+@pytest.mark.parametrize("loss", ["linear", "huber"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e308, -1e200])
+def test_points_of_no_weight_may_have_any_value(model, loss, value):
+    weights = np.where(np.arange(M) == 4, 0.0, 1.0)
+    clean, y = fit(model=model, weights=weights, loss=loss), Y.copy()
+    y[::2, 4] = value
+    found = fit(y=y, model=model, weights=weights, loss=loss)
+    np.testing.assert_array_equal(found.params, clean.params)
+    assert (found.points == M - 1).all()
+
+
+@pytest.mark.parametrize("given", [{}, {"bounds": (0, 5)}, {"loss": "cauchy"}], ids=str)
+@pytest.mark.parametrize("points", [M, 2500])
+def test_a_model_may_be_undefined_at_points_that_are_left_out(points, given):
+    def growth(x, a, b):
+        return a * np.log(x) + b * np.sqrt(x - 0.1)
+
+    x = np.linspace(0.0, 4.0, points)
+    gone = x < 0.1
+    with np.errstate(all="ignore"):
+        y = np.where(gone, 7.0, [growth(x, *p) for p in TRUTH[:4, :2]])
+        for left_out in (
+            {"mask": gone},
+            {"weights": np.where(gone, 0.0, 1.0)},
+            {"sigma": np.where(gone, np.inf, 1.0)},
+            {"mask": np.tile(gone, (4, 1))},
+        ):
+            found = fit(x=x, y=y, p0=[1.0, 1.0], model=growth, **left_out, **given)
+            assert found.converged.all()
+            np.testing.assert_allclose(found.params, TRUTH[:4, :2], rtol=1e-6)
