@@ -1,6 +1,7 @@
 """Batches against one fit at a time, by `nlsq.fit` and by scipy: models, shapes, types of data, bounds, losses."""
 
 import functools
+from types import MappingProxyType
 
 import hypothesis
 import numpy as np
@@ -275,7 +276,9 @@ def test_the_leading_shape_is_kept():
     assert single.shape == () and single.params.shape == (3,)
     np.testing.assert_array_equal(single.params, flat.params[3])
     maps = {"a": TRUTH[:, 0].reshape(3, 4), "b": 1.0, "c": 0.0}
-    named = fit_batch(decay, X, y.reshape(3, 4, M), maps, bounds={"a": (0, maps["a"] + 0.5)}, fixed={"c": maps["c"]})
+    named = fit_batch(
+        decay, X, y.reshape(3, 4, M), MappingProxyType(maps), bounds={"a": (0, maps["a"] + 0.5)}, fixed={"c": maps["c"]}
+    )
     assert (named["c"] == 0).all() and (named["a"] <= maps["a"] + 0.5).all()
 
 

@@ -7,7 +7,7 @@ Every fit is solved as if it were alone; see `nlsq.kernels.sum_step` for the met
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -158,7 +158,7 @@ def fit_batch(
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
     rows = read_rows(x, Y, sigma, weights, mask)
-    listed = not (p0 is None or isinstance(p0, dict) or callable(p0))
+    listed = not (p0 is None or isinstance(p0, Mapping) or callable(p0))
     counted = np.zeros(read_numbers("p0", p0).shape[-1:] or (1,)) if listed else p0
     names, defaults = read_signature(model, None if callable(counted) else counted)
     parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, rows.shape)
