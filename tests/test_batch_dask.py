@@ -17,6 +17,8 @@ from nlsq.status import BatchOutcome, Status
 dask = pytest.importorskip("dask", reason="dask is not installed; it is in the extra 'dask'")
 da = pytest.importorskip("dask.array")
 pytest.importorskip("distributed")
+# Tests in threads run beside the client of others, on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:Running on a single-machine scheduler:UserWarning")
 
 X = np.linspace(0.0, 5.0, 40)
 SHAPE = (6, 9)

@@ -19,7 +19,12 @@ dask = pytest.importorskip("dask", reason="dask is not installed; it is in the e
 da = pytest.importorskip("dask.array")
 pytest.importorskip("distributed")
 streaming_dask = pytest.importorskip("nlsq.fitting.streaming_dask")
-pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
+pytestmark = [
+    pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set"),
+    pytest.mark.filterwarnings(
+        "ignore:Running on a single-machine scheduler:UserWarning"
+    ),  # beside a client, on purpose
+]
 
 POINTS = 5 * BLOCK + 1234
 START = {"height": 2.0, "center": 4.5, "width": 1.0, "offset": 0.5}

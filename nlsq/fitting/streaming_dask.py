@@ -131,6 +131,21 @@ class RemoteSums:
     p: FloatArray
 
 
+class Order(NamedTuple):
+    """What a task is to do.
+
+    Attributes
+    ----------
+    function : RemoteSums, BlockFunction or None
+        What is made of each block; None: the data are checked, and nothing else.
+    source : DaskSource
+        What is known of the data.
+    """
+
+    function: Any
+    source: DaskSource
+
+
 class Part(NamedTuple):
     """What a task found out about its chunk.
 
@@ -155,7 +170,7 @@ class Part(NamedTuple):
 
 def go_over(
     kernels: Kernels | None,
-    order: tuple[Any, DaskSource],
+    order: Order,
     start: int,
     gaps: set[int] | None,
     *arrays: NDArray[Any] | None,
@@ -166,9 +181,8 @@ def go_over(
     ----------
     kernels : Kernels or None
         Of the model.
-    order : tuple
-        What is made of a block, `RemoteSums` or a `BlockFunction`, or None, which has the data checked; and what is
-        known of the data.
+    order : Order
+        What is to be done.
     start : int
         First point of the chunk.
     gaps : set of int or None
@@ -263,7 +277,7 @@ class DaskData:
         return self._pass_over(function)
 
     def _pass_over(self, function: Any) -> Iterator[FloatArray]:
-        task, order = dask.delayed(go_over, pure=False), dask.delayed((function, self._form), traverse=False)
+        task, order = dask.delayed(go_over, pure=False), dask.delayed(Order(function, self._form), traverse=False)
         gaps = [None] * len(self._starts) if self._gaps is None else self._gaps
         each = zip(self._starts, gaps, *self._chunks, strict=True)
         parts: tuple[Part, ...] = dask.compute(*(task(self._kernels, order, *of_chunk) for of_chunk in each))
