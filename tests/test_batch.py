@@ -11,6 +11,9 @@ from scipy.optimize import Bounds, least_squares
 
 import nlsq
 from nlsq import fit_batch
+from nlsq.kernels.backend import compile_disabled
+
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
 M, B = 40, 12
 X = np.linspace(0.1, 4.0, M)

@@ -200,7 +200,11 @@ def test_huge_values_are_a_status(model, value):
 
 
 def test_a_model_without_values_at_the_start():
-    for model in (lambda x, a, b: a * np.sqrt(b - 1.5 + 0 * x), lambda x, a, b: a * np.exp(1e4 * b * (x + 1))):
+    for model in (
+        lambda x, a, b: a * np.sqrt(b - 1.5 + 0 * x),
+        lambda x, a, b: a * np.exp(1e4 * b * (x + 1)),
+        lambda x, a, b: np.interp(x, x, a * np.sqrt(b - 1.5 + 0 * x)),
+    ):
         with np.errstate(all="ignore"):
             found = fit(p0=[2.0, 1.0], model=model)
         assert (found.status == Status.NONFINITE_START).all()

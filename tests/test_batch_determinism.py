@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 import nlsq
 from nlsq import Status, fit_batch
+from nlsq.kernels.backend import compile_disabled
 from nlsq.solvers import batch as chunks
+
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
 M, B = 30, 90
 X = np.linspace(0.0, 4.0, M)

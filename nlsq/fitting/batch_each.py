@@ -91,7 +91,7 @@ def fit_row(
     held = np.flatnonzero(~fixed) if fixed.any() else None
     task = FitTask(model, parameters.names, data, None, held, bounds[0], bounds[1], options.loss, False)
     core = solve_from(task, np.array(p), SolveOptions(None, options.tolerances, options.max_evaluations))
-    outcome.params[row], outcome.cost[row] = core.params, core.cost
+    outcome.params[row], outcome.cost[row] = core.params, core.cost if np.isfinite(core.cost) else np.inf
     outcome.status[row] = core.status
     outcome.nfev[row] += core.nfev
     outcome.nit[row] += core.nit
