@@ -161,6 +161,32 @@ def test_variables_of_which_one_is_shared():
         assert_same(nlsq.fit_batch(plane, x, da.from_array(Y, chunks=(3, 40)), [1.0, 0.3]), expected)
 
 
+@pytest.mark.parametrize("what", ["x", "Y", "sigma", "shared sigma"])
+def test_masked_arrays(what):
+    Y, _ = images(20)
+    hidden = np.zeros(Y.shape, dtype=bool)
+    hidden[1:3, 2:7, ::5], hidden[5, 8] = True, True
+    arrays = {"x": X + np.zeros(Y.shape), "Y": Y, "sigma": np.full(Y.shape, 0.1)}
+    if what == "shared sigma":
+        what, arrays["sigma"], hidden = "sigma", np.full((1, 1, X.size), 0.1), hidden[1:2, 2:3]
+    arrays[what] = np.ma.MaskedArray(np.where(hidden, -7.0, arrays[what]), hidden)
+    expected = nlsq.fit_batch(decay(), **arrays, p0=[1.0, 1.0, 0.0])
+    assert expected.points.min() < 40
+    in_dask = {name: lazy(one) for name, one in arrays.items() if one.shape == Y.shape}
+    with dask.config.set(scheduler=SERIAL):
+        assert_same(nlsq.fit_batch(decay(), **(arrays | {"Y": lazy(arrays["Y"])}), p0=[1.0, 1.0, 0.0]), expected)
+        assert_same(nlsq.fit_batch(decay(), **(arrays | in_dask), p0=[1.0, 1.0, 0.0]), expected)
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, da.from_array], ids=["numpy", "dask"])
+def test_list_of_the_rows_of_x(wrap):
+    Y = images(21)[0][0]
+    x = [wrap(X + 0.01 * k) for k in range(len(Y))]
+    expected = nlsq.fit_batch(decay(), [np.asarray(one) for one in x], Y, [1.0, 1.0, 0.0])
+    with dask.config.set(scheduler=SERIAL):
+        assert_same(nlsq.fit_batch(decay(), x, da.from_array(Y, chunks=(4, 40)), [1.0, 1.0, 0.0]), expected)
+
+
 def test_starts_by_a_function_of_each_row(scheduler):
     Y, _ = images(7)
 

@@ -158,9 +158,7 @@ def fit_batch(
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
     rows = read_rows(x, Y, sigma, weights, mask)
-    listed = not (p0 is None or isinstance(p0, Mapping) or callable(p0))
-    counted = np.zeros(read_numbers("p0", p0).shape[-1:] or (1,)) if listed else p0
-    names, defaults = read_signature(model, None if callable(counted) else counted)
+    names, defaults = read_names(model, p0)
     parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, rows.shape)
     single, result_type = read_types(dtype, (Y, x, p0, sigma, weights))
     options = read_options(len(names), tolerances, max_evaluations, Loss(loss, loss_scale), single)
@@ -191,6 +189,13 @@ def fit_batch(
         step_tolerance=options.tolerances.step or 0.0,
         rounding=float(np.finfo(np.float32 if single else np.float64).eps),
     )
+
+
+def read_names(model: Any, p0: Any) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Return the names of the parameters, and the numbers that the signature gives as defaults."""
+    listed = not (p0 is None or isinstance(p0, Mapping) or callable(p0))
+    counted = np.zeros(read_numbers("p0", p0).shape[-1:] or (1,)) if listed else p0
+    return read_signature(model, None if callable(counted) else counted)
 
 
 def read_types(dtype: Any, given: tuple[Any, ...]) -> tuple[bool, np.dtype[Any]]:

@@ -86,8 +86,8 @@ class Rows:
         return np.where(self.mask[row], 0.0, 1.0 if weights is None else weights)
 
 
-def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any) -> Rows:
-    """Read the data; see `nlsq.fitting.batch.fit_batch`.
+def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any, origin: Shape = ()) -> Rows:
+    """Read the data; see `nlsq.fitting.batch.fit_batch`. `origin` is where these rows begin in the whole.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any) -> Rows:
         predictors = [one.reshape(count, m) for one in predictors]
     for one in (masked_in(x, y.shape), None if mask is None else _read_mask(mask, y.shape)):
         left_out = one if left_out is None else left_out if one is None else left_out | one
-    given = read_scale(sigma, weights, y, left_out=left_out)
+    given = _read_scale(sigma, weights, y, left_out, origin)
     if left_out is not None and left_out.ndim == 1 and shape != ():
         given = np.where(left_out, 0.0, 1.0 if given is None else given)
         left_out = None
@@ -145,9 +145,16 @@ def like_rows(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
     raise ValueError(f"{name} has shape {array.shape}; it must have that of a row, ({m},), or of Y, {shape}.")
 
 
+def is_list_of_rows(x: Any, shape: Shape) -> bool:
+    """Whether x is a list with an entry for each row along the first axis of Y."""
+    if not isinstance(x, list) or len(shape) < 2 or len(x) != shape[0]:
+        return False
+    return all(np.shape(one) == shape[1:] for one in x)
+
+
 def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
     """Return whether each fit has its own x, whether the model gets a tuple, and x."""
-    if isinstance(x, list) and len(shape) > 1 and len(x) == shape[0] and all(np.shape(one) == shape[1:] for one in x):
+    if is_list_of_rows(x, shape):
         x = np.stack([read_numbers(f"x[{k}]", one) for k, one in enumerate(x)])  # each fit's own
     m, as_tuple = shape[-1], isinstance(x, tuple | list)
     if as_tuple and not any(np.ndim(one) for one in x):
@@ -181,13 +188,10 @@ def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
     return False, False, plain[0] if len(plain) == 1 and np.ndim(x) == 1 else np.stack(plain)
 
 
-def read_scale(
-    sigma: Any, weights: Any, y: NDArray[Any], origin: Shape = (), left_out: NDArray[np.bool_] | None = None
+def _read_scale(
+    sigma: Any, weights: Any, y: NDArray[Any], left_out: NDArray[np.bool_] | None, origin: Shape
 ) -> NDArray[Any] | None:
-    """Return the factors of the residuals, shape (m,) or that of Y.
-
-    `origin` is where these rows begin in the whole, `left_out` tells which points are masked.
-    """
+    """Return the factors of the residuals, shape (m,) or that of Y; `left_out` tells which points are masked."""
     if sigma is None and weights is None:
         return None
     name, given = ("weights", weights) if sigma is None else ("sigma", sigma)

@@ -20,20 +20,21 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch import fit_batch, read_types
+from nlsq.fitting.batch import fit_batch, read_names, read_types
 from nlsq.fitting.batch_arguments import (
     BatchParameters,
     Shape,
+    is_list_of_rows,
     like_rows,
     read_batch_parameters,
-    read_scale,
+    read_rows,
     read_variables,
 )
+from nlsq.fitting.batch_numbers import filled, read_numbers
 from nlsq.fitting.batch_progress import Progress
 from nlsq.fitting.batch_result import BatchFitResult
 from nlsq.fitting.dask_arrays import is_dask, refuse_unknown_size, stand_in
 from nlsq.fitting.dask_tasks import run_tasks
-from nlsq.fitting.parameters import read_signature
 from nlsq.solvers.batch import BatchData, BatchReport, new_outcome
 from nlsq.status import BatchOutcome
 
@@ -89,8 +90,7 @@ def fit_dask_batch(model: Any, x: Any, Y: Any, p0: Any, options: dict[str, Any])
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
     options["threads"] = 1 if options["threads"] is None else options["threads"]
     p0, bounds, fixed = dask.compute(p0, options.pop("bounds"), options.pop("fixed"))
-    counted = p0 if p0 is None or isinstance(p0, dict) or callable(p0) else np.zeros(np.shape(p0)[-1:] or (1,))
-    names, defaults = read_signature(model, None if callable(counted) else counted)
+    names, defaults = read_names(model, p0)
     parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, shape)
     variables, as_tuple, own, shared = _read_arrays(x, Y.shape, {name: options.pop(name) for name in LIKE_Y})
     common = Common(model, names, variables, as_tuple, shared, p0 if callable(p0) else None, options)
@@ -110,18 +110,17 @@ def _read_arrays(x: Any, shape: Shape, given: Mapping[str, Any]) -> tuple[int, b
     own: dict[Any, Any] = {}
     shared: dict[Any, Any] = {}
     for name, value in given.items():
-        array = value if value is None or is_dask(value) else _array(value)
+        array = None if value is None else _array(name, value)
         if array is None or array.ndim == 0 or array.shape == shape[-1:]:
             shared[name] = value
         else:
-            refuse_unknown_size(name, array)
             like_rows(name, stand_in(array), shape)
-            own[name] = (dask.array if is_dask(array) else np).broadcast_to(array, shape)
+            own[name] = _broadcast(array, shape)
+    if is_list_of_rows(x, shape):
+        x = (dask.array if any(map(is_dask, x)) else np).stack([_array("x", one) for one in x])
     as_tuple = isinstance(x, tuple | list) and any(np.ndim(one) for one in x)
-    whole: Any = [one if is_dask(one) else _array(one) for one in (x if as_tuple else [x])]
-    for one in whole:
-        refuse_unknown_size("x", one)
-    stand_ins = [stand_in(one) if is_dask(one) else one for one in whole]
+    whole: Any = [_array("x", one) for one in (x if as_tuple else [x])]
+    stand_ins = [stand_in(one) if is_dask(one) else filled(one) for one in whole]
     read_variables(tuple(stand_ins) if as_tuple else stand_ins[0], shape)
     has_rows = len(shape) > 1
     parts = list(whole[0]) if has_rows and not as_tuple and whole[0].shape[1:] == shape else whole
@@ -135,8 +134,24 @@ def _read_arrays(x: Any, shape: Shape, given: Mapping[str, Any]) -> tuple[int, b
     return len(parts) if any(is_own) else 0, as_tuple, own, shared
 
 
-def _array(value: Any) -> NDArray[Any]:
-    return np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
+def _array(name: str, value: Any) -> Any:
+    """Return an argument as a Dask array or as one of NumPy, masked if it is."""
+    if is_dask(value):
+        refuse_unknown_size(name, value)
+        return value
+    if name == "mask" or isinstance(value, np.ma.MaskedArray):
+        return np.asanyarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
+    return read_numbers(name, value)
+
+
+def _broadcast(array: Any, shape: Shape) -> Any:
+    """Return an array in the shape of Y."""
+    if array.shape == shape:
+        return array
+    if isinstance(array, np.ma.MaskedArray):
+        mask = np.broadcast_to(np.ma.getmaskarray(array), shape)
+        return np.ma.MaskedArray(np.broadcast_to(np.ma.getdata(array), shape), mask)
+    return (dask.array if is_dask(array) else np).broadcast_to(array, shape)
 
 
 def _cut(parameters: BatchParameters, rows: Any) -> Cut:
@@ -155,11 +170,9 @@ def fit_block(
 
     The rows get two leading axes, (1, b): nothing that all fits share can be mistaken for something that each has.
     """
-    given = common.shared | {key: one.reshape(1, -1, y.shape[-1]) for key, one in own.items()}
-    x = given.get("x")
-    if common.variables:
-        parts = [given[k] for k in range(common.variables)]
-        x = tuple(parts) if common.as_tuple else parts[0] if len(parts) == 1 else np.stack(parts)
+    m = y.shape[-1]
+    flat = {key: one.reshape(1, -1, m) for key, one in own.items()}
+    x, *like_y = _arguments(common, flat)
     start, lower, upper = cut
     p0 = common.p0
     if p0 is None:
@@ -167,27 +180,36 @@ def fit_block(
         if np.isnan(start).any():
             columns = [start[..., j] for j in range(len(common.names))]
             p0 = {name: None if np.isnan(one).all() else one for name, one in zip(common.names, columns, strict=True)}
-    like_y = {name: given[name] for name in LIKE_Y}
+    scale = dict(zip(LIKE_Y, like_y, strict=True))
     bounds = None if lower is None else (lower, upper)
     try:
-        rows = y.reshape(1, -1, y.shape[-1])
-        return fit_batch(common.model, x, rows, p0, bounds=bounds, **like_y, **common.options)
+        return fit_batch(common.model, x, y.reshape(1, -1, m), p0, bounds=bounds, **scale, **common.options)
     except Exception as error:
         if isinstance(error, ValueError):
-            _refuse_by_place(y, own, origin)
-        if not y.size:
-            raise
-        ends = [f"{begin}:{begin + length}" for begin, length in zip(origin, y.shape, strict=False)]
-        error.add_note(f"This was in the block Y[{', '.join(ends)}] of the Dask array, with its rows counted from 0.")
+            _refuse_by_place(common, y, own, origin)
+        if y.size:
+            ends = [f"{begin}:{begin + length}" for begin, length in zip(origin, y.shape, strict=False)]
+            error.add_note(f"This was in the block Y[{', '.join(ends)}] of the Dask array; its rows count from 0.")
         raise
 
 
-def _refuse_by_place(y: NDArray[Any], own: Mapping[Any, NDArray[Any]], origin: tuple[int, ...]) -> None:
+def _arguments(common: Common, own: Mapping[Any, NDArray[Any]]) -> tuple[Any, ...]:
+    """Return x, sigma, weights and mask of a block."""
+    given = {**common.shared, **own}
+    x = given.get("x")
+    if common.variables:
+        parts = [given[k] for k in range(common.variables)]
+        masked = any(isinstance(one, np.ma.MaskedArray) for one in parts)
+        stack: Any = np.ma.stack if masked else np.stack
+        x = tuple(parts) if common.as_tuple else parts[0] if len(parts) == 1 else stack(parts)
+    return x, *(given[name] for name in LIKE_Y)
+
+
+def _refuse_by_place(common: Common, y: NDArray[Any], own: Mapping[Any, NDArray[Any]], origin: tuple[int, ...]) -> None:
     """Raise what may be wrong in the arrays of a block, with the place in the whole arrays."""
     try:
-        for name in ("sigma", "weights"):
-            if name in own:
-                read_scale(own.get("sigma"), own.get("weights"), y, origin)
+        x, sigma, weights, mask = _arguments(common, own)
+        read_rows(x, y, sigma, weights, mask, origin)
     except ValueError as error:
         raise error from None
 
