@@ -201,7 +201,7 @@ def _compiled(model: CompiledFunction, rows: Rows, data: BatchData, options: Bat
         residual = model.bind_data(x, y, np.ones(y.size) if weighted else None)
         return _plan(residual, n, data, options, x.shape[0] if x.ndim == 2 else 1)
 
-    return BatchRoute(lambda: RowWorker(make_plan, data, False), lambda outcome: True, lambda: None)
+    return BatchRoute(lambda: RowWorker(make_plan, data, True), lambda outcome: True, lambda: None)
 
 
 def _plan(residual: Any, n: int, data: BatchData, options: BatchOptions, variables: int) -> Plan:

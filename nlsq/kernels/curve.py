@@ -8,7 +8,7 @@ POINTS, PREDICTORS, ROWS, RESPONSE, WEIGHTS, MODEL, COMPLEX_MODEL, TABLE = range
 
 @kernel("int(double*, int, double*)")
 def curve_residual(p, data, out):
-    """Nonzero when the model failed; weights are optional (address 0)."""
+    """Nonzero when the model failed; weights are optional (address 0), and zero ones leave a point out."""
     table = int_pointer(data)
     failed = call_function(table[MODEL], p, data, out)
     if failed != 0:
@@ -20,7 +20,7 @@ def curve_residual(p, data, out):
     if table[WEIGHTS] != 0:
         weights = double_pointer(table[WEIGHTS])
         for i in range(m):
-            out[i] *= weights[i]
+            out[i] = out[i] * weights[i] if weights[i] != 0.0 else 0.0
     return 0
 
 
@@ -38,5 +38,5 @@ def complex_curve_residual(p, data, out):
     if table[WEIGHTS] != 0:
         weights = double_pointer(table[WEIGHTS])
         for i in range(2 * m):
-            out[i] *= weights[i // 2]
+            out[i] = out[i] * weights[i // 2] if weights[i // 2] != 0.0 else 0.0
     return 0

@@ -110,7 +110,7 @@ _COPY_WEIGHTED = """
                 if table[4] != 0:
                     weights = double_pointer(table[4] + 8 * first)
                     for i in range(count):
-                        row[i] = part[i] * weights[i]
+                        row[i] = part[i] * weights[i] if weights[i] != 0.0 else 0.0
                 else:
                     for i in range(count):
                         row[i] = part[i]
@@ -176,7 +176,8 @@ def form_of_model(function: Any, n: int, rows: int) -> str:
     p = (types.float64,) * n
     one = types.Array(types.float64, 1, "C")
     if rows == 0:
-        if isinstance(_returns(function, (types.float64, *p)), types.Float | types.Integer):
+        takes_one = isinstance(_returns(function, (types.float64, *p)), types.Float | types.Integer)
+        if takes_one and not _needs_all_points(function, n):
             return "scalar"
         result = _returns(function, (one, *p))
         if isinstance(result, types.Array) and result.ndim == 1 and isinstance(result.dtype, types.Float):
@@ -186,6 +187,22 @@ def form_of_model(function: Any, n: int, rows: int) -> str:
         if isinstance(result, types.Array) and result.ndim == 1 and isinstance(result.dtype, types.Float):
             return "rows"
     raise TypeError(f"numba finds no form f(x, {n} floats) of {function.__name__} that returns real numbers.")
+
+
+def _needs_all_points(function: Any, n: int) -> bool:
+    """Whether a model gives other values for an array of x than for each x alone, as a sum over x does.
+
+    Its Python source is run on a few points; where that tells nothing the answer is no.
+    """
+    x, p = np.array([0.3, 0.7, 1.1]), [0.5 + 0.1 * j for j in range(n)]
+    called = getattr(function, "py_func", function)
+    try:
+        with np.errstate(all="ignore"):
+            together = np.asarray(called(x.copy(), *p), dtype=np.float64)
+            apart = np.array([called(one, *p) for one in x.tolist()], dtype=np.float64)
+    except Exception:  # written for one of the two alone
+        return False
+    return together.shape == x.shape and not np.allclose(together, apart, rtol=1e-9, atol=0.0, equal_nan=True)
 
 
 def compile_user_function(function: Any, form: str, n: int) -> tuple[int, Any]:
