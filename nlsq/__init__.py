@@ -31,7 +31,7 @@ _HOME = {
     "LeastSquaresProblem": "nlsq.problem",
     "fit": "nlsq.fitting",
     "FitResult": "nlsq.fitting",
-    "ChunkSource": "nlsq.problem.chunks",
+    "ChunkSource": "nlsq.problem.chunks.blocks",
     "fit_batch": "nlsq.fitting",
     "BatchFitResult": "nlsq.fitting",
     "compile": "nlsq.fitting",
@@ -96,7 +96,7 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.fitting import BatchFitResult, FitResult, Model, compile, explain, fit, fit_batch, model
     from nlsq.kernels.backend import clear_cache, precompile
     from nlsq.problem import LeastSquaresProblem
-    from nlsq.problem.chunks import ChunkSource
+    from nlsq.problem.chunks.blocks import ChunkSource
     from nlsq.scipy_api.curve_fit import curve_fit
     from nlsq.scipy_api.least_squares import least_squares
     from nlsq.scipy_api.leastsq import leastsq

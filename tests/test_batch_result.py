@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlsq.fitting import fit
-from nlsq.fitting.batch_result import BatchFitResult
+from nlsq.fitting.batch.result import BatchFitResult
 from nlsq.status import BatchOutcome, Status
 from nlsq.uncertainty.batch import batch_covariances, batch_variances
 from nlsq.uncertainty.identifiability import identify

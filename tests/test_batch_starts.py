@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit, lsq_linear
 
-from nlsq.fitting import batch_own, batch_parts, batch_starts
-from nlsq.fitting.batch_choice import Judge, Rows, gain_of, linear_of
-from nlsq.fitting.batch_dictionary import Dictionary, likeness
-from nlsq.fitting.batch_draws import Draws, Ranges, scales_of
-from nlsq.fitting.batch_starts import find_batch_starts, start_from_callable
+from nlsq.fitting.batch_starts import own as batch_own
+from nlsq.fitting.batch_starts import parts as batch_parts
+from nlsq.fitting.batch_starts import search as batch_starts
+from nlsq.fitting.batch_starts.choice import Judge, Rows, gain_of, linear_of
+from nlsq.fitting.batch_starts.dictionary import Dictionary, likeness
+from nlsq.fitting.batch_starts.draws import Draws, Ranges, scales_of
+from nlsq.fitting.batch_starts.search import find_batch_starts, start_from_callable
 from nlsq.fitting.parameters import Parameters
 
 X = np.linspace(0.0, 10.0, 100)

@@ -35,7 +35,7 @@ Y = np.stack([decay(X, *p) for p in TRUTH]) + 0.02 * RNG.standard_normal((B, M))
 def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "MOST_ROWS", 8)
     monkeypatch.setattr(chunks, "LEAST_ROWS", 8)
-    monkeypatch.setattr("nlsq.fitting.batch_each.REPORTS", 0.0)
+    monkeypatch.setattr("nlsq.fitting.batch.each.REPORTS", 0.0)
 
 
 def assert_is_part(part, whole):

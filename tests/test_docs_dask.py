@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nlsq.kernels.backend import compile_disabled
-from nlsq.problem.chunks_sample import BLOCK
+from nlsq.problem.chunks.sample import BLOCK
 
 pytest.importorskip("dask.array", reason="dask is not installed; it is in the extra 'dask'")
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "dask.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def test_blocks_of_the_guide_run(capsys):
 
 
 def test_numbers_of_the_guide_are_those_of_the_library():
-    from nlsq.fitting.streaming_dask import FEWEST
+    from nlsq.fitting.distributed.streaming import FEWEST
 
     for number in (BLOCK, FEWEST * BLOCK):
         assert f"{number:,}".replace(",", " ") in " ".join(TEXT.split())

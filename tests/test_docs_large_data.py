@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlsq.fitting.streaming_source import STREAMED_FROM
+from nlsq.fitting.streaming.source import STREAMED_FROM
 from nlsq.kernels.backend import compile_disabled
-from nlsq.problem.chunks_arrays import PIECE
-from nlsq.problem.chunks_sample import BLOCK
+from nlsq.problem.chunks.arrays import PIECE
+from nlsq.problem.chunks.sample import BLOCK
 
 pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 

@@ -9,10 +9,12 @@ import pytest
 
 import nlsq
 from nlsq.compiler.routes import route_of
-from nlsq.fitting import single, streaming, streaming_source
+from nlsq.fitting import single
 from nlsq.fitting.core import identify_by_squares
+from nlsq.fitting.streaming import call as streaming
+from nlsq.fitting.streaming import source as streaming_source
 from nlsq.kernels.backend import compile_disabled
-from nlsq.problem.chunks_sample import BLOCK, SAMPLE, Sample
+from nlsq.problem.chunks.sample import BLOCK, SAMPLE, Sample
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.status import Status
 
@@ -708,7 +710,7 @@ def test_nothing_of_the_size_of_the_data_is_allocated(kind, policy):
 def test_sample_is_even_and_small():
     block_size, blocks = 10_000, 300
     sample = Sample()
-    from nlsq.problem.chunks import Block
+    from nlsq.problem.chunks.blocks import Block
 
     for k in range(blocks):
         at = np.arange(k * block_size, (k + 1) * block_size, dtype=float)

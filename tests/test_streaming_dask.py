@@ -10,15 +10,15 @@ from references.dask_cluster import two_processes
 
 import nlsq
 from nlsq.kernels.backend import compile_disabled
-from nlsq.problem.chunks import BLOCK, BlockedData
-from nlsq.problem.chunks_arrays import ArraySource
-from nlsq.problem.chunks_sample import SAMPLE, Sample
+from nlsq.problem.chunks.arrays import ArraySource
+from nlsq.problem.chunks.blocks import BLOCK, BlockedData
+from nlsq.problem.chunks.sample import SAMPLE, Sample
 from nlsq.status import Status
 
 dask = pytest.importorskip("dask", reason="dask is not installed; it is in the extra 'dask'")
 da = pytest.importorskip("dask.array")
 pytest.importorskip("distributed")
-streaming_dask = pytest.importorskip("nlsq.fitting.streaming_dask")
+streaming_dask = pytest.importorskip("nlsq.fitting.distributed.streaming")
 pytestmark = [
     pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set"),
     pytest.mark.filterwarnings(

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import nlsq
-from nlsq.fitting.streaming_source import read_blocks
+from nlsq.fitting.streaming.source import read_blocks
 from nlsq.kernels.backend import compile_disabled
 from nlsq.loss import Loss, scale_for_loss
-from nlsq.problem.chunks import ChunkSource
-from nlsq.problem.chunks_arrays import LARGEST_PIECE, PIECE, ArraySource, _piece_length, is_lazy
-from nlsq.problem.chunks_iterated import IteratedSource
-from nlsq.problem.chunks_sample import BLOCK
+from nlsq.problem.chunks.arrays import LARGEST_PIECE, PIECE, ArraySource, _piece_length, is_lazy
+from nlsq.problem.chunks.blocks import ChunkSource
+from nlsq.problem.chunks.iterated import IteratedSource
+from nlsq.problem.chunks.sample import BLOCK
 from nlsq.solvers.sums import Compensated
 
 pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
@@ -287,9 +287,9 @@ def test_sums_that_leave_the_numbers():
 def sums_of(x, y, p, **options):
     """Return the sums of a quadratic model as `fit` forms them."""
     from nlsq.fitting.parameters import read_parameters
-    from nlsq.fitting.streaming import _task
-    from nlsq.fitting.streaming_model import traced_sums
-    from nlsq.fitting.streaming_source import Request
+    from nlsq.fitting.streaming.call import _task
+    from nlsq.fitting.streaming.model import traced_sums
+    from nlsq.fitting.streaming.source import Request
 
     blocks = read_blocks(x, y, options.get("sigma"), options.get("weights"), "raise")
     parameters = read_parameters(quadratic, p, None, None)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 _HOME = {
-    "BatchFitResult": "batch_result",
+    "BatchFitResult": "batch.result",
     "CurveData": "data",
     "Explanation": "explanation",
     "FitCore": "core",
@@ -15,7 +15,7 @@ _HOME = {
     "compile": "traced_model",
     "explain": "explanation",
     "fit": "single",
-    "fit_batch": "batch",
+    "fit_batch": "batch.call",
     "model": "traced_model",
 }
 
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
-    from nlsq.fitting.batch import fit_batch
-    from nlsq.fitting.batch_result import BatchFitResult
+    from nlsq.fitting.batch.call import fit_batch
+    from nlsq.fitting.batch.result import BatchFitResult
     from nlsq.fitting.core import FitCore
     from nlsq.fitting.data import CurveData
     from nlsq.fitting.explanation import Explanation, explain

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nlsq.fitting.sigma import index_text, read_sigma, read_weights
 
 if TYPE_CHECKING:
-    from nlsq.fitting.streaming_data import StreamedData
+    from nlsq.fitting.streaming.data import StreamedData
 
 FloatArray = NDArray[np.float64]
 NAN_POLICIES = ("raise", "omit")

@@ -22,7 +22,7 @@ from nlsq.fitting.quick import fit_again
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, solve_from
 from nlsq.fitting.starts import CUT_SHORT, find_starts
-from nlsq.fitting.streaming_source import Request, is_large, is_read_in_chunks
+from nlsq.fitting.streaming.source import Request, is_large, is_read_in_chunks
 from nlsq.fitting.task import FitTask, plain_time
 from nlsq.loss import Loss
 from nlsq.solvers.termination import read_tolerances
@@ -170,7 +170,7 @@ def fit(
     parameters = read_parameters(model, p0, fixed, bounds)
     notes: list[str] = []
     if y is None or is_large(y) or is_read_in_chunks(x, y):
-        from nlsq.fitting.streaming import fit_streamed
+        from nlsq.fitting.streaming.call import fit_streamed
 
         loss_of = Loss(loss, loss_scale)
         streamed = fit_streamed(

@@ -28,7 +28,7 @@ from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.backend.program import POINTS, PREDICTORS, RESPONSE, WEIGHTS
-from nlsq.problem.chunks import Block
+from nlsq.problem.chunks.blocks import Block
 
 FloatArray = NDArray[np.float64]
 COLLECTED = 64  # terms that are added up at once
@@ -107,7 +107,7 @@ def added_up(terms: Iterable[FloatArray], size: int) -> FloatArray:
 
 @final
 class SumsAt:
-    """What the kernels of a model make of blocks at a point; see `nlsq.problem.chunks.BlockFunction`.
+    """What the kernels of a model make of blocks at a point; see `nlsq.problem.chunks.blocks.BlockFunction`.
 
     Parameters
     ----------

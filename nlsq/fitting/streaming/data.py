@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.fitting.data import CurveData, read_data
-from nlsq.problem.chunks import Block, PointData
+from nlsq.problem.chunks.blocks import Block, PointData
 
 if TYPE_CHECKING:
     from nlsq.solvers.sums import BlockSums

@@ -9,8 +9,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_core import EPS, STEP_TOLERANCE, BatchCore
-from nlsq.fitting.named_maps import NamedMaps, named_maps
+from nlsq.fitting.batch.core import EPS, STEP_TOLERANCE, BatchCore
+from nlsq.fitting.batch.named_maps import NamedMaps, named_maps
 from nlsq.status import BatchOutcome, Status
 
 FloatArray = NDArray[np.float64]
@@ -270,7 +270,7 @@ class BatchFitResult:
 
     def summary(self) -> str:
         """Return a report: how the fits ended, and how parameters and errors are spread over those that converged."""
-        from nlsq.fitting.batch_export import summarise
+        from nlsq.fitting.batch.export import summarise
 
         return summarise(self)
 
@@ -283,7 +283,7 @@ class BatchFitResult:
             For each parameter ``"a"`` and ``"a_stderr"``; then ``"cost"``, ``"status"`` (values of `nlsq.Status`),
             ``"nit"`` and ``"nfev"``, with an underscore behind them where a parameter has that name. Read-only.
         """
-        from nlsq.fitting.batch_export import to_numpy
+        from nlsq.fitting.batch.export import to_numpy
 
         return to_numpy(self)
 
@@ -300,7 +300,7 @@ class BatchFitResult:
         ImportError
             If pandas is not installed.
         """
-        from nlsq.fitting.batch_export import to_pandas
+        from nlsq.fitting.batch.export import to_pandas
 
         return to_pandas(self)
 
@@ -326,7 +326,7 @@ class BatchFitResult:
         ValueError
             If there is not one name for each leading axis.
         """
-        from nlsq.fitting.batch_export import to_xarray
+        from nlsq.fitting.batch.export import to_xarray
 
         return to_xarray(self, dims, coords)
 

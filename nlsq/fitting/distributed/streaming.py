@@ -2,8 +2,8 @@
 
     chunks of whole blocks   ->   one task each: cost, gradient and normal matrix of every block   ->   added up here
 
-The blocks are those of `nlsq.problem.chunks`, and their sums are added in the same order as those of data in memory, so
-that the numbers are the same, to the last bit. Each evaluation is one computation by whatever scheduler is active in
+The blocks are those of `nlsq.problem.chunks.blocks`, and their sums are added in the same order as those of data in
+memory, so that the numbers are the same, to the last bit. Each evaluation is one computation by whatever scheduler is active in
 Dask. On a cluster the chunks are brought into the workers' memory first, and stay there as long as something refers to
 these data; elsewhere they are made anew in each pass.
 """
@@ -21,16 +21,16 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.dask_arrays import is_dask
-from nlsq.fitting.dask_tasks import active_client
 from nlsq.fitting.data import CurveData
+from nlsq.fitting.distributed.arrays import is_dask
+from nlsq.fitting.distributed.tasks import active_client
 from nlsq.fitting.parameters import Parameters
-from nlsq.fitting.streaming_model import traced_sums
+from nlsq.fitting.streaming.model import traced_sums
 from nlsq.fitting.task import FitTask
 from nlsq.loss import Loss
-from nlsq.problem.chunks import Block, BlockedData, BlockFunction, Source, refuse_none_left
-from nlsq.problem.chunks_arrays import ArraySource
-from nlsq.problem.chunks_sample import BLOCK, Sample
+from nlsq.problem.chunks.arrays import ArraySource
+from nlsq.problem.chunks.blocks import Block, BlockedData, BlockFunction, Source, refuse_none_left
+from nlsq.problem.chunks.sample import BLOCK, Sample
 from nlsq.solvers.sums import BlockSums, SumsAt
 
 FloatArray = NDArray[np.float64]
@@ -40,7 +40,7 @@ FEWEST, MOST = 8, 64  # blocks in a chunk, so that a task has more to do than th
 @final
 @dataclass(slots=True)
 class DaskSource:
-    """What is known of Dask arrays beforehand; see `nlsq.problem.chunks.Source`."""
+    """What is known of Dask arrays beforehand; see `nlsq.problem.chunks.blocks.Source`."""
 
     lead: tuple[int, ...]
     joined: bool
@@ -214,7 +214,7 @@ def go_over(
 
 @final
 class DaskData:
-    """Dask arrays as `nlsq.problem.chunks.PointData`.
+    """Dask arrays as `nlsq.problem.chunks.blocks.PointData`.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ from typing import Any, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.problem.chunks import Block
-from nlsq.problem.chunks_sample import BLOCK
+from nlsq.problem.chunks.blocks import Block
+from nlsq.problem.chunks.sample import BLOCK
 
 FloatArray = NDArray[np.float64]
 DOUBLE = np.dtype(np.float64)

@@ -8,9 +8,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.problem.chunks import Block, ChunkSource
-from nlsq.problem.chunks_arrays import check_real
-from nlsq.problem.chunks_sample import BLOCK
+from nlsq.problem.chunks.arrays import check_real
+from nlsq.problem.chunks.blocks import Block, ChunkSource
+from nlsq.problem.chunks.sample import BLOCK
 
 FloatArray = NDArray[np.float64]
 FRESH = "it must return a new iterator over the same data each time, such as a call of a generator function"

@@ -21,12 +21,12 @@ from nlsq.fitting.data import CurveData
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, attach_core, with_all_parameters
 from nlsq.fitting.starts import CUT_SHORT, find_starts
-from nlsq.fitting.streaming_data import StreamedData
-from nlsq.fitting.streaming_model import TracedSums, WhyNot, traced_sums
-from nlsq.fitting.streaming_source import Request, read_blocks
+from nlsq.fitting.streaming.data import StreamedData
+from nlsq.fitting.streaming.model import TracedSums, WhyNot, traced_sums
+from nlsq.fitting.streaming.source import Request, read_blocks
 from nlsq.fitting.task import FitTask, python_residual
 from nlsq.loss import LOSS_NAMES
-from nlsq.problem.chunks import Block, PointData
+from nlsq.problem.chunks.blocks import Block, PointData
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.sums import BlockSums, Sums, SumsAt
 from nlsq.solvers.sums_solve import EVALUATIONS, SumOutcome, SumSolve, drive_on_sums

@@ -3,8 +3,8 @@
     model(x, a, q) = g(q) + A(q) a        linear parameters a, others q
 
 With the linear parameters free, the data at q are explained by the space of A(q), and two points q are alike where
-these spaces are. Points are drawn from what x suggests (`nlsq.fitting.batch_draws`), and one is kept if no kept one is
-alike. Then parts of kept points are put together to new ones, which draws more from the kinds of values that matter
+these spaces are. Points are drawn from what x suggests (`nlsq.fitting.batch_starts.draws`), and one is kept if no
+kept one is alike. Then parts of kept points are put together to new ones, which draws more from the kinds of values that matter
 for this model. A second, coarser choice among those kept gives each one a parent.
 
 The dictionary depends on the model, x, and the bounds and weights that all rows share; not on y, unless the model has
@@ -20,8 +20,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_draws import Draws, Ranges
-from nlsq.fitting.batch_shapes import SAME, Shapes
+from nlsq.fitting.batch_starts.draws import Draws, Ranges
+from nlsq.fitting.batch_starts.shapes import SAME, Shapes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

@@ -14,7 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_numbers import filled, mask_of, masked_in, read_numbers
+from nlsq.fitting.batch.numbers import filled, mask_of, masked_in, read_numbers
 from nlsq.fitting.parameters import index_of
 from nlsq.fitting.sigma import index_text
 
@@ -87,7 +87,7 @@ class Rows:
 
 
 def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any, origin: Shape = ()) -> Rows:
-    """Read the data; see `nlsq.fitting.batch.fit_batch`. `origin` is where these rows begin in the whole.
+    """Read the data; see `nlsq.fitting.batch.call.fit_batch`. `origin` is where these rows begin in the whole.
 
     Raises
     ------
@@ -274,7 +274,7 @@ def put(target: FloatArray, j: int, value: Any) -> FloatArray:
 def read_batch_parameters(
     names: tuple[str, ...], defaults: Mapping[str, float], p0: Any, bounds: Any, fixed: Any, shape: Shape
 ) -> BatchParameters:
-    """Read starts, bounds and what is held; see `nlsq.fitting.batch.fit_batch`.
+    """Read starts, bounds and what is held; see `nlsq.fitting.batch.call.fit_batch`.
 
     Raises
     ------

@@ -20,8 +20,7 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch import fit_batch, read_names, read_types
-from nlsq.fitting.batch_arguments import (
+from nlsq.fitting.batch.arguments import (
     BatchParameters,
     Shape,
     is_list_of_rows,
@@ -30,11 +29,12 @@ from nlsq.fitting.batch_arguments import (
     read_rows,
     read_variables,
 )
-from nlsq.fitting.batch_numbers import filled, read_numbers
-from nlsq.fitting.batch_progress import Progress
-from nlsq.fitting.batch_result import BatchFitResult
-from nlsq.fitting.dask_arrays import is_dask, refuse_unknown_size, stand_in
-from nlsq.fitting.dask_tasks import run_tasks
+from nlsq.fitting.batch.call import fit_batch, read_names, read_types
+from nlsq.fitting.batch.numbers import filled, read_numbers
+from nlsq.fitting.batch.progress import Progress
+from nlsq.fitting.batch.result import BatchFitResult
+from nlsq.fitting.distributed.arrays import is_dask, refuse_unknown_size, stand_in
+from nlsq.fitting.distributed.tasks import run_tasks
 from nlsq.solvers.batch import BatchData, BatchReport, new_outcome
 from nlsq.status import BatchOutcome
 
@@ -77,7 +77,7 @@ class Common:
 
 
 def fit_dask_batch(model: Any, x: Any, Y: Any, p0: Any, options: dict[str, Any]) -> BatchFitResult:
-    """Fit the rows of a Dask array; see `nlsq.fitting.batch.fit_batch`, whose other arguments are in `options`."""
+    """Fit the rows of a Dask array; see `nlsq.fitting.batch.call.fit_batch`, whose other arguments are in `options`."""
     refuse_unknown_size("Y", Y)
     if Y.ndim == 0 or Y.shape[-1] == 0:
         raise ValueError(f"Y has shape {Y.shape}; it must have one row of points a fit, shape (..., m).")

@@ -1,9 +1,9 @@
 """Start values for each fit of a batch, from its data, or from a function that the user gives.
 
     1. find the parameters that enter linearly; they follow from the others          (`nlsq.fitting.separable`)
-    2. spread points of the others over the shapes that the model can take            (`nlsq.fitting.batch_dictionary`)
-    3. for each row take the point at which the model, its linear parameters fitted, is closest   (`batch_choice`)
-    4. if the model is a sum of parts, such as peaks, too many for 2, choose part after part      (`batch_parts`)
+    2. spread points of the others over the shapes that the model can take            (`dictionary`)
+    3. for each row take the point at which the model, its linear parameters fitted, is closest   (`choice`)
+    4. if the model is a sum of parts, such as peaks, too many for 2, choose part after part      (`parts`)
 
 The start of a row depends on its own data and on nothing else in the batch (apart from rounding in the last digits),
 with these exceptions: a model with a part that no linear parameter scales has levels and sizes of y of the whole batch
@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_choice import Judge, Rows, choose, linear_of
-from nlsq.fitting.batch_data import Batch, thin
-from nlsq.fitting.batch_dictionary import KEPT, Dictionary, build
-from nlsq.fitting.batch_draws import Ranges, scales_of
-from nlsq.fitting.batch_own import OwnSearch, search_one_by_one
-from nlsq.fitting.batch_parts import Parts, dependence, parts_of
-from nlsq.fitting.batch_shapes import Shapes, called
+from nlsq.fitting.batch_starts.choice import Judge, Rows, choose, linear_of
+from nlsq.fitting.batch_starts.data import Batch, thin
+from nlsq.fitting.batch_starts.dictionary import KEPT, Dictionary, build
+from nlsq.fitting.batch_starts.draws import Ranges, scales_of
+from nlsq.fitting.batch_starts.own import OwnSearch, search_one_by_one
+from nlsq.fitting.batch_starts.parts import Parts, dependence, parts_of
+from nlsq.fitting.batch_starts.shapes import Shapes, called
 from nlsq.fitting.candidates import Candidates, axes_of
 from nlsq.fitting.parameters import Parameters, index_of
 from nlsq.fitting.separable import Screen

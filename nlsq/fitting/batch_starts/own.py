@@ -14,11 +14,11 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_choice import DIGITS, gain_of, linear_of
-from nlsq.fitting.batch_data import Batch
-from nlsq.fitting.batch_dictionary import Dictionary
-from nlsq.fitting.batch_draws import Ranges, scales_of, scales_of_rows
-from nlsq.fitting.batch_shapes import SAME, Shapes, called, called_together, separate
+from nlsq.fitting.batch_starts.choice import DIGITS, gain_of, linear_of
+from nlsq.fitting.batch_starts.data import Batch
+from nlsq.fitting.batch_starts.dictionary import Dictionary
+from nlsq.fitting.batch_starts.draws import Ranges, scales_of, scales_of_rows
+from nlsq.fitting.batch_starts.shapes import SAME, Shapes, called, called_together, separate
 from nlsq.fitting.data import CurveData
 from nlsq.fitting.parameters import Parameters
 from nlsq.fitting.starts import find_starts

@@ -8,15 +8,15 @@ from typing import Any, final
 import numpy as np
 
 from nlsq.compiler.tracing.trace import SEPARATE_ROWS
-from nlsq.fitting.dask_arrays import is_dask, refuse_unknown_size
 from nlsq.fitting.data import check_choices
+from nlsq.fitting.distributed.arrays import is_dask, refuse_unknown_size
 from nlsq.fitting.parameters import Parameters
 from nlsq.fitting.sigma import read_sigma, read_weights
 from nlsq.fitting.solving import SolveOptions
 from nlsq.loss import Loss
-from nlsq.problem.chunks import BlockedData, ChunkSource, PointData
-from nlsq.problem.chunks_arrays import REAL, ArraySource, check_real, is_lazy
-from nlsq.problem.chunks_iterated import IteratedSource
+from nlsq.problem.chunks.arrays import REAL, ArraySource, check_real, is_lazy
+from nlsq.problem.chunks.blocks import BlockedData, ChunkSource, PointData
+from nlsq.problem.chunks.iterated import IteratedSource
 
 STREAMED_FROM = 2**17  # points: from here on one pass over the data takes longer than the step in Python beside it
 IN_MEMORY = (np.ndarray, np.memmap)
@@ -103,7 +103,7 @@ def read_blocks(x: Any, y: Any, sigma: Any, weights: Any, nan_policy: str) -> Po
                 refuse_unknown_size(name, one)
         _check(x, y, kind, scale)
         if any(is_dask(one) for one in (*parts_of(x), y, scale)):
-            from nlsq.fitting.streaming_dask import DaskData
+            from nlsq.fitting.distributed.streaming import DaskData
 
             return DaskData(x, y, scale, kind, constant, omit)
     elif not _is_plain(x, y, scale):

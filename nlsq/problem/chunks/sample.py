@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from nlsq.problem.chunks import Block
+    from nlsq.problem.chunks.blocks import Block
 
 BLOCK = 65536  # points: half a megabyte an array, so that x and y stay in the second-level cache while they are summed
 FloatArray = NDArray[np.float64]

@@ -20,10 +20,10 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_choice import DIGITS, Rows
-from nlsq.fitting.batch_dictionary import Dictionary, build
-from nlsq.fitting.batch_draws import Ranges
-from nlsq.fitting.batch_shapes import SAME, Shapes
+from nlsq.fitting.batch_starts.choice import DIGITS, Rows
+from nlsq.fitting.batch_starts.dictionary import Dictionary, build
+from nlsq.fitting.batch_starts.draws import Ranges
+from nlsq.fitting.batch_starts.shapes import SAME, Shapes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -209,7 +209,7 @@ def parts_of(
     Parameters
     ----------
     shapes, ranges, scales, weights, deadline
-        As for `nlsq.fitting.batch_dictionary.build`.
+        As for `nlsq.fitting.batch_starts.dictionary.build`.
     whole : Dictionary
         Of all parameters at once.
     depends : ndarray of bool, shape (k, others)

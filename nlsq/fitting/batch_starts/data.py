@@ -9,8 +9,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_choice import Rows
-from nlsq.fitting.batch_shapes import called
+from nlsq.fitting.batch_starts.choice import Rows
+from nlsq.fitting.batch_starts.shapes import called
 from nlsq.fitting.candidates import Candidates
 from nlsq.fitting.starts import ALIKE, GOLDEN, LONG, POINTS_TRIED
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.problem.chunks_sample import BLOCK, Sample
+from nlsq.problem.chunks.sample import BLOCK, Sample
 
 FloatArray = NDArray[np.float64]
 

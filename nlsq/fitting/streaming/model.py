@@ -23,7 +23,7 @@ from nlsq.fitting.parameters import Parameters
 from nlsq.fitting.task import FitTask
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem import CompiledFunction
-from nlsq.problem.chunks import PointData, Source
+from nlsq.problem.chunks.blocks import PointData, Source
 from nlsq.solvers.sums import BlockSums, is_by_points
 
 FloatArray = NDArray[np.float64]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_result import sentence
+from nlsq.fitting.batch.result import sentence
 from nlsq.fitting.parameters import counted
 from nlsq.status import Status
 
 if TYPE_CHECKING:
-    from nlsq.fitting.batch_result import BatchFitResult
+    from nlsq.fitting.batch.result import BatchFitResult
 
 STATISTICS = ("cost", "status", "nit", "nfev")  # of a fit, next to its parameters
 QUARTILES = (25.0, 50.0, 75.0)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_arguments import (
+from nlsq.fitting.batch.arguments import (
     BatchParameters,
     Rows,
     read_batch_parameters,
@@ -21,12 +21,12 @@ from nlsq.fitting.batch_arguments import (
     read_rows,
     refuse_outside,
 )
-from nlsq.fitting.batch_each import fit_each
-from nlsq.fitting.batch_numbers import read_numbers
-from nlsq.fitting.batch_progress import Progress
-from nlsq.fitting.batch_result import BatchFitResult
-from nlsq.fitting.batch_routes import as_matrix, route_for
-from nlsq.fitting.dask_arrays import is_dask
+from nlsq.fitting.batch.each import fit_each
+from nlsq.fitting.batch.numbers import read_numbers
+from nlsq.fitting.batch.progress import Progress
+from nlsq.fitting.batch.result import BatchFitResult
+from nlsq.fitting.batch.routes import as_matrix, route_for
+from nlsq.fitting.distributed.arrays import is_dask
 from nlsq.fitting.parameters import Parameters, read_signature, refuse_uncallable
 from nlsq.loss import Loss
 from nlsq.solvers import Tolerances
@@ -144,7 +144,7 @@ def fit_batch(
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
     if is_dask(Y):
-        from nlsq.fitting.batch_dask import fit_dask_batch
+        from nlsq.fitting.distributed.batch import fit_dask_batch
 
         given = {"sigma": sigma, "weights": weights, "mask": mask, "bounds": bounds, "fixed": fixed, "loss": loss}
         given |= {"absolute_sigma": absolute_sigma, "loss_scale": loss_scale, "tolerances": tolerances, "dtype": dtype}
@@ -232,7 +232,7 @@ def starts_of(model: Any, rows: Rows, parameters: BatchParameters, p0: Any) -> F
     start, (count, n) = parameters.start, (rows.y.shape[0], len(parameters.names))
     if not (callable(p0) or np.isnan(start).any()) or not count:
         return start
-    from nlsq.fitting.batch_starts import find_batch_starts, start_from_callable
+    from nlsq.fitting.batch_starts.search import find_batch_starts, start_from_callable
 
     infinite = np.full(n, np.inf)
     lower = -infinite if parameters.lower is None else parameters.lower

@@ -16,7 +16,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch_dictionary import Dictionary
+from nlsq.fitting.batch_starts.dictionary import Dictionary
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

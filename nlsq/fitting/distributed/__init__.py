@@ -1,0 +1,1 @@
+"""`fit_batch` and `fit` for Dask arrays: the work is done where the data are."""

@@ -1,0 +1,1 @@
+"""`fit` over very many points, block by block; see `call`."""

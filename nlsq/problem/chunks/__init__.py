@@ -1,0 +1,1 @@
+"""Data that are read in blocks, from memory, files or iterators; see `blocks`."""
