@@ -3,12 +3,11 @@
     model(x, a, q) = g(q) + A(q) a        linear parameters a, others q
 
 With the linear parameters free, the data at q are explained by the space of A(q), and two points q are alike where
-these spaces are. Points are drawn from what x suggests (`nlsq.fitting.batch_starts.draws`), and one is kept if no
-kept one is alike. Then parts of kept points are put together to new ones, which draws more from the kinds of values that matter
-for this model. A second, coarser choice among those kept gives each one a parent.
-
-The dictionary depends on the model, x, and the bounds and weights that all rows share; not on y, unless the model has
-a part g(q) that no linear parameter scales, for which levels and sizes of y are drawn as well.
+these spaces are. Points are drawn from what x suggests (`nlsq.fitting.batch_starts.draws`), and one is kept if no kept
+one is alike. Then parts of kept points are put together to new ones, which draws more from the kinds of values that
+matter for this model. A second, coarser choice among those kept gives each one a parent.  The dictionary depends on the
+model, x, and the bounds and weights that all rows share; not on y, unless the model has a part g(q) that no linear
+parameter scales, for which levels and sizes of y are drawn as well.
 """
 
 from __future__ import annotations
