@@ -11,12 +11,11 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.batch_source import BatchVariant, batch_program
 from nlsq.compiler.differentiate import derivatives
 from nlsq.compiler.graph import FloatArray, Shape
 from nlsq.compiler.jacobian_source import SparseLayout, dense_jacobian, pattern, sparse_layout, sparse_program
@@ -25,6 +24,9 @@ from nlsq.compiler.normal_source import FUSED_UP_TO, cost_program, normal_progra
 from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels.backend.generated import find, make
 from nlsq.kernels.backend.program import CONSTANTS, PARAMETERS, POINTS, SCRATCH, Program, render
+
+if TYPE_CHECKING:
+    from nlsq.compiler.batch_source import BatchVariant
 
 IntArray = NDArray[np.int64]
 _lock = threading.RLock()
@@ -145,6 +147,8 @@ class GraphKernels:
 
     def batch_address(self, variant: BatchVariant) -> int:
         """Return the address of the kernel for fits side by side; only for what `fuses`."""
+        from nlsq.compiler.batch_source import batch_program
+
         found = self._addresses.get(("batch", variant))
         if found is None:
             with _lock:

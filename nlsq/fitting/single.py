@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 
 from nlsq.fitting.data import read_data
-from nlsq.fitting.multistart import solve_from_many
 from nlsq.fitting.parameters import Parameters, read_parameters, refuse_uncallable
 from nlsq.fitting.quick import fit_again
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, solve_from
-from nlsq.fitting.starts import CUT_SHORT, find_starts
 from nlsq.fitting.streaming.source import Request, is_large, is_read_in_chunks
 from nlsq.fitting.task import FitTask, plain_time
 from nlsq.loss import Loss
@@ -192,9 +190,13 @@ def fit(
 def _solve(task: FitTask, parameters: Parameters, starts: int | None, options: SolveOptions) -> FitResult:
     """Solve from the starts that were asked for."""
     if starts is not None:
+        from nlsq.fitting.multistart import solve_from_many
+
         return FitResult(solve_from_many(task, parameters, read_count(starts), options))
     if not parameters.missing.any():
         return FitResult(solve_from(task, parameters.start, options))
+    from nlsq.fitting.starts import CUT_SHORT, find_starts
+
     found = find_starts(task, parameters, options.deadline)
     core = solve_from(task, found.points[0], options)
     core.nfev_start = found.evaluations

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from nlsq import solvers
 from nlsq.problem import LeastSquaresProblem
-from nlsq.solvers.dogbox import Dogbox
-from nlsq.solvers.gauss_newton import GaussNewton, GradientDescent
-from nlsq.solvers.levenberg_marquardt import LevenbergMarquardt
-from nlsq.solvers.trust_region_reflective import TrustRegionReflective
 
 METHODS = {
-    "lm": LevenbergMarquardt,
-    "trf": TrustRegionReflective,
-    "dogbox": Dogbox,
-    "gauss-newton": GaussNewton,
-    "gradient": GradientDescent,
+    "lm": "LevenbergMarquardt",
+    "trf": "TrustRegionReflective",
+    "dogbox": "Dogbox",
+    "gauss-newton": "GaussNewton",
+    "gradient": "GradientDescent",
 }
 
 
@@ -36,7 +33,7 @@ def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
         If the name is unknown.
     """
     if method is None and problem.sparse:
-        return TrustRegionReflective(linear_solver="lsmr")
+        return solvers.TrustRegionReflective(linear_solver="lsmr")
     if method is None:
         method = "trf" if problem.bounded else "lm"
     if not isinstance(method, str):
@@ -45,4 +42,4 @@ def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
         return method
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)} or a solver, got {method!r}.")
-    return METHODS[method]()
+    return getattr(solvers, METHODS[method])()

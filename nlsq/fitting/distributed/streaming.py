@@ -4,8 +4,8 @@
 
 The blocks are those of `nlsq.problem.chunks.blocks`, and their sums are added in the same order as those of data in
 memory, so that the numbers are the same, to the last bit. Each evaluation is one computation by whatever scheduler is
-active in Dask. On a cluster the chunks are brought into the workers' memory first, and stay there as long as something refers to
-these data; elsewhere they are made anew in each pass.
+active in Dask. On a cluster the chunks are brought into the workers' memory first, and stay there as long as something
+refers to these data; elsewhere they are made anew in each pass.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from nlsq.fitting.core import FitCore
 from nlsq.fitting.data import CurveData
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.solving import SolveOptions, attach_core, with_all_parameters
-from nlsq.fitting.starts import CUT_SHORT, find_starts
 from nlsq.fitting.streaming.data import StreamedData
 from nlsq.fitting.streaming.model import TracedSums, WhyNot, traced_sums
 from nlsq.fitting.streaming.source import Request, read_blocks
@@ -120,6 +119,8 @@ def _fit(request: Request, task: FitTask, blocks: PointData) -> FitResult | str:
     start, fallbacks, tried = parameters.start, [], 0
     if parameters.missing.any():
         blocks.check()
+        from nlsq.fitting.starts import CUT_SHORT, find_starts
+
         found = find_starts(_on_sample(task, blocks)[0], parameters, options.deadline)
         start, tried = found.points[0], found.evaluations
         fallbacks += [CUT_SHORT] if found.cut_short else []

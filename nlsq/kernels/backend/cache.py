@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -53,17 +53,21 @@ def fingerprint() -> str:
     return digest.hexdigest()[:24]
 
 
-def _candidates() -> list[Path]:
+def _candidates() -> Iterator[Path]:
+    """Yield the places for the cache, best first; a module is imported only for the last."""
     named = os.environ.get("NLSQ_CACHE_DIR")
-    places = [Path(named).expanduser()] if named else []
+    if named:
+        yield Path(named).expanduser()
     if sys.platform == "win32":
-        places.append(Path(os.environ.get("LOCALAPPDATA", "~")).expanduser() / "nlsq" / "cache")
+        yield Path(os.environ.get("LOCALAPPDATA", "~")).expanduser() / "nlsq" / "cache"
     elif sys.platform == "darwin":
-        places.append(Path("~/Library/Caches/nlsq").expanduser())
+        yield Path("~/Library/Caches/nlsq").expanduser()
     else:
-        places.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nlsq")
+        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nlsq"
+    import tempfile
+
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
-    return [*places, Path(tempfile.gettempdir()) / f"nlsq-cache-{user}"]
+    yield Path(tempfile.gettempdir()) / f"nlsq-cache-{user}"
 
 
 def _is_ours(folder: Path) -> bool:

@@ -8,7 +8,6 @@ processor for it; when it cannot be started, or dies, the first compiles everyth
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +29,8 @@ def second_compiler(symbols: list[str], folder: Path | None) -> Iterator[None]:
     """Have another process compile kernels, in the order given, while the body does so in another order."""
     process = None
     if len(symbols) >= WORTH_IT and folder is not None and sys.executable and _processors() > 1:
+        import subprocess
+
         root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join([root, *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])])
         environment = os.environ | {_IN_HELPER: str(folder), "PYTHONPATH": path}

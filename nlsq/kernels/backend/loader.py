@@ -6,7 +6,6 @@ something is missing from the cache.
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from nlsq.kernels.backend import cache as disk
 from nlsq.kernels.backend.helper import second_compiler
 from nlsq.kernels.backend.kernel import Kernel, _lock, compile_disabled, registry, with_callees
 
-_log = logging.getLogger("nlsq")
 _ANNOUNCE_FROM = 3  # kernels; a single one compiles in a moment
 _said: list[str] = []
 _stubs: dict[str, Any] = {}
@@ -36,7 +34,9 @@ def _announce(count: int, folder: object) -> None:
     if count >= _ANNOUNCE_FROM and not _said:
         _said.append("compiling")
         kept = f"kept in {folder}" if folder else "no cache folder can be written: set NLSQ_CACHE_DIR to keep them"
-        _log.warning("nlsq: compiling kernels, once for this version and machine (%s)", kept)
+        import logging
+
+        logging.getLogger("nlsq").warning("nlsq: compiling kernels, once for this version and machine (%s)", kept)
 
 
 def load_kernels(kernels: list[Kernel], *, shared: bool = True) -> None:

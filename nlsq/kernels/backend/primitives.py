@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from fractions import Fraction
 from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
@@ -240,6 +239,8 @@ def fma(a: float, b: float, c: float) -> float:
         return product + c
     if not math.isfinite(c):
         return c
+    from fractions import Fraction
+
     exact = Fraction(a) * Fraction(b) + Fraction(c)
     if exact == 0:  # the sign of zero: that of both addends when they are zeros of one sign
         return product + c if a == 0.0 or b == 0.0 else 0.0
