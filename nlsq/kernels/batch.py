@@ -78,35 +78,35 @@ def is_number(value):
 @kernel("int(int*, int, int)")
 def count_points(job, row, shared_weights):
     """How many points of a row count: y and its own x are finite, and its weight is not zero."""
-    m, k = job[LENGTH], job[VARIABLES]
-    y = double_pointer(job[Y] + 8 * job[Y_STRIDE] * row)
+    m = job[LENGTH]
+    whole = all_finite(double_pointer(job[Y] + 8 * job[Y_STRIDE] * row), m)
+    if job[OWN_X] != 0 and whole == 1:
+        whole = all_finite(double_pointer(job[OWN_X] + 8 * job[X_STRIDE] * row), job[VARIABLES] * m)
+    if whole == 0:
+        return _count_one_by_one(job, row, shared_weights)
+    weights = shared_weights
+    if weights == 0:
+        if job[OWN_WEIGHTS] == 0:
+            return m
+        weights = job[OWN_WEIGHTS] + 8 * job[WEIGHTS_STRIDE] * row
+    factors = double_pointer(weights)
     total = 0
-    if shared_weights != 0:
-        weights = double_pointer(shared_weights)
-        for i in range(m):
-            total += 1 if is_number(y[i]) != 0 and weights[i] != 0.0 else 0
-    elif job[OWN_WEIGHTS] != 0:
-        weights = double_pointer(job[OWN_WEIGHTS] + 8 * job[WEIGHTS_STRIDE] * row)
-        for i in range(m):
-            total += 1 if is_number(y[i]) != 0 and weights[i] != 0.0 else 0
-    else:
-        for i in range(m):
-            total += 1 if is_number(y[i]) != 0 else 0
-    if job[OWN_X] == 0 or all_finite(double_pointer(job[OWN_X] + 8 * job[X_STRIDE] * row), k * m) == 1:
-        return total
-    return _count_with_x(job, row, shared_weights)
+    for i in range(m):
+        total += 1 if factors[i] != 0.0 else 0
+    return total
 
 
 @kernel("int(int*, int, int)", cold=True)
-def _count_with_x(job, row, shared_weights):
+def _count_one_by_one(job, row, shared_weights):
     m, k = job[LENGTH], job[VARIABLES]
     y = double_pointer(job[Y] + 8 * job[Y_STRIDE] * row)
-    x = double_pointer(job[OWN_X] + 8 * job[X_STRIDE] * row)
     total = 0
     for i in range(m):
         counts = is_number(y[i])
-        for one in range(k):
-            counts = counts if is_number(x[one * m + i]) != 0 else 0
+        if job[OWN_X] != 0:
+            x = double_pointer(job[OWN_X] + 8 * job[X_STRIDE] * row)
+            for one in range(k):
+                counts = counts if is_number(x[one * m + i]) != 0 else 0
         if shared_weights != 0:
             counts = counts if double_pointer(shared_weights)[i] != 0.0 else 0
         elif job[OWN_WEIGHTS] != 0:

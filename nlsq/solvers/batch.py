@@ -24,6 +24,7 @@ IntArray = NDArray[np.int64]
 
 CHUNK_VALUES = 1 << 19  # of y in a chunk, some milliseconds of work
 MOST_ROWS, LEAST_ROWS = 8192, 64  # in a chunk
+CHUNKS_A_THREAD = 6  # at least, so that none waits long for the last one
 VALUES_A_THREAD = 1 << 21  # of y from which another thread pays
 
 
@@ -159,7 +160,7 @@ def chunks_of(count: int, m: int, threads: int) -> list[slice]:
     """Return the chunks of a batch of `count` rows of `m` points."""
     size = min(MOST_ROWS, max(LEAST_ROWS, CHUNK_VALUES // max(m, 1)))
     if threads > 1:
-        size = min(size, max(LEAST_ROWS, -(-count // (4 * threads))))
+        size = min(size, max(LEAST_ROWS, -(-count // (CHUNKS_A_THREAD * threads))))
     return [slice(begin, min(begin + size, count)) for begin in range(0, count, size)]
 
 
