@@ -145,6 +145,11 @@ def test_an_exception_says_in_which_row_it_was():
     with pytest.raises(RuntimeError, match="not here") as caught:
         fit(x=x, model=choosy)
     assert any("in row 3 of the batch" in note for note in caught.value.__notes__)
+    done = caught.value.result
+    assert done.interrupted
+    assert done.converged.tolist() == [True] * 3 + [False] * (B - 3)
+    assert (done.status[3:] == Status.NOT_FITTED).all()
+    assert np.isfinite(done.stderr[:3]).all()
 
 
 @both_models

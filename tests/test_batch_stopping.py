@@ -96,8 +96,9 @@ def test_an_error_in_a_callback_comes_out(model, threads, small_chunks):
     def callback(report):
         raise RuntimeError("no more")
 
-    with pytest.raises(RuntimeError, match="no more"):
+    with pytest.raises(RuntimeError, match="no more") as caught:
         fit_batch(model, X, Y, SHARED, threads=threads, callback=callback)
+    assert_is_part(caught.value.result, fit_batch(model, X, Y, SHARED))
     assert fit_batch(model, X, Y, SHARED, threads=threads).converged.all()
 
 
@@ -131,6 +132,21 @@ def test_ctrl_c_between_calls_of_the_model():
     done = part.status != Status.NOT_FITTED
     assert part.converged[done].all()
     np.testing.assert_array_equal(part.params[~done], np.tile(SHARED, ((~done).sum(), 1)))
+
+
+def test_ctrl_c_after_the_last_chunk_loses_nothing(monkeypatch, small_chunks):
+    """While the graph is compared with its function, or anything else is done outside the chunks."""
+    from nlsq.fitting.batch import routes
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    whole = fit_batch(lambda x, a, b, c: a * np.exp(-b * x) + c, X, Y, SHARED)
+    monkeypatch.setattr(routes, "agrees_on_sample", interrupt)
+    part = fit_batch(lambda x, a, b, c: c + a * np.exp(-b * x), X, Y, SHARED)
+    assert part.interrupted
+    assert part.converged.all()
+    np.testing.assert_allclose(part.params, whole.params, rtol=1e-5)
 
 
 @pytest.mark.parametrize("has_tqdm", [True, False])

@@ -8,6 +8,7 @@ Every fit is solved as if it were alone; see `nlsq.kernels.sum_step` for the met
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,9 @@ def fit_batch(
 
     Notes
     -----
+    Exceptions of a model that is called in Python, and of the callback, pass through with the fits that were done so
+    far as a `BatchFitResult` in their attribute ``result``.
+
     A fit depends on its own row alone: it gives the same numbers, to the last bit, in any batch, at any place in it and
     with any number of threads. Starts that are found from the data are the exception where rows share their x: they are
     chosen for each row from values that were looked up for the whole batch.
@@ -168,13 +172,8 @@ def fit_batch(
         parameters.free,
     )  # fmt: skip
     outcome = new_outcome(data, len(names))
-    with Progress(progress, callback, rows.y.shape[0]) as report:
-        fallbacks, interrupted = solve_rows(
-            model, rows, parameters, data, options, outcome, options_threads, report.function, device
-        )
-    if interrupted:  # perhaps between the solution of a chunk and the note of it
-        forget(outcome, data, outcome.status == Status.NOT_FITTED)
-    return BatchFitResult(
+    make_result = partial(
+        BatchFitResult,
         outcome,
         names,
         rows.shape,
@@ -182,13 +181,28 @@ def fit_batch(
         lower=parameters.lower,
         upper=parameters.upper,
         absolute_sigma=absolute_sigma,
-        fallbacks=fallbacks,
         dtype=result_type,
-        interrupted=interrupted,
         is_linear_loss=options.loss.is_linear,
         step_tolerance=options.tolerances.step or 0.0,
         rounding=float(np.finfo(np.float32 if single else np.float64).eps),
     )
+    fallbacks: list[str] = []
+    interrupted = True
+    try:
+        with Progress(progress, callback, rows.y.shape[0]) as report:
+            fallbacks, interrupted = solve_rows(
+                model, rows, parameters, data, options, outcome, options_threads, report.function, device
+            )
+    except KeyboardInterrupt:
+        pass  # between chunks; within one it is an end of `solve_rows`
+    except BaseException as error:
+        forget(outcome, data, outcome.status == Status.NOT_FITTED)
+        error.result = make_result(interrupted=True)  # type: ignore[attr-defined]
+        error.add_note("The fits that were done before are in the attribute `result` of this exception.")
+        raise
+    if interrupted:  # perhaps between the solution of a chunk and the note of it
+        forget(outcome, data, outcome.status == Status.NOT_FITTED)
+    return make_result(fallbacks=fallbacks, interrupted=interrupted)
 
 
 def read_names(model: Any, p0: Any) -> tuple[tuple[str, ...], dict[str, float]]:
