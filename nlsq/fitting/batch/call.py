@@ -186,22 +186,33 @@ def fit_batch(
         step_tolerance=options.tolerances.step or 0.0,
         rounding=float(np.finfo(np.float32 if single else np.float64).eps),
     )
-    fallbacks: list[str] = []
-    interrupted = True
+    with Progress(progress, callback, rows.y.shape[0]) as report:
+        solve = partial(
+            solve_rows, model, rows, parameters, data, options, outcome, options_threads, report.function, device
+        )
+        return result_of(solve, make_result, lambda: forget(outcome, data, outcome.status == Status.NOT_FITTED))
+
+
+def result_of(
+    solve: Callable[[], tuple[list[str], bool]],
+    make_result: Callable[..., BatchFitResult],
+    clear: Callable[[], None],
+) -> BatchFitResult:
+    """Solve and return the result, also of an interrupted batch; an exception gets what was done as an attribute.
+
+    What an interruption left half written is cleared.
+    """
     try:
-        with Progress(progress, callback, rows.y.shape[0]) as report:
-            fallbacks, interrupted = solve_rows(
-                model, rows, parameters, data, options, outcome, options_threads, report.function, device
-            )
-    except KeyboardInterrupt:
-        pass  # between chunks; within one it is an end of `solve_rows`
+        fallbacks, interrupted = solve()
+    except KeyboardInterrupt:  # between chunks; within one it is an end of `solve_rows`
+        fallbacks, interrupted = [], True
     except BaseException as error:
-        forget(outcome, data, outcome.status == Status.NOT_FITTED)
+        clear()
         error.result = make_result(interrupted=True)  # type: ignore[attr-defined]
         error.add_note("The fits that were done before are in the attribute `result` of this exception.")
         raise
-    if interrupted:  # perhaps between the solution of a chunk and the note of it
-        forget(outcome, data, outcome.status == Status.NOT_FITTED)
+    if interrupted:
+        clear()
     return make_result(fallbacks=fallbacks, interrupted=interrupted)
 
 
