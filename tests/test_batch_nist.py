@@ -1,4 +1,4 @@
-"""NIST's data sets as batches of one: the certified values from both starts, by lanes or by the solver of single fits."""
+"""NIST's data sets in batches of their two starts: the certified values, by lanes or by the solver of single fits."""
 
 import warnings
 

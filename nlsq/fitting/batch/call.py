@@ -7,6 +7,7 @@ Every fit is solved as if it were alone; see `nlsq.kernels.sum_step` for the met
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.compiler.tracing.trace import SEPARATE_ROWS
 from nlsq.fitting.batch.arguments import (
     BatchParameters,
     Rows,
@@ -164,6 +166,7 @@ def fit_batch(
     rows = read_rows(x, Y, sigma, weights, mask)
     names, defaults = read_names(model, p0)
     parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, rows.shape)
+    share_x_of_all_rows(model, rows, parameters.start)
     single, result_type = read_types(dtype, (Y, x, p0, sigma, weights))
     options = read_options(len(names), tolerances, max_evaluations, Loss(loss, loss_scale), single)
     start = starts_of(model, rows, parameters, p0)
@@ -214,6 +217,31 @@ def result_of(
     if interrupted:
         clear()
     return make_result(fallbacks=fallbacks, interrupted=interrupted)
+
+
+def share_x_of_all_rows(model: Any, rows: Rows, start: FloatArray) -> None:
+    """Where one array x has the shape of Y, tell by the model whether its rows are variables that all fits share.
+
+    They are when the model gives one value a point for all of x, and does not for one row of it.
+    """
+    if not rows.own_x or rows.as_tuple or len(rows.x) != 1 or len(rows.shape) != 1 or rows.y.shape[0] < 2:
+        return
+    together, (_, m) = np.array(rows.x[0], dtype=np.float64), rows.y.shape
+    if len(together) > SEPARATE_ROWS or not np.isfinite(together).all():
+        return
+    point = start if start.ndim == 1 else start[0]
+    point = np.where(np.isfinite(point), point, 1.0)
+
+    def fits(x: FloatArray) -> bool:
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                return bool(np.shape(model(x, *point)) == (m,))
+        except Exception:  # it was not written for such an x
+            return False
+
+    if fits(together.copy()) and not fits(together[0].copy()):
+        rows.x, rows.own_x = together, False
 
 
 def read_names(model: Any, p0: Any) -> tuple[tuple[str, ...], dict[str, float]]:
