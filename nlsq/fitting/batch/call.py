@@ -16,19 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.compiler.tracing.trace import SEPARATE_ROWS
-from nlsq.fitting.batch.arguments import (
-    BatchParameters,
-    Rows,
-    read_batch_parameters,
-    read_positive,
-    read_rows,
-    refuse_outside,
-)
 from nlsq.fitting.batch.each import fit_each
 from nlsq.fitting.batch.numbers import read_numbers
+from nlsq.fitting.batch.parameters import BatchParameters, read_batch_parameters, read_positive, refuse_outside
 from nlsq.fitting.batch.progress import Progress
 from nlsq.fitting.batch.result import BatchFitResult
 from nlsq.fitting.batch.routes import as_matrix, route_for
+from nlsq.fitting.batch.rows import Rows, read_rows
 from nlsq.fitting.distributed.arrays import is_dask
 from nlsq.fitting.parameters import Parameters, read_signature, refuse_uncallable
 from nlsq.loss import Loss
@@ -294,7 +288,7 @@ def starts_of(model: Any, rows: Rows, parameters: BatchParameters, p0: Any) -> F
     x, y = rows.x_part(every), rows.y_part(every)
     if callable(p0):
         start = np.where(parameters.fixed, start, start_from_callable(p0, x, y, parameters.names))
-        refuse_outside(parameters.names, start, lower, upper)
+        refuse_outside(parameters.names, start, lower, upper, rows.shape)
     fixed = np.asarray(parameters.fixed.reshape(-1, n).all(axis=0))
     known = Parameters(parameters.names, start, lower, upper, fixed)
     return find_batch_starts(model, x, y, rows.weights, known, shared_x=not rows.own_x)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch.arguments import BatchParameters, Rows
+from nlsq.fitting.batch.parameters import BatchParameters
+from nlsq.fitting.batch.rows import Rows
 from nlsq.fitting.core import FitCore
 from nlsq.fitting.data import CurveData
 from nlsq.fitting.solving import SolveOptions, solve_from

@@ -20,7 +20,7 @@ from nlsq.compiler.compile import Binding
 from nlsq.compiler.entries import Entry
 from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.routes import errors_are_silent, unwrapped
-from nlsq.fitting.batch.arguments import Rows
+from nlsq.fitting.batch.rows import Rows
 from nlsq.kernels.backend import address_of_array, compile_disabled
 from nlsq.kernels.curve import PREDICTORS, RESPONSE
 from nlsq.problem import CompiledFunction

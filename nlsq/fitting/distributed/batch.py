@@ -20,19 +20,12 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch.arguments import (
-    BatchParameters,
-    Shape,
-    is_list_of_rows,
-    like_rows,
-    read_batch_parameters,
-    read_rows,
-    read_variables,
-)
 from nlsq.fitting.batch.call import fit_batch, read_names, read_types
 from nlsq.fitting.batch.numbers import filled, read_numbers
+from nlsq.fitting.batch.parameters import BatchParameters, read_batch_parameters
 from nlsq.fitting.batch.progress import Progress
 from nlsq.fitting.batch.result import BatchFitResult
+from nlsq.fitting.batch.rows import Shape, is_list_of_rows, like_rows, read_rows, read_variables
 from nlsq.fitting.distributed.arrays import is_dask, refuse_unknown_size, stand_in
 from nlsq.fitting.distributed.tasks import run_tasks
 from nlsq.solvers.batch import BatchData, BatchReport, new_outcome
