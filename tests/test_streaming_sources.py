@@ -375,3 +375,55 @@ def test_first_chunk_is_not_lost():
     for _ in range(3):
         (block,) = source.blocks()
         np.testing.assert_array_equal(block.y, x)
+
+
+# Several passes at a time, as threads make them that share a result
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_passes_at_the_same_time_do_not_share_blocks(kind):
+    x = np.arange(3 * BLOCK, dtype=kind)
+    data = read_blocks(x, 2 * x, 1 + x, None, "raise")
+    data.check()
+    copies = [tuple(part.copy() for part in block[1:]) for block in data.blocks()]
+    first, second = data.blocks(), data.blocks()
+    block = next(first)
+    next(second), next(second)
+    for part, expected in zip(block[1:], copies[0], strict=True):
+        np.testing.assert_array_equal(part, expected)
+
+
+def test_pieces_of_a_file_belong_to_a_pass():
+    source = ArraySource(InFile(np.arange(3.0 * PIECE)), np.zeros(3 * PIECE))
+    first, second = source.blocks(), source.blocks()
+    seen = []
+    for block in first:
+        next(second, None), next(second, None)
+        seen.append(block.x.copy())
+    np.testing.assert_array_equal(np.concatenate(seen), np.arange(3.0 * PIECE))
+
+
+def test_passes_at_the_same_time_do_not_share_a_table():
+    x = np.linspace(0.0, 1.0, 2 * BLOCK)
+    result = nlsq.fit(quadratic, x, np.exp(x), [1.0, 1.0, 1.0])
+    streamed = result._core.task.data.streamed
+    sums, blocks, p = streamed.sums, streamed.blocks, np.array([1.0, 2.0, 3.0])
+    expected = sums.evaluate(p, blocks.blocks())
+    kernel, others = sums._kernel, []
+
+    def interrupted(*arguments):
+        """Let another pass go on before the kernel looks at its block."""
+        if not others:
+            others.append(None)
+            others[0] = sums.evaluate(-p, blocks.blocks())
+        return kernel(*arguments)
+
+    sums._kernel = interrupted
+    found = sums.evaluate(p, blocks.blocks())
+    assert found.cost == expected.cost
+    np.testing.assert_array_equal(found.normal, expected.normal)
+    block = next(blocks.blocks())
+    residual, again = sums.residual(block), np.empty(BLOCK)
+    sums.evaluate(p, blocks.blocks())
+    residual.into(p, again)
+    np.testing.assert_allclose(again, quadratic(block.x, *p) - block.y, atol=1e-12)

@@ -192,15 +192,18 @@ class BlockSums:
         return self.added(self.terms(p, blocks))
 
     def terms(self, p: FloatArray, blocks: Iterable[Block]) -> Iterator[FloatArray]:
-        """Yield cost, gradient, normal matrix and sizes of each block in one vector, always the same one."""
-        n, table = self.n, self.binding.table
+        """Yield cost, gradient, normal matrix and sizes of each block in one vector, always the same one.
+
+        The table is this pass's own: kernels run without Python's lock, and another thread may make a pass meanwhile.
+        """
+        n, table = self.n, self.binding.table.copy()
         p = np.ascontiguousarray(p, dtype=np.float64)
         terms = np.zeros(1 + n + n * n + n)
         kernel = self._kernel
         at, data, first = _address(p), _address(table), _address(terms) + terms.itemsize
         second = first + n * terms.itemsize
         for block in blocks:
-            self._point_at(block)
+            self._point_at(block, table)
             terms[0] = kernel(at, data, first, second)
             yield terms
 
@@ -211,9 +214,9 @@ class BlockSums:
         sizes = total[-n:] if self._scaled else None
         return Sums(float(total[0]), total[1 : 1 + n], total[1 + n : -n].reshape(n, n), sizes)
 
-    def _point_at(self, block: Block) -> None:
-        """Write into the table where the points of a block are."""
-        table, x = self.binding.table, block.x
+    def _point_at(self, block: Block, table: NDArray[np.int64]) -> None:
+        """Write into a table where the points of a block are."""
+        x = block.x
         table[self._length] = block.y.size
         table[POINTS] = block.y.size if x.ndim == 1 else x.strides[0] // x.itemsize  # from row to row
         table[PREDICTORS], table[RESPONSE] = _address(x), _address(block.y)
@@ -226,8 +229,9 @@ class BlockSums:
 
     def residual_into(self, address: int, p: FloatArray, block: Block, out: FloatArray) -> None:
         """Evaluate the residual of a block."""
-        self._point_at(block)
-        call(address, np.ascontiguousarray(p), self.binding.table, out)
+        table = self.binding.table.copy()
+        self._point_at(block, table)
+        call(address, np.ascontiguousarray(p), table, out)
 
 
 @final

@@ -159,12 +159,12 @@ class ArraySource:
         self.lead = (len(parts),) if isinstance(x, tuple) else tuple(x.shape[:-1])
         self.name, self.scaled, self.size = "the data", scale is not None, int(y.shape[0])
         self.is_lazy = any(is_lazy(one) for one in (*parts, y, scale) if one is not None)
-        self._x, self._y = reader_of(parts, self.joined), reader_of([y], True)
-        self._scale = None if scale is None else reader_of([scale], True)
+        self._parts, self._y, self._scale = parts, y, scale
 
     def blocks(self) -> Iterator[Block]:
-        """Go over the data once."""
-        x, y, scale = self._x.take, self._y.take, None if self._scale is None else self._scale.take
+        """Go over the data once; passes may go on at the same time, each has buffers of its own."""
+        x, y = reader_of(self._parts, self.joined).take, reader_of([self._y], True).take
+        scale = None if self._scale is None else reader_of([self._scale], True).take
         for start in range(0, self.size, BLOCK):
             stop = min(start + BLOCK, self.size)
             yield Block(start, x(start, stop), y(start, stop), None if scale is None else scale(start, stop))

@@ -3,7 +3,8 @@
     block b holds the points  b BLOCK ... (b + 1) BLOCK - 1
 
 wherever the borders of the chunks are that the data come in, so that sums over blocks do not depend on them. A block is
-looked at where it lies if it is contiguous float64 in memory; anything else is converted into one buffer of that size.
+looked at where it lies if it is contiguous float64 in memory; anything else is converted into one buffer of that size,
+which each pass has of its own: two threads may ask a result for what takes another pass.
 
 What is checked in the first pass (NaN, infinities, deviations that are not positive) is not looked for again; where
 points are left out, the blocks that have any are remembered.
@@ -206,7 +207,6 @@ class BlockedData:
     def __init__(self, source: Source, kind: str, constant: float | None, omit: bool, is_part: bool = False) -> None:
         self.source, self._kind, self._omit, self._is_part = source, kind, omit, is_part
         self._constant = None if constant is None else np.full(BLOCK, constant)
-        self._weights = np.empty(BLOCK) if source.scaled and kind == "sigma" else None
         self.gaps: set[int] = set()
         self.points = self.used = self.informative = 0
         self.sample = Sample()
@@ -250,13 +250,13 @@ class BlockedData:
         if not self.is_checked:
             yield from self._first_pass()
             return
-        points = 0
+        points, buffer = 0, self._new_buffer()
         for block in self.source.blocks():
             points += block.y.size
             if block.start in self.gaps:
                 block = self._without(block, self._missing(block))
             if block.y.size:
-                yield self._weighted(block)
+                yield self._weighted(block, buffer)
         if points != self.points:
             raise ValueError(
                 f"{self.source.name} gave {points} points in this pass and {self.points} in the first one; each pass "
@@ -264,7 +264,7 @@ class BlockedData:
             )
 
     def _first_pass(self) -> Iterator[Block]:
-        points = used = informative = 0
+        points, used, informative, buffer = 0, 0, 0, self._new_buffer()
         sample, self.gaps = Sample(0 if self._omit else self.source.size), set()
         for block in self.source.blocks():
             points += block.y.size
@@ -275,7 +275,7 @@ class BlockedData:
                 block = self._without(block, missing)
             if not block.y.size:
                 continue
-            block = self._weighted(block)
+            block = self._weighted(block, buffer)
             sample.take(block, missing)
             used += block.y.size
             informative += block.y.size if block.scale is None else int(np.count_nonzero(block.scale))
@@ -336,10 +336,14 @@ class BlockedData:
         scale = None if block.scale is None else block.scale[keep]
         return Block(block.start, np.ascontiguousarray(block.x[..., keep]), block.y[keep], scale)
 
-    def _weighted(self, block: Block) -> Block:
+    def _new_buffer(self) -> FloatArray | None:
+        """Return room for the weights of a block, where they are made of standard deviations."""
+        return np.empty(BLOCK) if self.source.scaled and self._kind == "sigma" else None
+
+    def _weighted(self, block: Block, buffer: FloatArray | None) -> Block:
         """Put weights in the place of standard deviations."""
         if self._constant is not None:
             return block._replace(scale=self._constant[: block.y.size])
-        if self._weights is None or block.scale is None:
+        if buffer is None or block.scale is None:
             return block
-        return block._replace(scale=np.divide(1.0, block.scale, out=self._weights[: block.y.size]))
+        return block._replace(scale=np.divide(1.0, block.scale, out=buffer[: block.y.size]))
