@@ -6,6 +6,7 @@ imported.
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -214,6 +215,33 @@ def test_kernels_compile_for_a_device(name):
 def test_groups_grow_with_the_points(monkeypatch):
     monkeypatch.setattr(cuda, "is_simulated", lambda: False)
     assert [cuda.group_size(points) for points in (1, 100, 512, 1000, 10**6)] == [32, 32, 64, 96, 128]
+
+
+MODELS = {
+    1: lambda x, a: a * x,
+    4: device_batches.gaussian,
+    8: lambda x, a, b, c, d, e, f, g, h: a * np.exp(-b * x) + c * np.exp(-d * x) + e * x**f + g * np.cos(h * x),
+    9: lambda x, a, b, c, d, e, f, g, h, i: a * np.exp(-b * x) + c * np.exp(-d * x) + e * x**f + g * np.cos(h * x) + i,
+    10: lambda x, a, b, c, d, e, f, g, h, i, j: (
+        a * np.exp(-b * x) + c * np.exp(-d * x) + e * x**f + g * np.cos(h * x) + i + j * x
+    ),
+}
+
+
+@pytest.mark.parametrize("loss", ["linear", "huber"])
+@pytest.mark.parametrize("n", MODELS)
+def test_groups_have_room_in_shared_memory(n, loss):
+    kernels = kernels_of(trace_model(MODELS[n], X, n))
+    for threads in (32, 64, 96, 128):
+        source = batch_source(kernels, BatchVariant(loss=loss), threads)
+        doubles = [int(size) for size in re.findall(r"cuda\.shared\.array\((\d+), float64\)", source.text)]
+        assert len(doubles) == 2
+        assert 8 * sum(doubles) <= 49152
+        assert source.threads % 32 == 0
+        assert 32 <= source.threads <= threads
+        assert source.threads == threads or 8 * sum(doubles) + 32 * 8 * doubles[1] > 49152  # no more have room
+        steps = re.findall(r"range\(lane, .*, (\d+)\)", source.text)
+        assert set(steps) == {str(source.threads)}
 
 
 # Without a device

@@ -71,7 +71,7 @@ def variant_of(data: BatchData, options: BatchOptions) -> BatchVariant:
 
 
 def batch_source(kernels: GraphKernels, variant: BatchVariant, threads: int) -> DeviceSource:
-    """Return the source of the kernel that solves fits to their end."""
+    """Return the source of the kernel that solves fits to their end, by at most so many threads each."""
     names: list[Any] = [f"p{j}" for j in range(kernels.trace.graph.n)]
     first = sum_step.packed(sum_step.first_state(names))
     return solver_source(batch_program(kernels.trace, kernels.layout, variant), first, threads)
@@ -178,7 +178,7 @@ class CudaWorker:
         states_out = cuda.new_on_device(indices.size * size)
         leading = cuda.on_device(indices), arrays["table"][0], strides
         cuda.launch(
-            cuda.kernel_of(source), indices.size, self._threads, *leading, *(array for array, _ in taken), states_out
+            cuda.kernel_of(source), indices.size, source.threads, *leading, *(array for array, _ in taken), states_out
         )
         states = states_out.copy_to_host().reshape(indices.size, size)
         where, header = rows.start + indices, sum_step.HEADER

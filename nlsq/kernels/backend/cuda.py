@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.kernels.backend import primitives
-from nlsq.kernels.backend.device_source import DEVICE, DeviceSource
+from nlsq.kernels.backend.device_source import DEVICE, WARP, DeviceSource
 
 INSTALL = "install numba-cuda with `pip install nlsq-numba[cuda]`"
-WARP = 32
 SIMULATED_WARP = 4  # Python threads are dear
 POINTS_A_THREAD = 8
 
@@ -51,7 +50,7 @@ def is_simulated() -> bool:
 
 
 def group_size(points: int) -> int:
-    """Return how many threads solve a problem of so many points."""
+    """Return how many threads solve a problem of so many points, if they have room."""
     if is_simulated():
         return SIMULATED_WARP
     return min(4 * WARP, max(WARP, WARP * (points // (POINTS_A_THREAD * WARP))))

@@ -33,6 +33,9 @@ DEVICE = {
 _SIGNS = {"and": "&", "or": "|"}
 _INFIX = frozenset({"+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=", "&", "|", "^", "<<"})
 _FIXED_SIZE = frozenset({"p", "first"})  # arrays that are held in variables
+WARP = 32  # threads that a device runs in step
+SHARED_MEMORY = 49152  # bytes that a group may have without asking the device for more
+DOUBLE = 8
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ class DeviceSource:
         Arrays that it reads beside those that all such kernels take, in the order of its arguments.
     text : str
         Of the kernel itself.
+    threads : int
+        Of a group, where the kernel is for that many; 0 where it is for any.
     """
 
     name: str
     integers: int
     arrays: tuple[str, ...]
     text: str
+    threads: int = 0
 
     @property
     def doubles(self) -> int:
@@ -229,6 +235,12 @@ class _Kernel:
         return entries, bases
 
 
+def threads_within_memory(threads: int, width: int) -> int:
+    """Return how many threads, whole warps of those wanted, have room in shared memory for so many sums each."""
+    room = SHARED_MEMORY // (DOUBLE * width) - 1  # the last row is that of the totals
+    return threads if threads <= room else max(WARP, room // WARP * WARP)
+
+
 def solver_source(program: Program, first: Sequence[float | str], threads: int) -> DeviceSource:
     """Return the kernel that steps until each problem has ended.
 
@@ -242,7 +254,7 @@ def solver_source(program: Program, first: Sequence[float | str], threads: int) 
     first : sequence of float or str
         The state at first; ``"p<j>"`` stands for element j of the start.
     threads : int
-        In a group.
+        In a group, at most: there are fewer where shared memory has no room for the sums of so many.
     """
 
     def read_fixed(place: Place) -> str:
@@ -251,6 +263,7 @@ def solver_source(program: Program, first: Sequence[float | str], threads: int) 
     kernel = _Kernel(read_fixed)
     lines, sums = kernel.lines, max([len(step.totals) for step in program.steps if isinstance(step, Loop)], default=1)
     width = sums | 1  # odd: else threads would wait for each other's bank of shared memory
+    threads = threads_within_memory(threads, width)
     lines.indent = 2
     for step in program.steps:
         if isinstance(step, Statement):
@@ -283,7 +296,7 @@ def solver_source(program: Program, first: Sequence[float | str], threads: int) 
     tail = ["    if lane == 0:"]
     tail += [f"        state_out[position * {len(first)} + {k}] = state{k}" for k in range(len(first))]
     text = "\n".join([*head, *body, *tail]) + "\n"
-    return DeviceSource("solve", 3, tuple(kernel.arrays), text)
+    return DeviceSource("solve", 3, tuple(kernel.arrays), text, threads)
 
 
 def _sum_up(kernel: _Kernel, loop: Loop, threads: int, width: int) -> None:
