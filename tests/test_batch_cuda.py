@@ -25,7 +25,7 @@ from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.tracing.trace import trace_model
 from nlsq.kernels import sum_step
 from nlsq.kernels.backend import cuda
-from nlsq.kernels.backend.device_source import columns_source, needed
+from nlsq.kernels.backend.device_source import WARP, columns_source, needed
 from nlsq.kernels.backend.program import Statement
 from nlsq.loss import Loss
 from nlsq.solvers.batch_cuda import batch_source, notes_of
@@ -202,7 +202,7 @@ def test_kernels_compile_for_a_device(name):
     model, variant = VARIANTS[name]
     kernels = kernels_of(trace_model(model, X, 4))
     for source in (
-        batch_source(kernels, variant, cuda.WARP),
+        batch_source(kernels, variant, WARP),
         columns_source(kernels.program("jacobian", Variant()), 4),
     ):
         text = cuda.assembly(source)

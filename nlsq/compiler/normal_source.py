@@ -188,7 +188,7 @@ def _with_loss(loop: Loop, variant: Variant, residual: Name, columns: Columns) -
         inside = put("zin", "<=", z, 1.0)
         root = put("zr", "sqrt", z)
         value = put("rho", "where", inside, z, put("zo", "-", put("z2r", "*", 2.0, root), 1.0))
-        first = put("rho1", "where", inside, 1.0, put("zi", "/", 1.0, root))
+        first = put("rho1", "where", inside, 1.0, put("zi", "/", 1.0, put("zm", "maximum", root, 1.0)))
         curvature = put("curv", "where", inside, 1.0, 0.0)
     elif variant.loss == "cauchy":
         base = put("z1", "+", 1.0, z)

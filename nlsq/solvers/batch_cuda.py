@@ -21,7 +21,7 @@ from nlsq.compiler.compile import Binding, GraphKernels
 from nlsq.compiler.kernel_source import Variant
 from nlsq.kernels import sum_step
 from nlsq.kernels.backend import cuda
-from nlsq.kernels.backend.device_source import DeviceSource, columns_source, solver_source
+from nlsq.kernels.backend.device_source import WARP, DeviceSource, columns_source, solver_source
 from nlsq.solvers.batch import BatchData, IntArray
 from nlsq.solvers.batch_workers import STALLED, BatchOptions, RowWorker, set_aside, step_options
 from nlsq.status import BatchOutcome
@@ -48,7 +48,7 @@ def why_not_on_device(kernels: GraphKernels, data: BatchData, options: BatchOpti
     if not kernels.fuses:
         return "the model has more than ten parameters, or uses them by slices"
     try:
-        batch_source(kernels, variant_of(data, options), cuda.WARP)
+        batch_source(kernels, variant_of(data, options), WARP)
     except (AttributeError, TypeError, ValueError) as error:  # an operation without a source
         return f"the model has no kernel there: {error}"
     return None
