@@ -231,3 +231,33 @@ def test_a_model_that_changes_its_x_changes_that_of_no_other_row():
     np.testing.assert_array_equal(x, X)
     for row in (0, 4, 9):
         assert_same(whole, fit_batch(drifting, x, Y[15 + row : 16 + row], [1.0, 1.0], max_evaluations=30), [row])
+
+
+def nearly_dependent(d):
+    """Return a model whose parameters a and b differ in their effect by the share `d`."""
+
+    def model(x, a, b):
+        return a * x + b * (x + d * x * x)
+
+    return model
+
+
+@pytest.mark.parametrize("d", [1e-6, 1.5e-6, 2e-6, 3e-6, 6e-6, 1e-3])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_errors_depend_on_their_own_row_alone(d, bounded):
+    """Next to rows with many more points, and to rows in which a parameter is at its bound."""
+    m, model = 4096, nearly_dependent(d)
+    x = np.linspace(0.5, 1.5, m)
+    y = np.full((5, m), np.nan)
+    for row, stride in enumerate((1, 64, 512, 8, 64)):
+        y[row, ::stride] = 3.0 * x[::stride] + 0.01 * RNG.standard_normal(x[::stride].size)
+    y[4, ::64] -= 10.0
+    given = {"bounds": {"a": (0.0, None)}} if bounded else {}
+    whole = fit_batch(model, x, y, [1.0, 1.0], **given)
+    assert whole.at_bound.any() == bounded
+    for row in range(5):
+        part, alone = whole.at(row), fit_batch(model, x, y[row : row + 1], [1.0, 1.0], **given)
+        for name in ("stderr", "identifiable", "covariance", "correlation"):
+            of_all = np.asarray(getattr(whole, name))[row]
+            np.testing.assert_array_equal(np.asarray(getattr(part, name)), of_all, err_msg=name)
+            np.testing.assert_array_equal(np.asarray(getattr(alone, name))[0], of_all, err_msg=name)

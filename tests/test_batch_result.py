@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nlsq import fit_batch
 from nlsq.fitting import fit
 from nlsq.fitting.batch.result import BatchFitResult
 from nlsq.status import BatchOutcome, Status
@@ -379,6 +380,41 @@ def test_long_sums_are_trusted_less():
     assert result_of(outcome_of(jac)).identifiable.all()
     assert not result_of(outcome_of(jac, points=np.full(3, 10**6, dtype=np.int32))).identifiable.any()
     assert not result_of(outcome_of(jac), rounding=1e-7).identifiable.any()
+
+
+@pytest.mark.parametrize("m", [50, 2000, 3000])
+def test_errors_in_single_precision_are_those_in_double(m):
+    x = np.linspace(20.0, 21.0, m)
+    y = 1.0 + 2.0 * x + 0.01 * np.random.default_rng(0).standard_normal((2, m))
+    double, single = (fit_batch(lambda x, a, b: a + b * x, x, y, [1, 1], dtype=dtype) for dtype in ("f8", "f4"))
+    np.testing.assert_allclose(single.stderr, double.stderr, rtol=1e-4)
+
+
+def test_rows_are_judged_by_their_own_length_and_held_parameters():
+    jac = jacobians(3, n=3, decades=0)
+    jac[:, :, 1] = jac[:, :, 0] + 1e-6 * jac[:, :, 1]
+    points = np.array([30, 10**6, 30], dtype=np.int32)
+    lower = np.array([-np.inf, -np.inf, 0.0])
+    outcome = outcome_of(jac, points=points)
+    outcome.params[:, 2] = [1.0, 1.0, 0.0]
+    whole = result_of(outcome, lower=lower)
+    np.testing.assert_array_equal(whole.identifiable[:, 0], [True, False, True])
+    np.testing.assert_array_equal(whole.at_bound[:, 2], [0, 0, -1])
+    for row in range(3):
+        for name in ("stderr", "identifiable", "covariance"):
+            one = np.asarray(getattr(whole.at(row), name))
+            np.testing.assert_array_equal(one, np.asarray(getattr(whole, name))[row])
+
+
+def test_single_precision_is_trusted_as_far_as_its_derivatives_go():
+    """Sums are in double precision: J'J knows the squares of the singular values that J has in single precision."""
+    jac = jacobians(3, n=2, decades=0)
+    single = float(np.finfo(np.float32).eps)
+    for share, known in ((1e-4, True), (1e-6, False)):
+        jac[:, :, 1] = jac[:, :, 0] + share * jacobians(3, n=1, decades=0, seed=1)[:, :, 0]
+        outcome = outcome_of(jac, redone=np.array([False, True, False]))
+        identifiable = np.asarray(result_of(outcome, rounding=single).identifiable)
+        np.testing.assert_array_equal(identifiable[:, 1], [known, True, known])
 
 
 @pytest.mark.parametrize("shape", [(), (24,), (4, 6), (2, 3, 4), (0,), (3, 0)])

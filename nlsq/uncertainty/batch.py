@@ -42,6 +42,7 @@ from nlsq.uncertainty.identifiability import LEAST_SHARE, LEAST_SQUARE, MOST_SHA
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.intp]
 
 ROUNDING = 8.0 * float(np.finfo(np.float64).eps)  # relative accuracy of a sum of about a hundred products
 MARGIN = 8.0  # times n precision: eigenvalues of less are noise
@@ -51,7 +52,7 @@ ROWS_OF_HARD = 4096  # diagonalised at a time
 
 
 def batch_variances(
-    normal: FloatArray, held: BoolArray | None = None, precision: float = ROUNDING
+    normal: FloatArray, held: BoolArray | None = None, precision: float | FloatArray = ROUNDING
 ) -> tuple[FloatArray, BoolArray]:
     """Return the variances of the parameters of many fits, and which of them the data identify.
 
@@ -61,8 +62,8 @@ def batch_variances(
         J'J of each fit, lower triangle row by row, rows of J in units of one standard deviation.
     held : ndarray of bool, shape (n,) or (B, n), optional
         Parameters that are known: taken out of the matrix, of variance 0, identified. Their entries are not read.
-    precision : float
-        Relative accuracy of the entries of `normal`.
+    precision : float or ndarray, shape (B,)
+        Relative accuracy of the entries of `normal`, of all fits or of each.
 
     Returns
     -------
@@ -74,15 +75,16 @@ def batch_variances(
     n = order_of(normal)
     variances = np.zeros((normal.shape[0], n))
     identifiable = np.ones(variances.shape, dtype=bool)
+    precision = np.broadcast_to(np.float64(precision), normal.shape[:1])
     for rows, moving, packed, block_held in _blocks(normal, held):
-        found, known = _invert(packed, block_held, precision, full=False)
+        found, known = _invert(packed, block_held, precision[rows], full=False)
         variances[rows, moving] = found.T
         identifiable[rows, moving] = known.T
     return variances, identifiable
 
 
 def batch_covariances(
-    normal: FloatArray, held: BoolArray | None = None, precision: float = ROUNDING
+    normal: FloatArray, held: BoolArray | None = None, precision: float | FloatArray = ROUNDING
 ) -> tuple[FloatArray, BoolArray]:
     """Return the covariances of the parameters of many fits, and which of them the data identify.
 
@@ -102,8 +104,9 @@ def batch_covariances(
     n = order_of(normal)
     covariances = np.zeros((normal.shape[0], n, n))
     identifiable = np.ones((normal.shape[0], n), dtype=bool)
+    precision = np.broadcast_to(np.float64(precision), normal.shape[:1])
     for rows, moving, packed, block_held in _blocks(normal, held):
-        found, known = _invert(packed, block_held, precision, full=True)
+        found, known = _invert(packed, block_held, precision[rows], full=True)
         if isinstance(moving, slice):
             covariances[rows] = found.transpose(2, 0, 1)
         else:
@@ -143,22 +146,29 @@ def _blocks(normal: FloatArray, held: BoolArray | None) -> Iterator[tuple[slice,
         yield rows, moving, np.ascontiguousarray(normal[rows].T[entries], dtype=np.float64), block_held
 
 
-def _invert(packed: FloatArray, held: BoolArray | None, precision: float, full: bool) -> tuple[FloatArray, BoolArray]:
-    """Return variances (n, c), or covariances (n, n, c), of a block, and what is identified (n, c)."""
+def _invert(
+    packed: FloatArray, held: BoolArray | None, precision: FloatArray, full: bool
+) -> tuple[FloatArray, BoolArray]:
+    """Return variances (n, c), or covariances (n, n, c), of a block, and what is identified (n, c).
+
+    Every operation is one for each fit: its numbers and judgements do not depend on the others of the block.
+    """
     with np.errstate(all="ignore"):  # what comes of matrices without an inverse is found by its trace
         scaled, scale, blind = _unit_diagonal(packed, held)
         n = scale.shape[0]
         finite = np.isfinite(scaled.sum(axis=(0, 1)))
         root = _inverse_of_factor(scaled)
         inverse = _outer_squares(root) if full else _squares(root)
-        trace = np.einsum("iic->c", inverse) if full else inverse.sum(axis=0)
+        trace, order = _trace(inverse, held)
         identifiable = finite & ~blind
-        hard = np.flatnonzero(finite & ~(trace * (MARGIN * n * n * precision) < 1.0))  # n >= lambda_max
-        for start in range(0, hard.size, ROWS_OF_HARD):
-            some = hard[start : start + ROWS_OF_HARD]
-            found, seen = _diagonalise(packed[:, some], None if held is None else held[:, some], precision)
-            inverse[..., some] = found.transpose(1, 2, 0) if full else np.einsum("cii->ic", found)
-            identifiable[:, some] &= seen.T
+        hard = np.flatnonzero(finite & ~(trace * (MARGIN * order * order * precision) < 1.0))  # order >= lambda_max
+        for some, moving in _alike(hard, held, n):
+            found, seen = _diagonalise(_unit_matrices(packed[:, some], moving), precision[some])
+            if full:
+                inverse[moving[:, np.newaxis, np.newaxis], moving[:, np.newaxis], some] = found.transpose(1, 2, 0)
+            else:
+                inverse[moving[:, np.newaxis], some] = np.einsum("cii->ic", found)
+            identifiable[moving[:, np.newaxis], some] &= seen.T
         inverse *= scale
         inverse *= scale[:, np.newaxis] if full else scale
     if full:
@@ -238,12 +248,38 @@ def _outer_squares(root: FloatArray) -> FloatArray:
     return total
 
 
-def _diagonalise(packed: FloatArray, held: BoolArray | None, precision: float) -> tuple[FloatArray, BoolArray]:
+def _trace(inverse: FloatArray, held: BoolArray | None) -> tuple[FloatArray, Any]:
+    """Return the trace over the parameters that are not held, and how many these are, of each fit."""
+    n = inverse.shape[0]
+    trace = np.zeros(inverse.shape[-1])
+    for i in range(n):  # one after the other, in whatever company
+        diagonal = inverse[i, i] if inverse.ndim == 3 else inverse[i]
+        trace += diagonal if held is None else np.where(held[i], 0.0, diagonal)
+    return trace, n if held is None else n - np.count_nonzero(held, axis=0)
+
+
+def _alike(rows: IntArray, held: BoolArray | None, n: int) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield some of the rows in which the same parameters are held, and the other parameters."""
+    patterns, which = np.zeros((1, n), dtype=bool), np.zeros(rows.size, dtype=np.intp)
+    if held is not None:
+        patterns, which = np.unique(held[:, rows].T, axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        alike, moving = rows[which.ravel() == k], np.flatnonzero(~pattern)
+        for start in range(0, alike.size if moving.size else 0, ROWS_OF_HARD):
+            yield alike[start : start + ROWS_OF_HARD], moving
+
+
+def _unit_matrices(packed: FloatArray, moving: IntArray) -> FloatArray:
+    """Return B (c, n, n), on the diagonal and below it, over some of the parameters."""
+    entries = np.array([i * (i + 1) // 2 + j for i in moving for j in moving if j <= i], dtype=np.intp)
+    return _unit_diagonal(packed[entries], None)[0].transpose(2, 0, 1)
+
+
+def _diagonalise(scaled: FloatArray, precision: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Return the pseudo-inverse of B (c, n, n), and which parameters are in no unseen direction (c, n)."""
-    scaled = _unit_diagonal(packed, held)[0].transpose(2, 0, 1)
     n = scaled.shape[1]
     values, vectors = np.linalg.eigh(scaled, UPLO="L")
-    threshold = MARGIN * n * precision * values[:, -1:]
+    threshold = MARGIN * n * precision[:, np.newaxis] * values[:, -1:]
     seen = values > threshold
     smallest = np.where(seen, values, np.inf).min(axis=1, keepdims=True)
     inverse = (vectors * np.where(seen, 1.0 / values, 0.0)[:, np.newaxis]) @ vectors.transpose(0, 2, 1)

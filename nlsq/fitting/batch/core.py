@@ -12,7 +12,6 @@ What there is of digits in N, and so which parameters count as identified, is sa
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, final
@@ -51,7 +50,8 @@ class BatchCore:
     step_tolerance : float
         Distance from a bound, in units of it but at least of 1, up to which a parameter counts as at it.
     rounding : float
-        Relative rounding of the arithmetic in which the normal matrices were summed.
+        Relative rounding of the arithmetic of residuals and derivatives, in rows that were not redone (in double
+        precision). Sums over points are in double precision in any case.
     """
 
     outcome: BatchOutcome
@@ -146,10 +146,15 @@ class BatchCore:
         return np.where(self.fitted & np.isfinite(scale), scale, np.nan)
 
     @property
-    def precision(self) -> float:
-        """Relative accuracy of the normal matrices: rounding errors of a long sum add up like a random walk."""
-        longest = int(self.outcome.points.max(initial=0))
-        return self.rounding * max(ROUNDING / EPS, math.sqrt(longest))
+    def precision(self) -> FloatArray:
+        """Relative accuracy (B,) of the eigenvalues of the normal matrices.
+
+        Rounding errors of a long sum add up like a random walk. Those of derivatives shift the singular values of J by
+        so much, and so the eigenvalues of J'J by its square beside them.
+        """
+        sums = EPS * np.maximum(ROUNDING / EPS, np.sqrt(self.outcome.points))
+        terms = (ROUNDING / EPS * self.rounding) ** 2
+        return np.asarray(np.where(self.outcome.redone, sums, np.maximum(sums, terms)))
 
     @cached_property
     def _variances(self) -> tuple[FloatArray, BoolArray]:

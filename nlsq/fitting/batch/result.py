@@ -52,7 +52,7 @@ class BatchFitResult:
     step_tolerance : float
         Distance from a bound, relative to it and at least absolute, up to which a parameter counts as at it.
     rounding : float
-        Relative rounding of the arithmetic in which the normal matrices were summed.
+        Relative rounding of the arithmetic of residuals and derivatives in rows that were not redone.
 
     Attributes
     ----------
