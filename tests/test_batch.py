@@ -391,3 +391,67 @@ def test_held_parameters_stay():
     np.testing.assert_allclose(everything.cost, 0.5 * np.sum((data_of(decay, noise=0) - y) ** 2, axis=1))
     pinned = fit_batch(decay, X, y, SHARED, bounds={"b": (TRUTH[:, 1], TRUTH[:, 1])})
     np.testing.assert_array_equal(pinned["b"], TRUTH[:, 1])
+
+
+# Rows of x, and numbers out of the usual range
+
+
+def two_variables(x, a, b):
+    return a * np.exp(-b * x[0]) + 0 * x[1]
+
+
+VARIABLES = np.stack([np.linspace(0.1, 4, 50), np.linspace(0, 1, 50)])
+TWO = np.stack([two_variables(VARIABLES, 2, 0.5), two_variables(VARIABLES, 3, 1.5)])
+
+
+def test_rows_of_x_that_all_fits_share_are_told_from_each_fit_s_own():
+    """Two variables and two fits: x has the shape of Y."""
+    np.testing.assert_allclose(fit_batch(two_variables, VARIABLES, TWO, [1, 1]).params, [[2, 0.5], [3, 1.5]], rtol=1e-7)
+    own = fit_batch(lambda x, a, b: a * np.exp(-b * x), VARIABLES[:1].repeat(2, axis=0), TWO, [1, 1])
+    np.testing.assert_allclose(own.params, [[2, 0.5], [3, 1.5]], rtol=1e-7)
+
+
+def test_the_mask_of_shared_rows_of_x_is_for_all_fits():
+    x = np.ma.masked_array(VARIABLES.copy(), np.zeros(VARIABLES.shape, dtype=bool))
+    x.data[0, 3], x.mask[0, 3] = 99.0, True
+    found = fit_batch(two_variables, x, TWO, [1, 1])
+    np.testing.assert_allclose(found.params, [[2, 0.5], [3, 1.5]], rtol=1e-7)
+    assert found.points.tolist() == [49, 49]
+
+
+def test_shared_rows_of_x_must_be_finite():
+    x = VARIABLES.copy()
+    x[0, 3] = np.nan
+    with pytest.raises(ValueError, match=r"x\[.*3\] is not finite"):
+        fit_batch(two_variables, x, TWO, [1, 1])
+
+
+@pytest.mark.parametrize("size", [1e-100, 1e-85, 1e-78, 1e78, 1e85, 1e100])
+def test_the_unit_of_the_data_does_not_matter(size):
+    """Squares of gradients leave the range of numbers, which must not look like a gradient of zero."""
+    x = np.linspace(0, 4, 40)
+    model = lambda x, b: size * np.exp(-b * x)
+    y = model(x, 0.5) + 0.01 * size * np.cos(9 * x)
+    found = fit_batch(model, x, y[np.newaxis], [1.0])
+    assert found.converged.all()
+    assert found.params[0, 0] == pytest.approx(nlsq.fit(lambda x, b: np.exp(-b * x), x, y / size, [1.0]).params[0])
+
+
+@pytest.mark.parametrize("limit", [1, 3, 5, 10, 40])
+def test_the_limit_holds_for_hard_fits_too(limit):
+    x = np.linspace(0, 4, 40)
+    y = 2.0 * np.exp(-0.7 * x) + 0.01 * np.cos(9 * x)
+    found = fit_batch(
+        lambda x, a, b, c: a * b * np.exp(-c * x), x, np.stack([y, 2 * y]), [1, 1, 1], max_evaluations=limit
+    )
+    assert (found.nfev <= limit).all()
+
+
+def test_a_masked_start_is_refused():
+    with pytest.raises(ValueError, match="p0 is masked"):
+        fit_batch(two_variables, VARIABLES, TWO, np.ma.masked_array([1.0, 2.0], [False, True]))
+
+
+def test_a_type_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="dtype must be float64 or float32, got 'nope'"):
+        fit_batch(two_variables, VARIABLES, TWO, [1, 1], dtype="nope")

@@ -386,7 +386,7 @@ def given(**arguments):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (given(x=np.ones((3, 7))), ValueError, r"x has shape \(7,\), but Y has shape \(6, 9, 40\)"),
+        (given(x=np.ones((3, 7))), ValueError, r"x has shape \(3, 7\), but Y has shape \(6, 9, 40\)"),
         (given(x=np.full(40, np.nan)), ValueError, r"x\[0\] is not finite"),
         (given(sigma=np.ones((6, 40))), ValueError, r"sigma has shape \(6, 40\)"),
         (given(mask=np.zeros((6, 9, 40))), TypeError, "mask must be of truth values"),

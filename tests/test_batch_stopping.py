@@ -185,3 +185,20 @@ def test_without_compiled_code():
         [sys.executable, "-c", WITHOUT], env=environment, capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_ctrl_c_while_hard_fits_are_solved_again_leaves_them_unfitted(monkeypatch):
+    """Not with the status of the kernel that gave them up."""
+    from nlsq.solvers.batch_workers import RowWorker
+
+    def interrupted(self, *arguments):
+        raise KeyboardInterrupt
+
+    x = np.linspace(0, 4, 40)
+    y = np.tile(2.0 * np.exp(-0.7 * x) + 0.01 * np.cos(9 * x), (70, 1))
+    model = lambda x, a, b, c: a * b * np.exp(-c * x)
+    assert fit_batch(model, x, y, [1, 1, 1]).redone.all()
+    monkeypatch.setattr(RowWorker, "_use", interrupted)
+    part = fit_batch(model, x, y, [1, 1, 1])
+    assert part.interrupted
+    assert (part.status == Status.NOT_FITTED).all()

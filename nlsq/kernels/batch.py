@@ -15,7 +15,21 @@ from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.curve import POINTS, PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.kernels.dense import copy
 from nlsq.kernels.driver import solve_by_address
-from nlsq.kernels.layout import COST, HAS_BOUNDS, NFEV, NIT, NORMAL, STATUS, TRIALS_ALLOWED, M, N, X, matrix, vector
+from nlsq.kernels.layout import (
+    COST,
+    HAS_BOUNDS,
+    MAX_EVALUATIONS,
+    NFEV,
+    NIT,
+    NORMAL,
+    STATUS,
+    TRIALS_ALLOWED,
+    M,
+    N,
+    X,
+    matrix,
+    vector,
+)
 from nlsq.kernels.layout import LOWER as LOWER_VECTOR
 from nlsq.kernels.layout import UPPER as UPPER_VECTOR
 from nlsq.kernels.sum_step import COST as STEP_COST
@@ -58,8 +72,9 @@ from nlsq.status import Status
     NORMAL_OUT,  # (rows, n (n + 1) / 2)
     ENDS_OUT,  # (rows, 3): status, evaluations, accepted steps
     EXTENT,  # for `run_rows`: place in the model's table of the length of its loop; 0: it goes by the number of points
+    LEFT,  # for `run_rows`: evaluations that each row may take; 0: those of the template
     JOB,
-) = range(32)
+) = range(33)
 # the same places for `run_rows`
 DOUBLES, DOUBLES_TEMPLATE, DOUBLES_LENGTH = TRIAL, STATE, FUNCTION
 INTEGERS, INTEGERS_TEMPLATE, INTEGERS_LENGTH = Y_LANES, X_LANES, LANES
@@ -307,6 +322,8 @@ def run_rows(job, keeps_place):
         for k in range(job[INTEGERS_LENGTH]):
             iw[k] = template[k]
         iw[M] = m
+        if job[LEFT] != 0:
+            iw[MAX_EVALUATIONS] = int_pointer(job[LEFT])[row]
         copy(double_pointer(job[START] + 8 * job[START_STRIDE] * row), vector(w, iw, X), n)
         if job[LOWER] != 0:
             bound_row(job, row, w, iw)

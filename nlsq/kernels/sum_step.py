@@ -43,6 +43,7 @@ MOST_DAMPING = 1e12  # beyond, steps are below rounding
 PIVOT_LIMIT = 1e-11  # as in `nlsq.kernels.quadratic_model`
 NOISE = 4.5  # relative error of a cost, in units of rounding
 EPS = 2.220446049250313e-16
+SMALLEST_SQUARE = 1e-290  # below, squares lose their digits
 REST = 30.0  # as in `nlsq.kernels.judgement`
 SETTLED = 0.5  # as there
 
@@ -247,11 +248,16 @@ def _convergence(
 
 
 def _is_optimal(cost: Any, gradient: list[Any], normal: list[Any], held: Any, options: list[Any]) -> Any:
-    """Whether the residual is orthogonal to each column of J: g_j^2 <= tolerance^2 N_jj |r|^2."""
+    """Whether the residual is orthogonal to each column of J: g_j^2 <= tolerance^2 N_jj |r|^2.
+
+    Where these squares leave the range of numbers only a gradient of zero counts.
+    """
     limit = options[OPTIMALITY_TOLERANCE] * options[OPTIMALITY_TOLERANCE] * (2.0 * cost)
     optimal = None
     for j, g in enumerate(gradient):
-        one = g * g <= limit * normal[_at(j, j)]
+        least = limit * normal[_at(j, j)]
+        in_range = (least >= SMALLEST_SQUARE) & (least < math.inf)
+        one = ((g * g <= least) & in_range) | (absolute(g) <= 0.0)
         if held is not None:
             one = one | held[j]
         optimal = one if optimal is None else optimal & one

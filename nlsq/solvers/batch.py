@@ -158,9 +158,10 @@ def forget(outcome: BatchOutcome, data: BatchData, which: NDArray[np.bool_]) -> 
 
 def chunks_of(count: int, m: int, threads: int) -> list[slice]:
     """Return the chunks of a batch of `count` rows of `m` points."""
-    size = min(MOST_ROWS, max(LEAST_ROWS, CHUNK_VALUES // max(m, 1)))
+    least = LEAST_ROWS if m <= CHUNK_VALUES // LEAST_ROWS else 1  # long rows are not solved side by side
+    size = min(MOST_ROWS, max(least, CHUNK_VALUES // max(m, 1)))
     if threads > 1:
-        size = min(size, max(LEAST_ROWS, -(-count // (CHUNKS_A_THREAD * threads))))
+        size = min(size, max(least, -(-count // (CHUNKS_A_THREAD * threads))))
     return [slice(begin, min(begin + size, count)) for begin in range(0, count, size)]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nlsq.compiler.batch_source import BatchVariant, batch_places
 from nlsq.compiler.compile import Binding, GraphKernels
-from nlsq.kernels import batch, sum_step
+from nlsq.kernels import batch, layout, sum_step
 from nlsq.kernels.backend import address_of_array
 from nlsq.kernels.backend.generated import lanes
 from nlsq.kernels.backend.program import CONSTANTS
@@ -32,7 +32,7 @@ FloatArray = NDArray[np.float64]
 LANES_UP_TO = 2048  # points; the data of as many fits as there are lanes must stay in the processor's nearest memory
 HARD_AFTER = 200  # evaluations
 SAME = 1e-10  # relative difference of costs that are taken to be those of the same point
-STALLED, TOO_FEW = int(Status.STALLED), int(Status.TOO_FEW_POINTS)
+STALLED, TOO_FEW, NOT_FITTED = int(Status.STALLED), int(Status.TOO_FEW_POINTS), int(Status.NOT_FITTED)
 
 
 @final
@@ -308,9 +308,11 @@ class RowWorker:
         where, job = rows.start + hard, self.rows.job
         params, cost = outcome.params[where].copy(), outcome.cost[where].copy()
         normal = outcome.normal[where].copy()
+        outcome.status[where] = NOT_FITTED  # should this be interrupted
         self._fit_rows(rows, hard, points, ends, outcome)
         outcome.redone[where] = True
-        left = np.isfinite(cost) & ~(outcome.cost[where] <= cost + SAME * cost)
+        limit = next(iter(self._plans.values())).integers[layout.MAX_EVALUATIONS]
+        left = np.isfinite(cost) & ~(outcome.cost[where] <= cost + SAME * cost) & (outcome.nfev[where] < limit)
         if left.any():
             outcome.params[where[left]] = params[left]
             job[batch.START], job[batch.START_STRIDE] = address_of_array(outcome.params[rows]), self.rows.n
@@ -343,6 +345,9 @@ class RowWorker:
             if not marks and shared is not None:
                 plan.residual.table[WEIGHTS] = address_of_array(shared)
             self._use(plan)
+            spent = outcome.nfev[rows]
+            left = np.maximum(plan.integers[layout.MAX_EVALUATIONS] - spent, 1).astype(np.int64)
+            job[batch.LEFT] = address_of_array(left) if spent.any() else 0
             self.rows.give(group)
             fitted = self._run(address_of_array(job), 1 if self._keeps_place else 0)
             take_ends(outcome, rows, ends, group[:fitted])

@@ -7,7 +7,6 @@ Every fit is solved as if it were alone; see `nlsq.kernels.sum_step` for the met
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -15,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.tracing.trace import SEPARATE_ROWS
-from nlsq.fitting.batch.each import fit_each
+from nlsq.fitting.batch.each import BatchTask, fit_each
 from nlsq.fitting.batch.numbers import read_numbers
 from nlsq.fitting.batch.parameters import BatchParameters, read_batch_parameters, read_positive, refuse_outside
 from nlsq.fitting.batch.progress import Progress
 from nlsq.fitting.batch.result import BatchFitResult
 from nlsq.fitting.batch.routes import as_matrix, route_for
-from nlsq.fitting.batch.rows import Rows, read_rows
+from nlsq.fitting.batch.rows import Rows, may_be_either, read_rows, rows_are_variables
 from nlsq.fitting.distributed.arrays import is_dask
 from nlsq.fitting.parameters import Parameters, read_signature, refuse_uncallable
 from nlsq.loss import Loss
@@ -31,7 +29,7 @@ from nlsq.solvers.batch import BatchData, BatchReport, chunks_of, forget, new_ou
 from nlsq.solvers.batch_workers import BatchOptions
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.termination import read_tolerances
-from nlsq.status import BatchOutcome, Status
+from nlsq.status import Status
 
 FloatArray = NDArray[np.float64]
 EVALUATIONS = 200  # times n + 1: the limit of a fit, MINPACK's for a Jacobian by differences
@@ -160,7 +158,8 @@ def fit_batch(
     rows = read_rows(x, Y, sigma, weights, mask)
     names, defaults = read_names(model, p0)
     parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, rows.shape)
-    share_x_of_all_rows(model, rows, parameters.start)
+    if may_be_either(x, rows.y.shape) and rows_are_variables(model, x, parameters.start.reshape(-1, len(names))[0]):
+        rows = read_rows(x, Y, sigma, weights, mask, shared_x=True)
     single, result_type = read_types(dtype, (Y, x, p0, sigma, weights))
     options = read_options(len(names), tolerances, max_evaluations, Loss(loss, loss_scale), single)
     start = starts_of(model, rows, parameters, p0)
@@ -184,9 +183,8 @@ def fit_batch(
         rounding=float(np.finfo(np.float32 if single else np.float64).eps),
     )
     with Progress(progress, callback, rows.y.shape[0]) as report:
-        solve = partial(
-            solve_rows, model, rows, parameters, data, options, outcome, options_threads, report.function, device
-        )
+        task = BatchTask(model, rows, parameters, data, options, outcome)
+        solve = partial(solve_rows, task, options_threads, report.function, device)
         return result_of(solve, make_result, lambda: forget(outcome, data, outcome.status == Status.NOT_FITTED))
 
 
@@ -213,31 +211,6 @@ def result_of(
     return make_result(fallbacks=fallbacks, interrupted=interrupted)
 
 
-def share_x_of_all_rows(model: Any, rows: Rows, start: FloatArray) -> None:
-    """Where one array x has the shape of Y, tell by the model whether its rows are variables that all fits share.
-
-    They are when the model gives one value a point for all of x, and does not for one row of it.
-    """
-    if not rows.own_x or rows.as_tuple or len(rows.x) != 1 or len(rows.shape) != 1 or rows.y.shape[0] < 2:
-        return
-    together, (_, m) = np.array(rows.x[0], dtype=np.float64), rows.y.shape
-    if len(together) > SEPARATE_ROWS or not np.isfinite(together).all():
-        return
-    point = start if start.ndim == 1 else start[0]
-    point = np.where(np.isfinite(point), point, 1.0)
-
-    def fits(x: FloatArray) -> bool:
-        try:
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                return bool(np.shape(model(x, *point)) == (m,))
-        except Exception:  # it was not written for such an x
-            return False
-
-    if fits(together.copy()) and not fits(together[0].copy()):
-        rows.x, rows.own_x = together, False
-
-
 def read_names(model: Any, p0: Any) -> tuple[tuple[str, ...], dict[str, float]]:
     """Return the names of the parameters, and the numbers that the signature gives as defaults."""
     listed = not (p0 is None or isinstance(p0, Mapping) or callable(p0))
@@ -248,7 +221,10 @@ def read_names(model: Any, p0: Any) -> tuple[tuple[str, ...], dict[str, float]]:
 def read_types(dtype: Any, given: tuple[Any, ...]) -> tuple[bool, np.dtype[Any]]:
     """Return whether to compute in single precision, and the type of the result."""
     if dtype is not None:
-        wanted = np.dtype(dtype)
+        try:
+            wanted = np.dtype(dtype)
+        except TypeError as error:
+            raise TypeError(f"dtype must be float64 or float32, got {dtype!r}.") from error
         if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float64 or float32, got {wanted}.")
         return wanted == np.float32, wanted
@@ -295,31 +271,22 @@ def starts_of(model: Any, rows: Rows, parameters: BatchParameters, p0: Any) -> F
 
 
 def solve_rows(
-    model: Any,
-    rows: Rows,
-    parameters: BatchParameters,
-    data: BatchData,
-    options: BatchOptions,
-    outcome: BatchOutcome,
-    threads: int | None,
-    report: Callable[[BatchReport], Any] | None,
-    device: str = "cpu",
+    task: BatchTask, threads: int | None, report: Callable[[BatchReport], Any] | None, device: str = "cpu"
 ) -> tuple[list[str], bool]:
     """Fit all rows; return what was done differently from what was asked, and whether that was interrupted."""
-    count, m = rows.y.shape
+    data, outcome = task.data, task.outcome
+    count, m = data.y.shape
     if count == 0:
         return [], False
-    route = route_for(model, rows, data, options, len(parameters.names), device)
-    each = (model, rows, parameters, data.start, options, outcome)
+    route = route_for(task.model, task.rows, data, task.options, len(task.parameters.names), device)
     if isinstance(route, str):
-        return [f"the model was called row by row: {route}"], fit_each(*each, np.arange(count), report)
+        return [f"the model was called row by row: {route}"], fit_each(task, report)
     workers = threads_for(threads, count * m) if device == "cpu" else 1
     interrupted = run(chunks_of(count, m, workers), route.make_worker, outcome, workers, report)
     if not route.agrees(outcome):
         route.refuse()
         forget(outcome, data, np.ones(count, dtype=bool))
-        again = interrupted or fit_each(*each, np.arange(count), report)
-        return [f"the model was called row by row: {DISAGREES}"], again
+        return [f"the model was called row by row: {DISAGREES}"], interrupted or fit_each(task, report)
     fallbacks = list(route.notes)
     redone = int(np.count_nonzero(outcome.redone))
     if redone:

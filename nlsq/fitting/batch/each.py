@@ -1,10 +1,11 @@
-"""Fits of a batch one by one in Python: for models without kernels, and for fits that these could not end."""
+"""Fits of a batch one by one in Python, for models without kernels."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from nlsq.fitting.core import FitCore
 from nlsq.fitting.data import CurveData
 from nlsq.fitting.solving import SolveOptions, solve_from
 from nlsq.fitting.task import FitTask
-from nlsq.solvers.batch import BatchReport, row_note
+from nlsq.solvers.batch import BatchData, BatchReport, row_note
 from nlsq.solvers.batch_workers import BatchOptions
 from nlsq.status import BatchOutcome, Status
 
@@ -23,61 +24,68 @@ FloatArray = NDArray[np.float64]
 REPORTS = 0.1  # seconds between calls of the callback
 
 
-def fit_each(
-    model: Any,
-    rows: Rows,
-    parameters: BatchParameters,
-    start: FloatArray,
-    options: BatchOptions,
-    outcome: BatchOutcome,
-    indices: NDArray[Any],
-    report: Callable[[BatchReport], Any] | None,
-) -> bool:
-    """Fit some rows; return whether that was interrupted.
+@final
+@dataclass(frozen=True, slots=True)
+class BatchTask:
+    """A batch of fits, ready to be solved.
+
+    Attributes
+    ----------
+    model : callable
+    rows : Rows
+        Data as they were given.
+    parameters : BatchParameters
+        Names, bounds, what is held.
+    data : BatchData
+        The same as kernels take them, with the starts.
+    options : BatchOptions
+        How to solve.
+    outcome : BatchOutcome
+        Where results go.
+    """
+
+    model: Any
+    rows: Rows
+    parameters: BatchParameters
+    data: BatchData
+    options: BatchOptions
+    outcome: BatchOutcome
+
+
+def fit_each(task: BatchTask, report: Callable[[BatchReport], Any] | None) -> bool:
+    """Fit all rows; return whether that was interrupted.
 
     Parameters
     ----------
-    model, rows, parameters, start, options
+    task : BatchTask
         The batch.
-    outcome : BatchOutcome
-        Where results go.
-    indices : ndarray of int
-        The rows.
     report : callable, optional
         See `nlsq.solvers.batch.run`; called from time to time.
     """
-    total = outcome.status.size
-    before, said, began = total - indices.size, 0, time.perf_counter()
+    total = task.outcome.status.size
+    said, began = 0, time.perf_counter()
     try:
-        for done, row in enumerate(indices.tolist(), 1):
-            again = outcome.status[row] == Status.STALLED
+        for row in range(total):
             try:
-                fit_row(model, rows, parameters, start, options, outcome, row)
+                fit_row(task, row)
             except Exception as error:
                 error.add_note(row_note(row))
                 raise
-            outcome.redone[row] = again
-            if report is not None and (done == indices.size or time.perf_counter() - began > REPORTS):
-                span = slice(int(indices[said]), row + 1)
+            done = row + 1
+            if report is not None and (done == total or time.perf_counter() - began > REPORTS):
+                span = slice(said, done)
                 said, began = done, time.perf_counter()
-                if report(BatchReport(before + done, total, span, outcome)):
-                    return done < indices.size
+                if report(BatchReport(done, total, span, task.outcome)):
+                    return done < total
     except KeyboardInterrupt:
         return True
     return False
 
 
-def fit_row(
-    model: Any,
-    rows: Rows,
-    parameters: BatchParameters,
-    start: FloatArray,
-    options: BatchOptions,
-    outcome: BatchOutcome,
-    row: int,
-) -> None:
+def fit_row(task: BatchTask, row: int) -> None:
     """Fit one row and write its outcome."""
-    data = data_of(rows, row)
+    parameters, start, options, outcome = task.parameters, task.data.start, task.options, task.outcome
+    data = data_of(task.rows, row)
     fixed = parameters.fixed if parameters.fixed.ndim == 1 else parameters.fixed[row]
     p = start if start.ndim == 1 else start[row]
     outcome.params[row] = p
@@ -90,8 +98,8 @@ def fit_row(
         None if one is None else one if one.ndim == 1 else one[row] for one in (parameters.lower, parameters.upper)
     ]
     held = np.flatnonzero(~fixed) if fixed.any() else None
-    task = FitTask(model, parameters.names, data, None, held, bounds[0], bounds[1], options.loss, False)
-    core = solve_from(task, np.array(p), SolveOptions(None, options.tolerances, options.max_evaluations))
+    single = FitTask(task.model, parameters.names, data, None, held, bounds[0], bounds[1], options.loss, False)
+    core = solve_from(single, np.array(p), SolveOptions(None, options.tolerances, options.max_evaluations))
     outcome.params[row], outcome.cost[row] = core.params, core.cost if np.isfinite(core.cost) else np.inf
     outcome.status[row] = core.status
     outcome.nfev[row] += core.nfev

@@ -35,8 +35,11 @@ def mask_of(given: Any) -> NDArray[np.bool_] | None:
     return None if mask is np.ma.nomask else np.asarray(mask)
 
 
-def masked_in(x: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Return the points at which a variable is masked, shape (m,) or that of Y; None where there is none."""
+def masked_in(x: Any, shape: tuple[int, ...] | None) -> NDArray[np.bool_] | None:
+    """Return the points at which a variable is masked, shape (m,) or that of Y; None where there is none.
+
+    Without a shape x is shared by all fits, whatever its own shape.
+    """
     found: NDArray[np.bool_] | None = None
     for one in x if isinstance(x, tuple | list) else (x,):
         gone = mask_of(one)

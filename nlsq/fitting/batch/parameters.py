@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch.numbers import read_numbers
+from nlsq.fitting.batch.numbers import mask_of, read_numbers
 from nlsq.fitting.batch.rows import Shape
 from nlsq.fitting.parameters import index_of
 from nlsq.fitting.sigma import index_text
@@ -98,6 +98,10 @@ def read_batch_parameters(
             _refuse_where(np.isinf(given), f"p0[{name!r}] is infinite", shape)
             start = put(start, j, given)
     elif p0 is not None and not callable(p0):
+        if mask_of(p0) is not None and np.any(mask_of(p0)):
+            raise ValueError(
+                "p0 is masked in places; give a number for each start, or a dict with None for those to find."
+            )
         start = per_parameter("p0", p0, n, shape)
         if not np.isfinite(start).all():
             wrong = ~np.isfinite(start) if start.ndim == 1 else ~np.isfinite(start).reshape(*shape, n)

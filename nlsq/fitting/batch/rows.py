@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.compiler.tracing.trace import SEPARATE_ROWS
 from nlsq.fitting.batch.numbers import filled, mask_of, masked_in, read_numbers
 from nlsq.fitting.sigma import index_text
 
@@ -83,8 +84,10 @@ class Rows:
         return np.where(self.mask[row], 0.0, 1.0 if weights is None else weights)
 
 
-def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any, origin: Shape = ()) -> Rows:
+def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any, origin: Shape = (), shared_x: bool = False) -> Rows:
     """Read the data; see `nlsq.fitting.batch.call.fit_batch`. `origin` is where these rows begin in the whole.
+
+    With `shared_x` an array x of the shape of Y has variables as its rows, which all fits share.
 
     Raises
     ------
@@ -100,10 +103,10 @@ def read_rows(x: Any, Y: Any, sigma: Any, weights: Any, mask: Any, origin: Shape
         raise ValueError(f"Y has shape {y.shape}: no fit has a point.")
     shape, m = y.shape[:-1], y.shape[-1]
     count = int(np.prod(shape, dtype=np.int64))
-    own_x, as_tuple, predictors = read_variables(filled(x), y.shape)
+    own_x, as_tuple, predictors = read_variables(filled(x), y.shape, shared_x)
     if own_x:
         predictors = [one.reshape(count, m) for one in predictors]
-    for one in (masked_in(x, y.shape), None if mask is None else _read_mask(mask, y.shape)):
+    for one in (masked_in(x, None if shared_x else y.shape), None if mask is None else _read_mask(mask, y.shape)):
         left_out = one if left_out is None else left_out if one is None else left_out | one
     given = _read_scale(sigma, weights, y, left_out, origin)
     if left_out is not None and left_out.ndim == 1 and shape != ():
@@ -152,7 +155,30 @@ def is_list_of_rows(x: Any, shape: Shape) -> bool:
     return all(np.shape(one) == shape[1:] for one in x)
 
 
-def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
+def may_be_either(x: Any, shape: Shape) -> bool:
+    """Whether an x of the shape of Y may be each fit's own, or have variables as its rows that all fits share."""
+    if isinstance(x, tuple | list) or len(shape) != 2 or not 1 < shape[0] <= SEPARATE_ROWS:
+        return False
+    return tuple(np.shape(x)) == shape
+
+
+def rows_are_variables(model: Any, x: Any, point: FloatArray) -> bool:
+    """Whether a model gives one value a point for all rows of x together, and does not for a single row."""
+    together = np.array(read_numbers("x", x), dtype=np.float64)
+    together[~np.isfinite(together)] = 1.0
+    point = np.where(np.isfinite(point), point, 1.0)
+
+    def fits(some: FloatArray) -> bool:
+        try:
+            with np.errstate(all="ignore"):
+                return bool(np.shape(model(some, *point)) == together.shape[1:])
+        except Exception:  # it was not written for such an x
+            return False
+
+    return fits(together.copy()) and not fits(together[0].copy())
+
+
+def read_variables(x: Any, shape: Shape, shared_x: bool = False) -> tuple[bool, bool, Any]:
     """Return whether each fit has its own x, whether the model gets a tuple, and x."""
     if is_list_of_rows(x, shape):
         x = np.stack([read_numbers(f"x[{k}]", one) for k, one in enumerate(x)])  # each fit's own
@@ -164,7 +190,7 @@ def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
         names = [f"x[{k}]" for k in range(len(arrays))]
     else:
         array = read_numbers("x", x)
-        own = array.shape == shape
+        own = array.shape == shape and not shared_x
         if array.ndim == len(shape) + 1 and array.shape[1:] == shape:
             arrays = list(array)
         elif array.ndim == 2 and not own:
@@ -181,7 +207,7 @@ def read_variables(x: Any, shape: Shape) -> tuple[bool, bool, Any]:
             )
         if one.shape == (m,) and not np.isfinite(one).all():
             raise ValueError(f"{name}{index_text(~np.isfinite(one))} is not finite; leave that point out of x and Y.")
-    if len(shape) > 1 and any(one.shape == shape for one in arrays):
+    if len(shape) > 1 and not shared_x and any(one.shape == shape for one in arrays):
         return True, as_tuple, [np.broadcast_to(one, shape) for one in arrays]
     plain = [np.array(one, dtype=np.float64, order="C") for one in arrays]  # copies: a model may change its x
     if as_tuple:
