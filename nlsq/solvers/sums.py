@@ -25,7 +25,6 @@ from nlsq.compiler.compile import LOSSES, Binding
 from nlsq.compiler.entries import Arrays, Entry
 from nlsq.compiler.graph import NotTraceable
 from nlsq.compiler.kernel_source import Variant
-from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.backend.program import POINTS, PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.problem.chunks.blocks import Block
@@ -125,25 +124,6 @@ class SumsAt:
         return self.sums.terms(self.p, blocks)
 
 
-def is_by_points(trace: Trace) -> bool:
-    """Whether the output has one value for each point, which depends on what x is there and on nothing else of x."""
-    graph = trace.graph
-    if len(trace.segments) != 1 or trace.shape != (trace.m,):
-        return False
-    segment = trace.segments[0]
-    if segment.offset or segment.strides not in ((1,), ()):
-        return False
-    for index in graph.reachable([segment.node]):
-        node = graph.nodes[index]
-        if node[0] in ("sum", "parameters"):
-            return False
-        if node[0] == "data":
-            own = node[1] < trace.variables and node[2:] == (0, (1,)) and graph.shapes[index] == (trace.m,)
-            if not own:
-                return False
-    return True
-
-
 @final
 class BlockSums:
     """The kernels of a traced model, called block by block.
@@ -160,15 +140,19 @@ class BlockSums:
         Name of the loss.
     loss_scale : float
         Its scale.
+    omits : bool
+        Whether a weight of zero leaves a point out, even where the model has no value.
     """
 
-    def __init__(self, entry: Entry, arrays: Arrays, weighted: bool, loss: str, loss_scale: float) -> None:
+    def __init__(
+        self, entry: Entry, arrays: Arrays, weighted: bool, loss: str, loss_scale: float, omits: bool = False
+    ) -> None:
         kernels, n = entry.kernels, entry.trace.graph.n
         if not kernels.fuses:
             raise NotTraceable(f"it has {n} parameters that are free, too many for sums in one pass")
         self.n, self.entry, self._arrays = n, entry, arrays
         self.loss, self.loss_scale = loss, loss_scale
-        self._variant = Variant(response=True, weighted=weighted)
+        self._variant = Variant(response=True, weighted=weighted, omits=omits)
         self.binding = Binding(kernels, entry.trace, self._variant)
         self.binding.set_arrays(*arrays)
         (self._length,) = kernels.layout.lengths.values()
@@ -177,7 +161,7 @@ class BlockSums:
 
     def with_squares(self) -> BlockSums:
         """Return the same without a loss."""
-        return BlockSums(self.entry, self._arrays, self._variant.weighted, "linear", 1.0)
+        return BlockSums(self.entry, self._arrays, self._variant.weighted, "linear", 1.0, self._variant.omits)
 
     def evaluate(self, p: FloatArray, blocks: Iterable[Block]) -> Sums:
         """Go over blocks once.

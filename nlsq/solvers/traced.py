@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nlsq.compiler.entries import Arrays, Entry
 from nlsq.compiler.routes import Route
+from nlsq.compiler.tracing.trace import is_by_points
 from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.problem.traced import traced_residual
 from nlsq.solvers.least_overhead import DEFAULTS, Options, Plan, Shelf, fit_with, minpack_plan
@@ -139,16 +140,8 @@ def _sample(kernels: CompiledResidual, x: Any) -> Any:
     m = kernels.m
     if x is None or m <= SAMPLED_ABOVE or x.shape[-1] != m:
         return None
-    trace = kernels.binding.trace
-    graph = trace.graph
-    if trace.shape != (m,) or len(trace.segments) != 1:
+    if not is_by_points(kernels.binding.trace):
         return None
-    for index in graph.reachable([trace.segments[0].node]):
-        node = graph.nodes[index]
-        if node[0] in ("sum", "parameters"):
-            return None
-        if node[0] == "data" and (node[1] >= trace.variables or node[2:] != (0, (1,)) or graph.shapes[index] != (m,)):
-            return None
     return np.linspace(0, m - 1, SAMPLE).astype(np.int64)
 
 

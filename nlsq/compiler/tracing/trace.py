@@ -82,6 +82,25 @@ class Trace:
     sees_all: bool = True
 
 
+def is_by_points(trace: Trace) -> bool:
+    """Whether the output has one value for each point, which depends on what x is there and on nothing else of x."""
+    graph = trace.graph
+    if len(trace.segments) != 1 or trace.shape != (trace.m,):
+        return False
+    segment = trace.segments[0]
+    if segment.offset or segment.strides not in ((1,), ()):
+        return False
+    for index in graph.reachable([segment.node]):
+        node = graph.nodes[index]
+        if node[0] in ("sum", "parameters"):
+            return False
+        if node[0] == "data":
+            own = node[1] < trace.variables and node[2:] == (0, (1,)) and graph.shapes[index] == (trace.m,)
+            if not own:
+                return False
+    return True
+
+
 def trace_model(
     function: Callable[..., Any],
     x: Any,

@@ -20,6 +20,7 @@ from nlsq.compiler.compile import Binding
 from nlsq.compiler.entries import Entry
 from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.routes import errors_are_silent, unwrapped
+from nlsq.compiler.tracing.trace import is_by_points
 from nlsq.fitting.batch.rows import Rows
 from nlsq.kernels.backend import address_of_array, compile_disabled
 from nlsq.kernels.curve import PREDICTORS, RESPONSE
@@ -110,7 +111,7 @@ def _traced(
     device: str,
 ) -> BatchRoute | str:
     kernels, m = entry.kernels, rows.y.shape[1]
-    pointwise = is_pointwise(entry.trace)
+    pointwise = is_by_points(entry.trace)
     n = kernels.trace.graph.n
 
     def bound(variant: Variant) -> Binding:
@@ -166,20 +167,6 @@ def agrees_on_sample(function: Any, residual: Any, rows: Rows, data: BatchData, 
         plain = plain_residual(function, x, y, None)
         start = data.start if data.start.ndim == 1 else data.start[row]
         if not all(agrees(residual, plain, p) for p in (start, outcome.params[row])):
-            return False
-    return True
-
-
-def is_pointwise(trace: Any) -> bool:
-    """Whether each value of a traced model depends on x at its own point alone."""
-    graph, m = trace.graph, trace.m
-    if len(trace.segments) != 1:
-        return False
-    for index in graph.reachable([trace.segments[0].node]):
-        node = graph.nodes[index]
-        if node[0] in ("sum", "parameters"):
-            return False
-        if node[0] == "data" and (node[1] >= trace.variables or node[2:] != (0, (1,)) or graph.shapes[index] != (m,)):
             return False
     return True
 

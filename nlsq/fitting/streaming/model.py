@@ -18,13 +18,13 @@ from nlsq.compiler.compile import structure
 from nlsq.compiler.entries import Entry
 from nlsq.compiler.graph import NotTraceable
 from nlsq.compiler.routes import MANY_POINTS, Route, errors_are_silent, unwrapped
-from nlsq.compiler.tracing.trace import SEPARATE_ROWS, Trace, trace_model
+from nlsq.compiler.tracing.trace import SEPARATE_ROWS, Trace, is_by_points, trace_model
 from nlsq.fitting.parameters import Parameters
 from nlsq.fitting.task import FitTask
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem import CompiledFunction
 from nlsq.problem.chunks.blocks import PointData, Source
-from nlsq.solvers.sums import BlockSums, is_by_points
+from nlsq.solvers.sums import BlockSums
 
 FloatArray = NDArray[np.float64]
 NOT_BY_POINTS = "the model's value at a point depends on other points, or on their number"
@@ -79,7 +79,7 @@ def traced_sums(task: FitTask, parameters: Parameters, blocks: PointData) -> Tra
         raise WhyNot(NOT_BY_POINTS)
     loss = task.loss.function
     try:
-        sums = BlockSums(entry, arrays, blocks.weighted, str(loss), task.loss.scale)
+        sums = BlockSums(entry, arrays, blocks.weighted, str(loss), task.loss.scale, source.scaled)
     except NotTraceable as reason:
         raise WhyNot(str(reason)) from None
     return TracedSums(sums, route)
