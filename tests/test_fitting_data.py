@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
+import nlsq
 from nlsq.fitting import fit
 
 RNG = np.random.default_rng(3)
@@ -339,3 +340,63 @@ def test_order_of_the_points_does_not_matter(seed):
     permuted = fit(decay, X[order], Y[order], START, sigma=SIGMA[order])
     np.testing.assert_allclose(permuted.params, whole.params, rtol=1e-7)
     np.testing.assert_allclose(permuted.residual, whole.residual[order], rtol=1e-5, atol=1e-9)
+
+
+# Points without weight
+
+
+def logarithm(x, a, b):
+    return a * np.log(x) + b
+
+
+def offset_log(x, a, b):
+    return a * np.log(x - b)
+
+
+@pytest.mark.parametrize("loss", ["linear", "huber"])
+@pytest.mark.parametrize("way", ["called", "differences", "own jac", "compiled", "traced", "streamed", "chunks"])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:divide by zero:RuntimeWarning")
+def test_points_without_weight_do_not_matter_even_where_the_model_has_no_value(way, loss, monkeypatch):
+    """Whether the model is called, or its kernels are."""
+    m = {"traced": 110_000, "streamed": 200_000, "chunks": 70_000}.get(way, 60)
+    x = np.linspace(0.1, 4.0, m)
+    y = logarithm(x, 1.0, 2.0) + 0.1 * np.random.default_rng(1).standard_normal(m)
+    weights = np.linspace(1.0, 2.0, m)
+    weights[[3, m - 2]], x[3], x[m - 2] = 0.0, -1.0, 0.0
+    there = weights > 0.0
+    options = {"loss": loss, "loss_scale": 0.2}
+    expected = fit(logarithm, x[there], y[there], START, weights=weights[there], **options)
+    model = nlsq.compile(logarithm) if way == "compiled" else logarithm
+    if way == "own jac":
+        options["jac"] = lambda x, a, b: np.stack((np.log(x), np.ones(x.size)), axis=1)
+    elif way == "differences":
+        options["jac"] = "3-point"
+    elif way == "called":
+        model = lambda x, a, b: np.array([a * np.log(one) + b for one in x])
+    if way == "chunks":
+        with np.errstate(divide="ignore"):
+            sigma = 1.0 / weights
+        found = fit(model, nlsq.ChunkSource(lambda: [(x, y, sigma)]), p0=START, **options)
+    else:
+        found = fit(model, x, y, START, weights=weights, **options)
+    assert found.converged
+    assert (found._core.task.data.streamed is not None) == (way in ("streamed", "chunks"))
+    np.testing.assert_allclose(found.params, expected.params, rtol=1e-7)
+    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-5)
+    assert found.dof == expected.dof
+    assert found.chi2 == pytest.approx(expected.chi2, rel=1e-9)
+    assert found.r_squared == pytest.approx(expected.r_squared, rel=1e-9)
+    assert found.fallbacks == [] or way == "called"
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_points_without_weight_stand_in_no_way():
+    """A start at which the model has a value everywhere, and a solution at which it has none where nothing counts."""
+    x, sigma = np.linspace(0.0, 4.0, 50), np.ones(50)
+    sigma[x < 1.1] = np.inf
+    y = offset_log(np.maximum(x, 1.1), 2.0, 1.0)
+    found = fit(offset_log, x, y, [1.0, -0.5], sigma=sigma)
+    assert found.converged
+    np.testing.assert_allclose(found.params, [2.0, 1.0], rtol=1e-6)
+    np.testing.assert_array_equal(found.residual[x < 1.1], 0.0)
+    np.testing.assert_array_equal(found.jac[x < 1.1], 0.0)

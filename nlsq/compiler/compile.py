@@ -273,7 +273,7 @@ class Binding:
         if not self.kernels.fuses or not 0 <= loss < len(LOSSES):
             return 0
         self.constants[0] = loss_scale
-        variant = Variant(self._variant.response, self._variant.weighted, LOSSES[loss])
+        variant = replace(self._variant, loss=LOSSES[loss])
         return self.kernels.address("scaled_normal_equations" if scaled else "normal_equations", variant)
 
     def pattern(self) -> tuple[IntArray, IntArray]:

@@ -185,6 +185,7 @@ class Rows:
         self.writer, self.variant, self.segment, self.k = writer, variant, segment, k
         self.loop = Loop(writer.lengths(segment.shape))
         self._weight: str | None = None
+        self._counts = ""
 
     def residual(self) -> Name:
         """Write the residual and return its name."""
@@ -197,7 +198,7 @@ class Rows:
         if self.variant.weighted:
             statements.append(Statement("wr", "*", (value, self.weight())))
             value = "wr"
-        return value
+        return self._counted("cr", value)
 
     def weight(self) -> str:
         """Write the weight, once."""
@@ -207,6 +208,16 @@ class Rows:
             self.loop.statements.append(Statement("w", "read", (place,)))
         return self._weight
 
+    def _counted(self, name: str, value: Name) -> Name:
+        """Write zero in the place of a value where the weight leaves the point out, whatever the value is there."""
+        if not (self.variant.weighted and self.variant.omits):
+            return value
+        if not self._counts:
+            self._counts = "counts"
+            self.loop.statements.append(Statement("counts", "!=", (self.weight(), 0.0)))
+        self.loop.statements.append(Statement(name, "where", ("counts", value, 0.0)))
+        return name
+
     def columns(self, found: dict[int, int]) -> dict[int, Name]:
         """Write derivatives by leaf; return their names, the weight applied."""
         leaves = list(found)
@@ -215,7 +226,7 @@ class Rows:
             for position, leaf in enumerate(leaves):
                 weighted = f"w{leaf}"
                 self.loop.statements.append(Statement(weighted, "*", (names[position], self.weight())))
-                names[position] = weighted
+                names[position] = self._counted(f"c{leaf}", weighted)
         return dict(zip(leaves, names, strict=True))
 
 

@@ -68,8 +68,6 @@ def write_sums(
         residual = rows.residual()
         found = derivatives(trace.graph, segment.node)
         names = {trace.graph.nodes[leaf][1]: name for leaf, name in rows.columns(found).items()}
-        if variant.weighted and variant.omits:
-            residual, names = _without_omitted(rows, residual, names)
         plain = names
         cost, residual, names = _with_loss(rows.loop, variant, residual, names)
 
@@ -109,18 +107,6 @@ def _added(program: Program, name: str, sums: dict[str, list[str]]) -> Name:
         program.steps.append(Statement(f"{name}_sum{position}", "+", (result, part)))
         result = f"{name}_sum{position}"
     return result
-
-
-def _without_omitted(rows: Rows, residual: Name, columns: dict[int, Name]) -> tuple[Name, dict[int, Name]]:
-    """Write zeros for points of weight zero, whatever the model's values are there."""
-    steps = rows.loop.statements
-    steps.append(Statement("counts", "!=", (rows.weight(), 0.0)))
-
-    def counted(name: str, value: Name) -> str:
-        steps.append(Statement(name, "where", ("counts", value, 0.0)))
-        return name
-
-    return counted("cr", residual), {j: counted(f"cd{j}", name) for j, name in columns.items()}
 
 
 def _return_cost(program: Program, total: Name, variant: Variant) -> None:

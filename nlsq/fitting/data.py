@@ -128,7 +128,10 @@ class CurveData:
         return residual
 
     def whiten(self, values: Any) -> NDArray[Any]:
-        """Divide a vector (m,) or the rows of a matrix (m, k) by the standard deviations of the data."""
+        """Divide a vector (m,) or the rows of a matrix (m, k) by the standard deviations of the data.
+
+        Points of weight zero get zeros, whatever their values are.
+        """
         array = np.asarray(values)
         if self.factor is not None:
             from scipy.linalg import solve_triangular
@@ -138,7 +141,11 @@ class CurveData:
         if self.weights is None:
             return array
         weights = self.weights
-        scaled: NDArray[Any] = array * (weights if np.ndim(weights) == 0 or array.ndim == 1 else weights[:, np.newaxis])
+        if np.ndim(weights) and array.ndim == 2:
+            weights = weights[:, np.newaxis]
+        if np.ndim(weights) and not weights.all():
+            array = np.where(weights != 0.0, array, 0.0).astype(array.dtype, copy=False)
+        scaled: NDArray[Any] = array * weights
         return scaled
 
 

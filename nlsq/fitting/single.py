@@ -73,8 +73,8 @@ def fit(
         that is missing without a default is an error.
     sigma : array_like, optional
         Standard deviations of y: a number, one a point, or one a value; or the covariance matrix (m, m) of the
-        flattened y. Infinity leaves a point without influence. For a complex y they hold for real and imaginary parts
-        alike; a covariance is that of all real parts followed by all imaginary parts.
+        flattened y. Infinity leaves a point without influence, whatever the model gives there. For a complex y they
+        hold for real and imaginary parts alike; a covariance is that of all real parts followed by all imaginary parts.
     absolute_sigma : bool
         Whether `sigma` is in the unit of y. By default only ratios count and the scatter of the data gives the scale.
     bounds : tuple, scipy.optimize.Bounds or dict, optional
@@ -94,7 +94,7 @@ def fit(
     jac : callable or {"2-point", "3-point", "cs"}, optional
         ``jac(x, a, b, ...)`` of the model, shape (m, n) over all parameters, or how to difference.
     weights : array_like, optional
-        Factors of the residuals, 1 / sigma, in the shapes of sigma; not together with `sigma`.
+        Factors of the residuals, 1 / sigma, in the shapes of sigma; 0 is infinite sigma. Not together with `sigma`.
     nan_policy : {"raise", "omit"}
         Whether NaN and infinities in x and y, and NaN in `sigma` or `weights`, raise or leave the point out. Masked
         points are always left out.
@@ -136,10 +136,11 @@ def fit(
     ``result.nfev_start``; for an expensive model it ends after five seconds in it, with the best so far.
 
     Very many points: from 131072 on, and for data outside the memory, the fit goes over the data block by block, once
-    for each evaluation, with exact sums and nothing of the size of the data beside them. Large arrays are read where
-    they are while the fit runs, and again when the result is asked for what has one value a point; they are not
-    copied. It takes a model that goes point by point; what it does not take is fitted as a whole, or refused where the
-    data are not in memory.
+    for each evaluation, with nothing of the size of the data beside them. Within a block of 65536 points sums are plain
+    ones; those of the blocks are added with their rounding errors carried along, so that errors do not grow with the
+    number of blocks. Large arrays are read where they are while the fit runs, and again when the result is asked for
+    what has one value a point; they are not copied. It takes a model that goes point by point; what it does not take is
+    fitted as a whole, or refused where the data are not in memory.
 
     The covariance is ``s^2 (J'J)^-1`` with ``s^2 = 2 cost / dof``, J the weighted Jacobian, its rows scaled by a
     robust loss as in SciPy; see `FitResult`.

@@ -48,7 +48,8 @@ def traced_task(task: FitTask, route: Route, held: FloatArray) -> Any:
     rows = np.stack(x) if isinstance(x, tuple) else x
     weights = None if data.weights is None else np.array(np.broadcast_to(data.weights, data.y.shape))
     plain = python_residual(task, held)
-    residual = traced_residual(entry, plain, rows, data.y, weights)
+    omits = weights is not None and not weights.all()
+    residual = traced_residual(entry, plain, rows, data.y, weights, omits)
     residual.binding.set_arrays(*arrays)
     start = np.array(task.among_free(held), dtype=np.float64)
     return residual if agrees_or_refuse(task, residual, start) else None

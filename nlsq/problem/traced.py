@@ -26,6 +26,7 @@ def traced_residual(
     x: FloatArray | None = None,
     y: FloatArray | None = None,
     weights: FloatArray | None = None,
+    omits: bool = False,
 ) -> CompiledResidual:
     """Return the residual ``w (f(x, p) - y)`` of a traced model, or ``f(p)`` of a traced residual.
 
@@ -39,8 +40,10 @@ def traced_residual(
         Independent variables, C-contiguous; None for a residual.
     y, weights : ndarray (m,), or None
         Data and what multiplies the residuals.
+    omits : bool
+        Whether a weight of zero leaves a point out, even where the model has no value.
     """
-    variant = Variant(response=y is not None, weighted=weights is not None)
+    variant = Variant(response=y is not None, weighted=weights is not None, omits=omits)
     trace, kernels = entry.trace, entry.kernels
     binding = Binding(kernels, trace, variant)
     for place, array in ((PREDICTORS, x), (RESPONSE, y), (WEIGHTS, weights)):
