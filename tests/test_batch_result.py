@@ -298,6 +298,12 @@ def test_rows_that_were_not_fitted_have_no_errors(status, absolute):
     assert np.isfinite(result.stderr[others]).all()
     assert not result.converged[1]
     assert result.converged[others].all()
+    tried = status == Status.NONFINITE_START  # whose start is known not to do
+    np.testing.assert_array_equal(result.params[1], np.full(4, 0.0 if tried else np.nan))
+    np.testing.assert_array_equal(result.at(1)["b"], result["b"][1])
+    assert np.isnan(result.to_numpy()["b"][1]) != tried
+    np.testing.assert_array_equal(np.asarray(result.params)[others], outcome.params[others])
+    np.testing.assert_array_equal(outcome.params[1], 0.0)  # where to start from is not forgotten
 
 
 def test_a_fit_that_stopped_early_keeps_its_errors():
@@ -504,7 +510,7 @@ def test_counts_and_summary():
         *(outcome, (2, 3)),
         fixed=np.array([False, False, False, True]),
         lower=np.array([-np.inf, -np.inf, 0.0, -np.inf]),
-        fallbacks=["done otherwise"],
+        fallbacks=["done otherwise", "1 of 6 fits were hard for the batch kernel and solved again one by one"],
         interrupted=True,
     )
     counts = result.counts()
@@ -522,10 +528,21 @@ def test_counts_and_summary():
     assert lines["c"].endswith("at a bound in 1 fit")
     assert lines["d"].endswith("held")
     assert "interrupted" in text
-    assert "note: 1 fit solved one by one" in text
+    assert "note: 1 fit hard for the batch kernel, solved again one by one" in text
     assert "note: done otherwise" in text
     assert repr(result) == "<BatchFitResult of shape (2, 3): a, b, c, d; 4 of 6 converged>"
     assert "parameter" not in result.at(~result.converged).summary()
+    assert text.count("one by one") == 1
+    assert "one by one" not in result.at((0, 1)).summary()
+    assert "note: 1 fit hard" in result.at((0, 2)).summary()
+
+
+def test_summary_says_where_errors_come_from():
+    outcome = outcome_of(jacobians(3))
+    assert "errors: scaled by the scatter" in result_of(outcome).summary()
+    text = result_of(outcome, absolute_sigma=True, is_linear_loss=False).summary()
+    assert "robust loss: the errors follow from the cost under it" in text
+    assert "errors: from the sigma of the data" in text
 
 
 def test_message_speaks_of_the_start_of_a_fit():
@@ -560,11 +577,11 @@ def test_arrays_by_name():
     arrays = result.to_numpy()
     assert list(arrays) == [
         *("a", "a_stderr", "b", "b_stderr", "c", "c_stderr", "d", "d_stderr"),
-        *("cost", "status", "nit", "nfev"),
+        *("cost", "points", "converged", "status", "nit", "nfev"),
     ]
     np.testing.assert_array_equal(arrays["b"], result["b"])
     np.testing.assert_array_equal(arrays["b_stderr"], result.stderr["b"])
-    for name in ("cost", "status", "nit", "nfev"):
+    for name in ("cost", "points", "converged", "status", "nit", "nfev"):
         np.testing.assert_array_equal(arrays[name], getattr(result, name))
 
 

@@ -27,7 +27,8 @@ BoolArray = NDArray[np.bool_]
 
 EPS = float(np.finfo(np.float64).eps)
 STEP_TOLERANCE = 1e-10  # that of `nlsq.Tolerances`, to which `fit` takes a parameter to be at its bound
-WITHOUT_FIT = (Status.RUNNING, Status.NONFINITE_START, Status.NOT_FITTED, Status.TOO_FEW_POINTS)
+UNTRIED = (Status.RUNNING, Status.NOT_FITTED, Status.TOO_FEW_POINTS)
+WITHOUT_FIT = (*UNTRIED, Status.NONFINITE_START)
 
 
 @final
@@ -93,6 +94,11 @@ class BatchCore:
     def fitted(self) -> BoolArray:
         """Which rows (B,) are the end of a fit."""
         return ~np.isin(self.outcome.status, WITHOUT_FIT)
+
+    def params(self) -> FloatArray:
+        """Return the best points (B, n); NaN where no fit was tried, of which the outcome has the start."""
+        untried = np.isin(self.outcome.status, UNTRIED)
+        return np.where(untried[:, np.newaxis], np.nan, self.outcome.params) if untried.any() else self.outcome.params
 
     @cached_property
     def active(self) -> NDArray[np.int8]:

@@ -5,6 +5,7 @@ pandas and xarray are imported here, when they are asked for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ from nlsq.status import Status
 if TYPE_CHECKING:
     from nlsq.fitting.batch.result import BatchFitResult
 
-STATISTICS = ("cost", "status", "nit", "nfev")  # of a fit, next to its parameters
+STATISTICS = ("cost", "points", "converged", "status", "nit", "nfev")  # of a fit, next to its parameters
 QUARTILES = (25.0, 50.0, 75.0)
+OF_ALL = re.compile(r"\d+ of \d+ fits were hard")  # begins the note about fits that were solved again
 
 
 def to_numpy(result: BatchFitResult) -> dict[str, NDArray[Any]]:
@@ -92,7 +94,7 @@ def _axes(result: BatchFitResult) -> list[str]:
 
 def summarise(result: BatchFitResult) -> str:
     """Return the report; see `BatchFitResult.summary`."""
-    blocks = [_endings(result), _parameters(result), _notes(result)]
+    blocks = [_endings(result), _parameters(result), _errors(result), _notes(result)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -125,6 +127,19 @@ def _parameters(result: BatchFitResult) -> list[str]:
     return lines
 
 
+def _errors(result: BatchFitResult) -> list[str]:
+    """Say where the errors come from."""
+    core = result._core
+    lines = []
+    if not core.is_linear_loss:
+        lines.append("robust loss: the errors follow from the cost under it and the Jacobian scaled by it")
+    if core.absolute_sigma:
+        lines.append("errors: from the sigma of the data, taken as absolute")
+    else:
+        lines.append("errors: scaled by the scatter of the data of each fit")
+    return lines if result.converged.any() else []
+
+
 def _error(result: BatchFitResult, name: str, errors: NDArray[Any]) -> str:
     """Return the median error of one parameter, and in how many of the fits it has none."""
     good = result.converged
@@ -143,7 +158,8 @@ def _error(result: BatchFitResult, name: str, errors: NDArray[Any]) -> str:
 
 
 def _notes(result: BatchFitResult) -> list[str]:
-    """List what was done differently from what was asked."""
+    """List what was done differently from what was asked; counts are those of the fits at hand."""
     redone = int(np.count_nonzero(result.redone))
-    lines = [f"note: {counted(redone, 'fit')} solved one by one"] if redone else []
-    return lines + [f"note: {fallback}" for fallback in result.fallbacks]
+    lines = [f"{counted(redone, 'fit')} hard for the batch kernel, solved again one by one"] if redone else []
+    lines += [fallback for fallback in result.fallbacks if not OF_ALL.match(fallback)]
+    return [f"note: {line}" for line in lines]

@@ -57,7 +57,8 @@ class BatchFitResult:
     Attributes
     ----------
     params : NamedMaps, shape (..., n)
-        Best point of each fit, whatever its status.
+        Best point of each fit, whether it converged or not; NaN in a row that was not fitted, because too few points
+        are left in it or the batch was stopped before it.
     stderr : NamedMaps, shape (..., n)
         Standard errors from the linear covariance. 0 for held parameters and for those at a bound, which count as held
         there; NaN for a parameter that the data do not identify, without degrees of freedom (unless absolute_sigma),
@@ -140,7 +141,7 @@ class BatchFitResult:
     @cached_property
     def params(self) -> NamedMaps:
         """Best point of each fit."""
-        return self._named(self._core.outcome.params)
+        return self._named(self._core.params())
 
     @cached_property
     def stderr(self) -> NamedMaps:
@@ -280,8 +281,9 @@ class BatchFitResult:
         Returns
         -------
         dict of str and ndarray
-            For each parameter ``"a"`` and ``"a_stderr"``; then ``"cost"``, ``"status"`` (values of `nlsq.Status`),
-            ``"nit"`` and ``"nfev"``, with an underscore behind them where a parameter has that name. Read-only.
+            For each parameter ``"a"`` and ``"a_stderr"``; then ``"cost"``, ``"points"``, ``"converged"``, ``"status"``
+            (values of `nlsq.Status`), ``"nit"`` and ``"nfev"``, with an underscore behind them where a parameter has
+            that name. Read-only.
         """
         from nlsq.fitting.batch.export import to_numpy
 
@@ -293,7 +295,8 @@ class BatchFitResult:
         Returns
         -------
         pandas.DataFrame
-            Its index counts the fits; of a batch with several leading axes it has a level for each.
+            Its index counts the fits; of a batch with several leading axes it has a level for each. Statuses are
+            numbers: ``frame["status"].map(lambda value: nlsq.Status(value).name)`` names them.
 
         Raises
         ------
@@ -317,7 +320,7 @@ class BatchFitResult:
         Returns
         -------
         xarray.Dataset
-            Its variable of statuses says in its attributes what the values mean.
+            Its variable of statuses says in its attributes, ``flag_values`` and ``flag_meanings``, what they mean.
 
         Raises
         ------
