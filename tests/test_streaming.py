@@ -447,7 +447,7 @@ def test_squares_of_derivatives_that_are_too_large(data, low_threshold, monkeypa
 
     x, y = data
     found = nlsq.fit(steep, x, y, [0.0, 1.0])
-    assert any("as a whole" in one for one in found.fallbacks)
+    assert any("as a whole: their sums of squared derivatives are not finite" in one for one in found.fallbacks)
     expected = as_a_whole(monkeypatch, steep, x, y, [0.0, 1.0])
     assert found.status == expected.status
     np.testing.assert_array_equal(found.params, expected.params)
@@ -456,6 +456,7 @@ def test_squares_of_derivatives_that_are_too_large(data, low_threshold, monkeypa
     assert found.cost == pytest.approx(0.5 * np.sum((y - 1.0) ** 2), rel=1e-12)
     assert not found.identifiable.any()
     assert "unknown" in found.summary()
+    assert found.fallbacks == []  # the status says it all
 
 
 def test_nonfinite_steps_are_passed_over(low_threshold):
@@ -660,6 +661,41 @@ def test_data_in_chunks_have_no_residual(data):
     assert result.chi2 == pytest.approx(np.sum((peak(x, *result.params) - y) ** 2), rel=1e-12)
     copy = pickle.loads(pickle.dumps(result))
     assert copy.summary() == result.summary()
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize("loss", ["linear", "huber"])
+def test_report_of_data_in_a_closed_file(pickled, loss, tmp_path, data):
+    h5py = pytest.importorskip("h5py")
+    x, y = data
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"], file["y"] = x, y
+    with h5py.File(tmp_path / "data.h5", "r") as file:
+        found = streamed(peak, file["x"], file["y"], P0, loss=loss)
+        whole = nlsq.fit(peak, file["x"], file["y"], P0, loss=loss).summary()
+    if pickled:
+        found = pickle.loads(pickle.dumps(found))
+    lines = found.summary().splitlines()
+    (gone,) = (line for line in lines if line.startswith("without"))
+    unknown = "R2" if loss == "linear" else "chi2, AIC, BIC, R2"
+    assert gone == f"without {unknown}: the data, over which one more pass is needed, cannot be read any more"
+    assert f"{found.dof} degrees of freedom" in found.summary()
+    same = [line for line in lines if line is not gone and "degrees of freedom" not in line]
+    assert same == [line for line in whole.splitlines() if "degrees of freedom" not in line]
+    for name in ["r_squared"] + ["chi2", "aic"] * (loss == "huber"):
+        with pytest.raises(ValueError, match=r"takes one more pass over the data, which cannot be read any more \("):
+            getattr(found, name)
+
+
+def test_report_of_data_that_are_still_open_is_complete_after_pickling(tmp_path, data):
+    h5py = pytest.importorskip("h5py")
+    x, y = data
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"], file["y"] = x, y
+        found = streamed(peak, file["x"], file["y"], P0)
+        copy = pickle.loads(pickle.dumps(found))
+    assert copy.summary() == found.summary()
+    assert "without" not in copy.summary()
 
 
 def test_squares_identify_what_the_jacobian_does():

@@ -62,7 +62,8 @@ class FitResult:
     dof : int
         Number of residuals whose weight is not zero, less the number of free parameters.
     r_squared : float
-        1 less the ratio of `chi2` to that of the best constant (one for each output of the model).
+        1 less the ratio of `chi2` to that of the best constant (one for each output of the model). For data read block
+        by block it takes one more pass; ValueError where they cannot be read any more.
     aic, bic : float
         ``m log(chi2 / m) + 2 n_free`` and ``m log(chi2 / m) + log(m) n_free``, lmfit's convention.
     residual : ndarray, shape (m,)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nlsq.fitting.streaming.data import Unread
 from nlsq.status import Status
 
 if TYPE_CHECKING:
@@ -41,10 +43,7 @@ def _ending(result: FitResult) -> list[str]:
 
 def _quality(result: FitResult) -> list[str]:
     """Say how well the model describes the data."""
-    lines = [
-        f"chi2 {result.chi2:.6g}, reduced {result.reduced_chi2:.6g} ({result.dof} degrees of freedom), "
-        f"R2 {result.r_squared:.6g}, AIC {result.aic:.6g}, BIC {result.bic:.6g}"
-    ]
+    lines = _statistics(result)
     loss = result._core.task.loss
     if not loss.is_linear:
         name = loss.function if isinstance(loss.function, str) else "the given loss"
@@ -58,6 +57,23 @@ def _quality(result: FitResult) -> list[str]:
         lines.append("errors: scaled by the scatter of the data")
     if result.dof <= 0:
         lines.append(f"no degrees of freedom: {data_count(result)} values do not leave a scatter to take errors from")
+    return lines
+
+
+def _statistics(result: FitResult) -> list[str]:
+    """Give chi2 and what is made of it; of data that are gone what takes no further pass over them."""
+    dof, of_chi2, r_squared = f"{result.dof} degrees of freedom", "", ""
+    with suppress(Unread):
+        of_chi2 = f"AIC {result.aic:.6g}, BIC {result.bic:.6g}"
+    with suppress(Unread):
+        r_squared = f"R2 {result.r_squared:.6g}"
+    parts = [f"chi2 {result.chi2:.6g}, reduced {result.reduced_chi2:.6g} ({dof})"] if of_chi2 else [dof]
+    lines = [", ".join([*parts, *[part for part in (r_squared, of_chi2) if part]])]
+    unknown = [*(() if of_chi2 else ("chi2", "AIC", "BIC")), *(() if r_squared else ("R2",))]
+    if unknown:
+        lines.append(
+            f"without {', '.join(unknown)}: the data, over which one more pass is needed, cannot be read any more"
+        )
     return lines
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 HARD_AFTER = 100  # evaluations after which a fit of data in memory goes on as a whole
 HARD = "the data were fitted as a whole: their sums do not determine the steps well enough"
+INFINITE = "the data were fitted as a whole: their sums of squared derivatives are not finite"
 STUCK = (
     "the normal equations, all that is known of data read in chunks, do not determine the next step: parameters may be "
     "redundant, or scaled very differently"
@@ -128,9 +129,10 @@ def _fit(request: Request, task: FitTask, blocks: PointData) -> FitResult | str:
     solve = _solve_of(traced.sums, task, blocks, start, options, own)
     outcome = _drive(request, task, blocks, traced, solve, start, own)
     if outcome.status in (Status.STALLED, Status.NONFINITE_JACOBIAN):
+        stalled = outcome.status == Status.STALLED
         if not blocks.source.is_lazy:
-            return HARD
-        fallbacks.append(STUCK)
+            return HARD if stalled else INFINITE
+        fallbacks += [STUCK] if stalled else []
     core = _core(task, blocks, traced.sums, start, outcome, fallbacks)
     core.nfev_start = tried
     return FitResult(core)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
@@ -21,6 +22,23 @@ IN_CHUNKS = (
     "result.predict(x) for the points that you want, chunk by chunk"
 )
 LEFT_BEHIND = "this result was pickled without its data, which are not in memory; fit again, or use result.predict(x)"
+
+
+@final
+class Unread(ValueError):
+    """A number of a result takes another pass over data that cannot be read any more."""
+
+
+@contextmanager
+def another_pass(name: str) -> Iterator[None]:
+    """Say what a number needed when reading the data fails: their file may be closed, or the result unpickled."""
+    try:
+        yield
+    except Exception as error:
+        raise Unread(
+            f"{name} takes one more pass over the data, which cannot be read any more ({type(error).__name__}: "
+            f"{str(error).rstrip('.')}); ask for it while they are open, before the result is pickled."
+        ) from error
 
 
 @final
@@ -61,24 +79,37 @@ class StreamedData:
         return read_data(*self.given)
 
     def chi2(self, p: FloatArray) -> float:
-        """Return the sum of the squared residuals, whatever the loss; `p` holds the free parameters."""
-        blocks, sums = self._again()
+        """Return the sum of the squared residuals, whatever the loss; `p` holds the free parameters.
+
+        Raises
+        ------
+        Unread
+            If the data cannot be read any more.
+        """
         from nlsq.solvers.sums import SumsAt
 
-        squares = sums.with_squares()
-        return 2.0 * squares.added(blocks.terms(SumsAt(squares, p))).cost
+        with another_pass("chi2 under a robust loss"):
+            blocks, sums = self._again()
+            squares = sums.with_squares()
+            return 2.0 * squares.added(blocks.terms(SumsAt(squares, p))).cost
 
     def scatter(self) -> float:
         """Return the least chi2 of a constant.
 
         With c a value amid the data:  sum w^2 (y - c)^2  -  (sum w^2 (y - c))^2 / sum w^2.
+
+        Raises
+        ------
+        Unread
+            If the data cannot be read any more.
         """
         from nlsq.solvers.sums import added_up
 
-        blocks, _ = self._again()
-        _, y, weights = blocks.sample.arrays()
-        centre = float(np.mean(y) if weights is None or not weights.any() else np.average(y, weights=weights))
-        total, first, second = added_up(blocks.terms(AboutCentre(centre)), 3).tolist()
+        with another_pass("r_squared"):
+            blocks, _ = self._again()
+            _, y, weights = blocks.sample.arrays()
+            centre = float(np.mean(y) if weights is None or not weights.any() else np.average(y, weights=weights))
+            total, first, second = added_up(blocks.terms(AboutCentre(centre)), 3).tolist()
         return second - first * first / total if total > 0.0 else 0.0
 
     def _again(self) -> tuple[PointData, BlockSums]:
