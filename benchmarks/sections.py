@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
-from . import accuracy, batches, contraction, elementary, graphs, nist_speed, scripts, startup, traced
+from . import accuracy, batches, coloring, contraction, elementary, graphs, nist_speed, scripts, startup, traced
 from .compare import fresh, fresh_pairs, interleaved
 from .libraries import CURVES, LIBRARIES, Counted, branching, by_address, function, jitted, load_curve
 from .problems import more_garbow_hillstrom as mgh
@@ -227,6 +227,7 @@ SECTIONS = {
     "graphs": graphs.operations_section,
     "slices": graphs.slices_section,
     "elementary": elementary.section,
+    "colouring": coloring.section,
     "startup": startup_section,
     "compiling": scripts.compiling_section,
     "scripts": scripts.scripts_section,

@@ -161,6 +161,10 @@ class SparsityPattern:
             np.cumsum(np.bincount(self.indices, minlength=self.shape[0]), out=indptr[1:])
         return indptr, self.columns[np.argsort(self.indices, kind="stable")]
 
+    def transpose(self) -> SparsityPattern:
+        """Return the pattern of J', shape (n, m)."""
+        return SparsityPattern(*self.by_rows(), (self.shape[1], self.shape[0]))
+
     def to_dense(self) -> NDArray[np.bool_]:
         """Return the pattern as a boolean mask, shape (m, n)."""
         mask = np.zeros(self.shape, dtype=np.bool_)
@@ -210,7 +214,9 @@ def _validate(indptr: IndexArray, indices: IndexArray, m: int, n: int) -> None:
         column = int(np.searchsorted(indptr, bad, side="right")) - 1
         raise ValueError(f"column {column} has an entry in row {int(indices[bad])}, outside 0..{m - 1}.")
     falls = np.flatnonzero(np.diff(indices) <= 0) + 1
-    inside = falls[~np.isin(falls, indptr)]
+    is_start = np.zeros(indices.size + 1, dtype=np.bool_)
+    is_start[indptr] = True
+    inside = falls[~is_start[falls]]
     if inside.size:
         column = int(np.searchsorted(indptr, inside[0], side="right")) - 1
         raise ValueError(f"rows of column {column} must ascend without duplicates.")

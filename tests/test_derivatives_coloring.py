@@ -1,17 +1,19 @@
 """Colourings against an obvious verifier and known optima; coloured differences against dense ones."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from references import coloring as twin
 from scipy import sparse
 from scipy.optimize._numdiff import approx_derivative
 
-from nlsq.derivatives import CentralDifference, Colored, ComplexStep, ForwardDifference, color_columns
-from nlsq.derivatives.coloring import _greedy, _largest_first, _neighbours, _smallest_last, _split
+from nlsq.derivatives import CentralDifference, Colored, ComplexStep, ForwardDifference, color_columns, color_rows
+from nlsq.derivatives import coloring as coloring_module
 from nlsq.pattern import SparsityPattern
 
 masks = hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9)))
@@ -51,37 +53,60 @@ def test_coloring_is_valid(mask):
     assert set(coloring.colors[mask.any(axis=0)]) == set(range(coloring.n_colors))
 
 
+def lists_of(pattern):
+    """Return the rows of each column and the columns of each row, as lists."""
+    indptr, columns = pattern.by_rows()
+    return twin.split(pattern.indices, pattern.indptr), twin.split(columns, indptr)
+
+
+def orders_of(neighbours):
+    """Return every order that is tried, by the slow twins."""
+    both = [twin.smallest_last(neighbours, backward) for backward in (1, 0)]
+    return [range(len(neighbours)), twin.largest_first(neighbours), *both]
+
+
 @given(masks)
 def test_every_order_is_a_permutation_and_valid(mask):
     pattern = SparsityPattern.from_dense(mask)
-    indptr, columns = pattern.by_rows()
-    rows_of = _split(pattern.indices, pattern.indptr)
-    neighbours = _neighbours(rows_of, _split(columns, indptr))
+    rows_of, columns_of = lists_of(pattern)
+    neighbours = twin.find_neighbours(rows_of, columns_of)
     shares = mask.T.astype(int) @ mask.astype(int) > 0
     np.fill_diagonal(shares, False)
     assert [sorted(near) for near in neighbours] == [np.flatnonzero(row).tolist() for row in shares]
-    for order in (_largest_first(neighbours), _smallest_last(neighbours)):
+    counts = []
+    for order in orders_of(neighbours):
         assert sorted(order) == list(range(mask.shape[1]))
-        assert is_valid(mask, _greedy(rows_of, order, mask.shape[0], "").colors)
-    best = min(
-        _greedy(rows_of, order, mask.shape[0], "").n_colors
-        for order in (range(mask.shape[1]), _largest_first(neighbours), _smallest_last(neighbours))
-    )
-    assert color_columns(pattern).n_colors == best
+        colors, used = twin.color_greedily(rows_of, order, mask.shape[0])
+        assert is_valid(mask, np.array(colors))
+        counts.append(used)
+    assert color_columns(pattern).n_colors == min(counts)
 
 
 @given(masks)
 def test_orders_keep_their_definition(mask):
     pattern = SparsityPattern.from_dense(mask)
-    indptr, columns = pattern.by_rows()
-    neighbours = _neighbours(_split(pattern.indices, pattern.indptr), _split(columns, indptr))
-    degrees = [len(neighbours[j]) for j in _largest_first(neighbours)]
+    neighbours = twin.find_neighbours(*lists_of(pattern))
+    degrees = [len(neighbours[j]) for j in twin.largest_first(neighbours)]
     assert degrees == sorted(degrees, reverse=True)
-    order = _smallest_last(neighbours)
-    for last in range(len(order) - 1, -1, -1):
-        left = set(order[: last + 1])
-        within = {j: len(left & set(neighbours[j])) for j in left}
-        assert within[order[last]] == min(within.values())
+    for order in orders_of(neighbours)[2:]:
+        for last in range(len(order) - 1, -1, -1):
+            left = set(order[: last + 1])
+            within = {j: len(left & set(neighbours[j])) for j in left}
+            assert within[order[last]] == min(within.values())
+
+
+@given(masks)
+def test_rows_are_colored_as_columns_of_the_transpose(mask):
+    pattern = SparsityPattern.from_dense(mask)
+    coloring = color_rows(pattern)
+    assert is_valid(mask.T, coloring.colors)
+    assert coloring.n_colors == color_columns(SparsityPattern.from_dense(mask.T)).n_colors
+    assert color_rows(SparsityPattern.from_dense(mask)) is coloring
+    values = np.where(mask, np.arange(1.0, mask.size + 1).reshape(mask.shape), 0.0)
+    products = coloring.compress(values.T)  # J' S, one product with J' for each colour
+    assert products.shape == (mask.shape[1], coloring.n_colors)
+    recovered = coloring.decompress(products, pattern.transpose())
+    np.testing.assert_array_equal(recovered.toarray().T, values)
 
 
 def test_identical_columns_never_share_a_color():
@@ -95,14 +120,17 @@ def test_tridiagonal_needs_three():
         assert (coloring.n_colors, coloring.order) == (3, "natural")
 
 
-def test_five_point_grid_needs_five():
-    coloring = color_columns(grid(30))
-    assert coloring.n_colors <= 7
-    assert coloring.n_colors <= len(set(natural(grid(30)).colors))
+@pytest.mark.parametrize("k", [20, 21, 30, 100, 101])
+def test_five_point_grid_needs_five(k):
+    coloring = color_columns(grid(k))
+    assert (coloring.n_colors, coloring.order) == (5, "smallest last")
+    assert natural(grid(k)) == 7
 
 
 def natural(pattern):
-    return _greedy(_split(pattern.indices, pattern.indptr), range(pattern.shape[1]), pattern.shape[0], "natural")
+    """Return the number of colours in natural order."""
+    rows_of, _ = lists_of(pattern)
+    return twin.color_greedily(rows_of, range(pattern.shape[1]), pattern.shape[0])[1]
 
 
 def test_another_order_can_win():
@@ -112,7 +140,7 @@ def test_another_order_can_win():
         pattern = SparsityPattern.from_dense(rng.random((40, 40)) < 0.08)
         coloring = color_columns(pattern)
         wins += coloring.order != "natural"
-        assert coloring.n_colors <= natural(pattern).n_colors
+        assert coloring.n_colors <= natural(pattern)
     assert wins > 0
 
 
@@ -120,10 +148,12 @@ def test_early_exit_at_the_densest_row(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("not needed")
 
-    monkeypatch.setattr("nlsq.derivatives.coloring._neighbours", refuse)
+    monkeypatch.setattr("nlsq.kernels.coloring.count_neighbours", SimpleNamespace(entry=lambda **options: refuse))
     arrow = np.eye(50, dtype=bool)
     arrow[0] = True
     assert color_columns(SparsityPattern.from_dense(arrow)).n_colors == 50
+    with pytest.raises(AssertionError, match="not needed"):
+        color_columns(grid(6))
 
 
 def test_dense_rows_do_not_cost_their_square(monkeypatch):
@@ -140,7 +170,38 @@ def test_ten_thousand_columns_are_quick():
     pattern = grid(100)
     start = time.perf_counter()
     color_columns(pattern)
-    assert time.perf_counter() - start < 5.0  # takes 0.2 s
+    assert time.perf_counter() - start < 5.0  # takes a few milliseconds, once the kernels are there
+
+
+@given(masks, st.integers(0, 12))
+def test_memory_for_bits_changes_nothing(mask, budget):
+    pattern = SparsityPattern.from_dense(np.tile(mask, (1, 9)))
+    expected = coloring_module._best_of_three(pattern)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coloring_module, "BITS_BUDGET", budget)
+        patch.setattr(coloring_module, "FIRST_LONG", 2)
+        found = coloring_module._best_of_three(pattern)
+    np.testing.assert_array_equal(found.colors, expected.colors)
+    assert (found.n_colors, found.order) == (expected.n_colors, expected.order)
+
+
+def test_more_colors_than_the_densest_row_has_words_for():
+    """Every two of 100 columns share a row of their own: rows of two entries, 100 colours."""
+    i, j = np.triu_indices(100, 1)
+    rows = np.arange(i.size)
+    pattern = SparsityPattern.from_entries(np.concatenate([rows, rows]), np.concatenate([i, j]), (i.size, 100))
+    assert (color_columns(pattern).n_colors, pattern.densest_row) == (100, 2)
+
+
+def test_one_dense_row_of_many():
+    """A row of 1e5 entries beside 1e5 short ones: neither its square in time nor its length in bits for each row."""
+    n = 100_000
+    pattern = SparsityPattern.from_entries([*range(n), *[0] * n], [*range(n), *range(n)], (n, n))
+    start = time.perf_counter()
+    coloring = color_columns(pattern)
+    assert time.perf_counter() - start < 5.0
+    np.testing.assert_array_equal(coloring.colors, np.arange(n))
+    assert color_rows(pattern).n_colors == 2
 
 
 def test_colorings_are_kept_while_the_pattern_lives():
@@ -320,6 +381,30 @@ def test_pattern_given_later_wins():
     prepared = estimator.prepare(lambda x: 2 * x, np.ones(3), 3, pattern=diagonal)
     assert prepared.pattern is diagonal
     assert estimator.prepare(lambda x: 2 * x, np.ones(3), 3).pattern.nnz == 9
+
+
+@pytest.mark.parametrize(("estimator", "error"), [(ForwardDifference(), 1e-6), (ComplexStep(), 1e-14)])
+def test_tridiagonal_of_1e5_costs_three_evaluations(estimator, error):
+    n, calls = 100_000, 0
+    x = np.linspace(0.5, 1.5, n)
+
+    def residual(p):
+        nonlocal calls
+        calls += 1
+        r = (3.0 - 2.0 * p) * p + 1.0
+        r[1:] -= p[:-1] ** 3
+        r[:-1] -= 2.0 * np.sin(p[1:])
+        return r
+
+    pattern = SparsityPattern.from_matrix(tridiagonal(n))
+    base = residual(x)
+    prepared = estimator.prepare(residual, x, n, pattern=pattern)
+    calls = 0
+    jac = prepared.evaluate(x, base, None)
+    assert calls == prepared.residual_calls == 3
+    true = sparse.diags_array([-3.0 * x[:-1] ** 2, 3.0 - 4.0 * x, -2.0 * np.cos(x[1:])], offsets=[-1, 0, 1])
+    assert np.abs((jac - true).data).max() <= error
+    assert jac.nnz == 3 * n - 2
 
 
 def test_many_parameters():

@@ -3,7 +3,7 @@
 Estimators
     `ForwardDifference`, `CentralDifference`, `ComplexStep`, `Analytic`, and `Colored` for sparse Jacobians
 Tools
-    `jacobian` (a function x -> J by any estimator), `check_jacobian`, `color_columns`
+    `jacobian` (a function x -> J by any estimator), `check_jacobian`, `color_columns`, `color_rows`
 
 Each estimator prepares once and evaluates many times; see `JacobianEstimator` for the seam. The names are imported when
 they are first used: a fit by differences needs two of these modules.
@@ -29,6 +29,7 @@ _HOME = {
     "WorkerMap": "workers",
     "check_jacobian": "check",
     "color_columns": "coloring",
+    "color_rows": "coloring",
     "estimator_for": "operator",
     "jacobian": "operator",
 }
@@ -51,6 +52,7 @@ __all__ = [
     "WorkerMap",
     "check_jacobian",
     "color_columns",
+    "color_rows",
     "estimator_for",
     "jacobian",
 ]
@@ -59,7 +61,7 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.derivatives.analytic import Analytic, JacobianShapeError
     from nlsq.derivatives.check import JacobianMismatchError, JacobianReport, check_jacobian
     from nlsq.derivatives.colored import Colored
-    from nlsq.derivatives.coloring import Coloring, color_columns
+    from nlsq.derivatives.coloring import Coloring, color_columns, color_rows
     from nlsq.derivatives.complex_guard import ComplexStepError
     from nlsq.derivatives.complex_step import ComplexStep
     from nlsq.derivatives.estimator import JacobianEstimator, PreparedJacobian

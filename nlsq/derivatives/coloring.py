@@ -11,9 +11,11 @@ columns, and three orders are tried, the best kept:
 
     natural         as they come
     largest first   descending number of distance-2 neighbours
-    smallest last   repeatedly take the column with the fewest neighbours among those left; colour in reverse
+    smallest last   repeatedly take the column with the fewest neighbours among those left; colour in reverse;
+                    once from each end where several have equally few
 
-No colouring has fewer colours than the densest row has entries: the search ends as soon as one order reaches that.
+No colouring has fewer colours than the densest row has entries: the search ends as soon as one order reaches that. The
+rows of J are coloured as the columns of its transpose: that is for products with J', as many as there are colours.
 
 References
 ----------
@@ -27,26 +29,29 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeAlias, final
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.kernels import coloring as kernels
+from nlsq.kernels.backend import Kernel, handle
 from nlsq.pattern import SparsityPattern
 
-__all__ = ["Coloring", "color_columns"]
+__all__ = ["Coloring", "color_columns", "color_rows"]
 
 IndexArray: TypeAlias = NDArray[np.intp]
 
-NEIGHBOUR_BUDGET = (
-    30_000_000  # row entries that may be visited to find neighbours; beyond it only natural order is used
-)
+NEIGHBOUR_BUDGET = 100_000_000  # steps through rows to find all neighbours; beyond it only natural order is used
+BITS_BUDGET = 1 << 24  # words for the colours that rows have (128 MiB)
+FIRST_LONG = 64  # entries: shorter rows are the first to keep no bits when there is no memory for all
+NO_ROOM = -1  # what the kernel returns when the words of bits are too few
 
 _COLORINGS: WeakKeyDictionary[SparsityPattern, Coloring] = WeakKeyDictionary()
+_ROW_COLORINGS: WeakKeyDictionary[SparsityPattern, Coloring] = WeakKeyDictionary()
 
 
 @final
@@ -130,99 +135,95 @@ def color_columns(pattern: SparsityPattern) -> Coloring:
     return coloring
 
 
+def color_rows(pattern: SparsityPattern) -> Coloring:
+    """Colour the rows of a pattern: no column has entries in two rows of a colour; kept while the pattern lives.
+
+    Parameters
+    ----------
+    pattern : SparsityPattern
+        Pattern, shape (m, n).
+
+    Returns
+    -------
+    Coloring
+        Of the m columns of ``pattern.transpose()``; its `compress` takes J', its `decompress` gives J'.
+    """
+    coloring = _ROW_COLORINGS.get(pattern)
+    if coloring is None:
+        coloring = _ROW_COLORINGS[pattern] = _best_of_three(pattern.transpose())
+    return coloring
+
+
 def _best_of_three(pattern: SparsityPattern) -> Coloring:
     """Colour in each order until the bound of the densest row is reached."""
-    n = pattern.shape[1]
+    best = Coloring(np.zeros(pattern.shape[1], dtype=np.intp), 0)
     if pattern.nnz == 0:
-        return Coloring(np.zeros(n, dtype=np.intp), 0)
-    rows_of = _split(pattern.indices, pattern.indptr)
-    best = _greedy(rows_of, range(n), pattern.shape[0], "natural")
-    indptr, columns = pattern.by_rows()
-    row_lengths = np.diff(indptr)
-    if best.n_colors == pattern.densest_row or float(np.sum(row_lengths.astype(float) ** 2)) > NEIGHBOUR_BUDGET:
         return best
-    neighbours = _neighbours(rows_of, _split(columns, indptr))
-    for name, order in (("largest first", _largest_first), ("smallest last", _smallest_last)):
-        candidate = _greedy(rows_of, order(neighbours), pattern.shape[0], name)
-        if candidate.n_colors < best.n_colors:
+    graph = _Graph(pattern)
+    for name, order in graph.orders():
+        candidate = graph.color(order, name)
+        if best.n_colors == 0 or candidate.n_colors < best.n_colors:
             best = candidate
-        if best.n_colors == pattern.densest_row:
+        if best.n_colors == graph.densest_row:
             break
     return best
 
 
-def _split(indices: IndexArray, indptr: IndexArray) -> list[list[int]]:
-    """Return compressed lists as lists of ints, which plain Python walks faster than arrays."""
-    flat, ends = indices.tolist(), indptr.tolist()
-    return [flat[start:stop] for start, stop in pairwise(ends)]
+@final
+class _Graph:
+    """Rows and columns of a pattern, each with the others it meets, as kernels take them.
 
-
-def _greedy(rows_of: list[list[int]], order: Iterable[int], m: int, name: str) -> Coloring:
-    """Give each column, in `order`, the smallest colour that none of its rows has seen.
-
-    The colours that a row has seen are the bits of one int, so that a column costs as many operations as it has
-    entries, whatever the lengths of its rows.
+    Parameters
+    ----------
+    pattern : SparsityPattern
+        Pattern, shape (m, n), with entries.
     """
-    seen = [0] * m
-    colors = np.zeros(len(rows_of), dtype=np.intp)
-    used = 0
-    for j in order:
-        taken = 0
-        for i in rows_of[j]:
-            taken |= seen[i]
-        bit = ~taken & (taken + 1)  # lowest bit that is not set
-        for i in rows_of[j]:
-            seen[i] |= bit
-        if rows_of[j]:
-            color = bit.bit_length() - 1
-            colors[j] = color
-            used = max(used, color + 1)
-    return Coloring(colors, used, name)
+
+    def __init__(self, pattern: SparsityPattern) -> None:
+        m, self.n = pattern.shape
+        indptr, indices = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
+        row_indptr, columns = np.empty(m + 1, dtype=np.int64), np.empty(indices.size, dtype=np.int64)
+        _run(kernels.by_rows, indptr, indices, m, self.n, row_indptr, columns)
+        self.parts = indptr, indices, row_indptr, columns
+        self.row_lengths = np.diff(row_indptr)
+        self.densest_row = int(self.row_lengths.max())
+
+    def orders(self) -> Iterator[tuple[str, IndexArray]]:
+        """Yield names and orders, each found when it is asked for, and overwritten by the next."""
+        yield "natural", np.arange(self.n, dtype=np.int64)
+        if float(np.sum(self.row_lengths.astype(np.float64) ** 2)) > NEIGHBOUR_BUDGET:
+            return
+        degrees, work = np.empty(self.n, dtype=np.int64), np.empty(self.n, dtype=np.int64)
+        largest = _run(kernels.count_neighbours, *self.parts, self.n, work, degrees)
+        order = np.empty(self.n, dtype=np.int64)
+        _run(kernels.largest_first, degrees, largest, self.n, np.empty(largest + 2, dtype=np.int64), order)
+        yield "largest first", order
+        work = np.empty(3 * self.n + 2 * largest + 2, dtype=np.int64)
+        for backward in (1, 0):
+            _run(kernels.smallest_last, *self.parts, largest, backward, self.n, degrees.copy(), work, order)
+            yield "smallest last", order
+
+    def color(self, order: IndexArray, name: str) -> Coloring:
+        """Colour greedily in `order`, with more room for colours until it is enough."""
+        colors = np.empty(self.n, dtype=np.int64)
+        words, used = self.densest_row // kernels.BITS + 1, NO_ROOM
+        while used == NO_ROOM:
+            is_long = self.row_lengths > self._longest_short_row(words)
+            kept = int(np.count_nonzero(is_long))
+            places = np.where(is_long, np.cumsum(is_long) - 1, -1).astype(np.int64, copy=False)
+            seen, full, taken = (np.zeros(size, dtype=np.int64) for size in (kept * words, kept, 2 * words))
+            used = _run(kernels.color_greedily, *self.parts, order, places, self.n, words, seen, full, taken, colors)
+            words *= 2
+        return Coloring(colors.astype(np.intp, copy=False), int(used), name)
+
+    def _longest_short_row(self, words: int) -> int:
+        """Return the length up to which rows keep no bits: 0 if there is memory for all."""
+        length = 0
+        while np.count_nonzero(self.row_lengths > length) * words > BITS_BUDGET and length < self.densest_row:
+            length = max(2 * length, FIRST_LONG)
+        return length
 
 
-def _neighbours(rows_of: list[list[int]], columns_of: list[list[int]]) -> list[list[int]]:
-    """Return for each column the others that share a row with it."""
-    found = []
-    for j, rows in enumerate(rows_of):
-        near: set[int] = set()
-        near.update(*(columns_of[i] for i in rows))
-        near.discard(j)
-        found.append(list(near))
-    return found
-
-
-def _largest_first(neighbours: list[list[int]]) -> list[int]:
-    """Order by descending number of neighbours, ties as they come."""
-    degrees = [len(near) for near in neighbours]
-    return sorted(range(len(neighbours)), key=degrees.__getitem__, reverse=True)
-
-
-def _smallest_last(neighbours: list[list[int]]) -> list[int]:
-    """Order so that each column has the fewest neighbours among those before it (Matula and Beck 1983).
-
-    Columns wait in buckets by degree; one whose degree has fallen since is met again in a lower bucket, and its old
-    places are skipped.
-    """
-    degrees = [len(near) for near in neighbours]
-    n = len(degrees)
-    buckets: list[list[int]] = [[] for _ in range(max(degrees, default=0) + 1)]
-    for j in range(n - 1, -1, -1):
-        buckets[degrees[j]].append(j)
-    removed = bytearray(n)
-    order: list[int] = []
-    low = 0
-    while len(order) < n:
-        while not buckets[low]:
-            low += 1
-        j = buckets[low].pop()
-        if removed[j] or degrees[j] != low:
-            continue
-        removed[j] = 1
-        order.append(j)
-        for k in neighbours[j]:
-            if not removed[k]:
-                degrees[k] -= 1
-                buckets[degrees[k]].append(k)
-        low = max(low - 1, 0)
-    order.reverse()
-    return order
+def _run(kernel: Kernel, *arguments: Any) -> Any:
+    """Call a kernel with arrays where it takes pointers; other threads go on meanwhile."""
+    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))

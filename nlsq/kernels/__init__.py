@@ -21,6 +21,7 @@ KERNEL_MODULES = (
     "driver",
     "arrays",
     "batch",
+    "coloring",
 )
 
 

@@ -1,0 +1,70 @@
+"""Colours of sparse patterns, beside those of SciPy's `group_columns` and their time.
+
+A colour is an evaluation of the residual that every Jacobian by differences takes, so that their number counts for more
+than the time that finds them once. Each call starts from the rows and columns in compressed form, as SciPy's does.
+"""
+
+import os
+
+import numpy as np
+
+from .compare import interleaved
+from .problems import sparsity
+from .rows import Row, Section, share_row
+
+__all__ = ["our_coloring", "peer_coloring", "section"]
+
+ORDERS = "natural", "largest first", "smallest last"
+
+
+def our_coloring(name, small=False):
+    """Return a call that colours a pattern anew, and gives the colours of the columns."""
+    from nlsq.derivatives import color_columns
+    from nlsq.pattern import SparsityPattern
+
+    rows, columns, shape = sparsity.PATTERNS[name].make(small)
+    made = SparsityPattern.from_entries(rows, columns, shape)
+    indptr, indices = made.indptr, made.indices
+    del made  # colours are kept for as long as an equal pattern lives
+    return lambda: color_columns(SparsityPattern(indptr, indices, shape)).colors
+
+
+def peer_coloring(name, small=False):
+    """Return a call of SciPy's `group_columns`, in its random order."""
+    from scipy.optimize._numdiff import group_columns
+    from scipy.sparse import csc_array
+
+    rows, columns, shape = sparsity.PATTERNS[name].make(small)
+    matrix = csc_array((np.ones(rows.size), (rows, columns)), shape=shape)
+    return lambda: group_columns(matrix)
+
+
+def by_order(name, small=False):
+    """Return the number of colours of each order, early exit or not."""
+    from nlsq.derivatives.coloring import _Graph
+    from nlsq.pattern import SparsityPattern
+
+    graph = _Graph(SparsityPattern.from_entries(*sparsity.PATTERNS[name].make(small)))
+    found = {order: [] for order in ORDERS}
+    for order, columns in graph.orders():
+        found[order].append(graph.color(columns, order).n_colors)
+    return found
+
+
+def section(quick=False):
+    """Count colours and time colouring against SciPy's."""
+    rows, notes = [], []
+    for name, case in sparsity.PATTERNS.items():
+        ours, peer = our_coloring(name, quick), peer_coloring(name, quick)
+        found = int(ours().max()) + 1
+        required = f"<= {case.colpack} (ColPack)"
+        peers = f"SciPy {int(peer().max()) + 1}"
+        met = found <= case.colpack
+        rows.append(Row(what=f"{name}: colours", peer=peers, required=required, measured=str(found), met=met))
+        ratio = interleaved(ours, peer, pairs=3 if quick else 21)
+        rows.append(share_row(f"{name}: time to colour", ratio, None))
+        counts = "; ".join(f"{order} {', '.join(map(str, each))}" for order, each in by_order(name, quick).items())
+        notes.append(f"{name}, colours of each order: {counts}")
+    if not os.environ.get(sparsity.BAL_VARIABLE):
+        notes.append(f"bundle adjustment: a random pattern of the file's size; {sparsity.BAL_VARIABLE} names no file")
+    return Section(title="Colouring sparse patterns (our CPU time / SciPy's)", rows=rows, notes=notes)
