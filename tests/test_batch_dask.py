@@ -152,6 +152,21 @@ def test_several_variables_in_blocks_of_as_many_rows(form, own):
         assert_same(nlsq.fit_batch(plane, lazily, da.from_array(Y, chunks=(2, 40)), [1.0, 0.5]), expected)
 
 
+@pytest.mark.parametrize("wrap", [np.asarray, da.from_array], ids=["numpy", "dask"])
+def test_rows_of_x_that_are_as_many_as_those_of_Y(wrap):
+    """The model tells whether they are variables of all fits, or each fit's own."""
+    x = np.stack([X, X[::-1] / 5])
+    Y = np.stack([plane(x, 1.5, 0.5), plane(x, 1.2, 0.8)])
+    expected = nlsq.fit_batch(plane, x, Y, [1.0, 0.3])
+    np.testing.assert_allclose(expected.params, [[1.5, 0.5], [1.2, 0.8]], rtol=1e-8)
+    own = nlsq.fit_batch(decay(), x, Y, [1.0, 1.0, 0.0])
+    with dask.config.set(scheduler=SERIAL):
+        for rows in (1, 2):
+            lazily = da.from_array(Y, chunks=(rows, 40))
+            assert_same(nlsq.fit_batch(plane, wrap(x), lazily, [1.0, 0.3]), expected)
+            assert_same(nlsq.fit_batch(decay(), wrap(x), lazily, [1.0, 1.0, 0.0]), own)
+
+
 def test_variables_of_which_one_is_shared():
     rng = np.random.default_rng(6)
     x = (X + rng.uniform(0, 0.1, (8, 40)), X[::-1] / 5)
@@ -369,14 +384,51 @@ def test_what_the_model_raises_passes_through(scheduler):
     assert any("of the Dask array" in note for note in caught.value.__notes__)
 
 
-def test_what_the_callback_raises_passes_through(scheduler):
+def test_what_the_callback_raises_has_what_was_fitted(scheduler):
     Y, _ = images(19)
+    reports = []
 
     def refuse(report):
-        raise Broken
+        reports.append(report)
+        if len(reports) == 3:
+            raise Broken
 
-    with pytest.raises(Broken):
+    with pytest.raises(Broken) as caught:
         nlsq.fit_batch(decay(), X, lazy(Y), [1.0, 1.0, 0.0], callback=refuse)
+    result = caught.value.result
+    assert result.shape == SHAPE
+    assert result.interrupted
+    assert result.converged.sum() == reports[-1].done == np.count_nonzero(result.status != Status.NOT_FITTED)
+    assert (result._core.outcome.params[(result.status == Status.NOT_FITTED).ravel()] == [1.0, 1.0, 0.0]).all()
+    assert "The fits that were done before" in caught.value.__notes__[-1]
+    assert result.summary()
+
+
+def test_what_a_task_raises_has_what_was_fitted_in_all_of_them(client):
+    """Not what the task had done of its own block."""
+    Y, _ = images(19)
+
+    def fails_late(block, block_info=None):
+        if block_info[0]["chunk-location"] == (2, 2, 0):
+            raise Broken
+        return block
+
+    with dask.config.set(scheduler=SERIAL), pytest.raises(Broken) as caught:
+        nlsq.fit_batch(decay(), X, lazy(Y).map_blocks(fails_late, dtype=float), [1.0, 1.0, 0.0])
+    assert caught.value.result.shape == SHAPE
+    calls = []
+
+    def fails_after_a_block(x, height, rate, level):
+        if len(calls) > 100:
+            raise RuntimeError("no such model")
+        calls.append(None)
+        return np.array([height * float(np.exp(-rate * one)) + level for one in x])
+
+    with dask.config.set(scheduler=SERIAL), pytest.raises(RuntimeError, match="no such model") as caught:
+        nlsq.fit_batch(fails_after_a_block, X, lazy(Y), [1.0, 1.0, 0.0], tolerances=LOOSE)
+    assert caught.value.result.shape == SHAPE
+    assert len([note for note in caught.value.__notes__ if "The fits that were done" in note]) == 1
+    assert len([note for note in caught.value.__notes__ if "of the Dask array" in note]) == 1
 
 
 def given(**arguments):

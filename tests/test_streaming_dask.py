@@ -1,6 +1,7 @@
 """Single fits of Dask arrays: the sums are formed in tasks, and the numbers are those of arrays in memory."""
 
 import pickle
+import time
 import uuid
 from itertools import pairwise
 
@@ -200,6 +201,27 @@ def test_error_names_the_index_in_the_whole(what, data, scheduler):
     arrays[what][123_456] = np.nan
     with pytest.raises(ValueError, match=rf"^{what}\[123456\] is nan"):
         nlsq.fit(peak(), **{name: lazy(one) for name, one in arrays.items()}, p0=START)
+
+
+@pytest.mark.parametrize("first", [5, 2 * BLOCK + 7])
+def test_error_names_the_first_of_several_wrong_values(first, data, scheduler):
+    """Whichever task ends first."""
+    x, y, sigma = (one.copy() for one in data)
+    y[first], y[4 * BLOCK], x[4 * BLOCK + 1], sigma[-1] = np.inf, np.nan, np.nan, -1.0
+    with pytest.raises(ValueError) as expected:
+        nlsq.fit(peak(), x, y, START, sigma=sigma)
+    assert str(expected.value).startswith(f"y[{first}] is inf")
+
+    def late(block, block_info=None):
+        """Let the chunk of the first one be the last to come."""
+        begin, end = block_info[0]["array-location"][0]
+        time.sleep(0.3 * (begin <= first < end))
+        return block
+
+    lazily = lazy(y, BLOCK).map_blocks(late, dtype=float)
+    with pytest.raises(ValueError) as caught:
+        nlsq.fit(peak(), lazy(x), lazily, START, sigma=lazy(sigma))
+    assert str(caught.value) == str(expected.value)
 
 
 def test_error_where_nothing_is_left():

@@ -9,9 +9,9 @@ active in Dask runs the tasks: the threads of this process, or the workers of a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import pairwise, product
 from typing import Any, final
 
@@ -20,16 +20,24 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.batch.call import fit_batch, read_names, read_types
+from nlsq.fitting.batch.call import fit_batch, read_names, read_types, result_of
 from nlsq.fitting.batch.numbers import filled, read_numbers
 from nlsq.fitting.batch.parameters import BatchParameters, read_batch_parameters
 from nlsq.fitting.batch.progress import Progress
 from nlsq.fitting.batch.result import BatchFitResult
-from nlsq.fitting.batch.rows import Shape, is_list_of_rows, like_rows, read_rows, read_variables
+from nlsq.fitting.batch.rows import (
+    Shape,
+    is_list_of_rows,
+    like_rows,
+    may_be_either,
+    read_rows,
+    read_variables,
+    rows_are_variables,
+)
 from nlsq.fitting.distributed.arrays import is_dask, refuse_unknown_size, stand_in
 from nlsq.fitting.distributed.tasks import run_tasks
-from nlsq.solvers.batch import BatchData, BatchReport, new_outcome
-from nlsq.status import BatchOutcome
+from nlsq.solvers.batch import BatchData, BatchReport, forget, new_outcome
+from nlsq.status import BatchOutcome, Status
 
 FloatArray = NDArray[np.float64]
 Place = tuple[slice, ...]
@@ -69,6 +77,38 @@ class Common:
     options: dict[str, Any]
 
 
+@final
+@dataclass(slots=True)
+class Collected:
+    """What the results of blocks say.
+
+    Attributes
+    ----------
+    any : BatchFitResult
+        One of them: of what is the same in all.
+    notes : dict
+        Notes, with the number of fits that they are about; 0 for those about all.
+    """
+
+    any: BatchFitResult
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def take(self, part: BatchFitResult) -> None:
+        """Take the result of a block."""
+        outcome = part._core.outcome
+        redone = int(np.count_nonzero(outcome.redone))
+        counted = f"{redone} of {outcome.redone.size} "
+        for note in part.fallbacks:
+            is_counted = redone and note.startswith(counted)
+            text = note.removeprefix(counted) if is_counted else note
+            self.notes[text] = self.notes.get(text, 0) + (redone if is_counted else 0)
+        self.any = part
+
+    def fallbacks(self, total: int) -> list[str]:
+        """Return each note once, counts added up."""
+        return [f"{count} of {total} {text}" if count else text for text, count in self.notes.items()]
+
+
 def fit_dask_batch(model: Any, x: Any, Y: Any, p0: Any, options: dict[str, Any]) -> BatchFitResult:
     """Fit the rows of a Dask array; see `nlsq.fitting.batch.call.fit_batch`, whose other arguments are in `options`."""
     refuse_unknown_size("Y", Y)
@@ -85,20 +125,28 @@ def fit_dask_batch(model: Any, x: Any, Y: Any, p0: Any, options: dict[str, Any])
     p0, bounds, fixed = dask.compute(p0, options.pop("bounds"), options.pop("fixed"))
     names, defaults = read_names(model, p0)
     parameters = read_batch_parameters(names, defaults, p0, bounds, fixed, shape)
-    variables, as_tuple, own, shared = _read_arrays(x, Y.shape, {name: options.pop(name) for name in LIKE_Y})
+    shared_x = False
+    if may_be_either(x, Y.shape):
+        (x,) = dask.compute(x)
+        shared_x = rows_are_variables(model, x, parameters.start.reshape(-1, len(names))[0])
+    like_y = {name: options.pop(name) for name in LIKE_Y}
+    variables, as_tuple, own, shared = _read_arrays(x, Y.shape, like_y, shared_x)
     common = Common(model, names, variables, as_tuple, shared, p0 if callable(p0) else None, options)
     nothing = {key: np.empty((0, Y.shape[-1]), dtype=one.dtype) for key, one in own.items()}
     none_of_them = np.empty((0, Y.shape[-1]), dtype=Y.dtype)
     here = replace(common, options=options | {"device": "cpu"})
     empty = fit_block(here, none_of_them, nothing, _cut(parameters, slice(0, 0)), ())  # raises what is wrong
-    outcome = _new_outcome(parameters, int(np.prod(shape, dtype=np.int64)))
+    data = _data_of(parameters, int(np.prod(shape, dtype=np.int64)))
+    outcome, collected = new_outcome(data, len(names)), Collected(empty)
+    make_result = partial(_joined, collected, outcome, parameters, {"shape": shape, "_dtype": result_type})
     with Progress(progress, callback, outcome.status.size) as report:
-        parts, interrupted = _run(common, Y, own, parameters, outcome, report.function)
-    state = {"shape": shape, "interrupted": interrupted, "_dtype": result_type}
-    return _joined(parts or [empty], outcome, parameters, state)
+        solve = partial(_run, common, Y, own, parameters, outcome, collected, report.function)
+        return result_of(solve, make_result, lambda: forget(outcome, data, outcome.status == Status.NOT_FITTED))
 
 
-def _read_arrays(x: Any, shape: Shape, given: Mapping[str, Any]) -> tuple[int, bool, dict[Any, Any], dict[Any, Any]]:
+def _read_arrays(
+    x: Any, shape: Shape, given: Mapping[str, Any], shared_x: bool
+) -> tuple[int, bool, dict[Any, Any], dict[Any, Any]]:
     """Return `variables` and `as_tuple` of `Common`, the arrays that have a row for each fit, and what is shared."""
     own: dict[Any, Any] = {}
     shared: dict[Any, Any] = {}
@@ -114,8 +162,8 @@ def _read_arrays(x: Any, shape: Shape, given: Mapping[str, Any]) -> tuple[int, b
     as_tuple = isinstance(x, tuple | list) and any(np.ndim(one) for one in x)
     whole: Any = [_array("x", one) for one in (x if as_tuple else [x])]
     stand_ins = [stand_in(one) if is_dask(one) else filled(one) for one in whole]
-    read_variables(tuple(stand_ins) if as_tuple else stand_ins[0], shape)
-    has_rows = len(shape) > 1
+    read_variables(tuple(stand_ins) if as_tuple else stand_ins[0], shape, shared_x)
+    has_rows = len(shape) > 1 and not shared_x
     parts = list(whole[0]) if has_rows and not as_tuple and whole[0].shape[1:] == shape else whole
     is_own = [has_rows and part.shape == shape for part in parts]
     if any(is_own):
@@ -180,6 +228,9 @@ def fit_block(
     except Exception as error:
         if isinstance(error, ValueError):
             _refuse_by_place(common, y, own, origin)
+        if hasattr(error, "result"):  # of this block; the whole batch's takes its place
+            del error.result
+            error.__notes__.pop()
         if y.size:
             ends = [f"{begin}:{begin + length}" for begin, length in zip(origin, y.shape, strict=False)]
             error.add_note(f"This was in the block Y[{', '.join(ends)}] of the Dask array; its rows count from 0.")
@@ -207,9 +258,10 @@ def _refuse_by_place(common: Common, y: NDArray[Any], own: Mapping[Any, NDArray[
         raise error from None
 
 
-def _new_outcome(parameters: BatchParameters, count: int) -> BatchOutcome:
+def _data_of(parameters: BatchParameters, count: int) -> BatchData:
+    """Return the starts, and so many rows that take no memory: all that a new outcome is made of."""
     rows = np.broadcast_to(np.zeros(()), (count, 1))
-    return new_outcome(BatchData(rows, None, False, None, None, parameters.start, None, None, 0), len(parameters.names))
+    return BatchData(rows, None, False, None, None, parameters.start, None, None, 0)
 
 
 def _run(
@@ -218,9 +270,10 @@ def _run(
     own: dict[Any, Any],
     parameters: BatchParameters,
     outcome: BatchOutcome,
+    collected: Collected,
     report: Callable[[BatchReport], Any] | None,
-) -> tuple[list[BatchFitResult], bool]:
-    """Fit all blocks and fill the outcome; return what came back and whether that was interrupted."""
+) -> tuple[list[str], bool]:
+    """Fit all blocks and fill the outcome; return what they note and whether that was interrupted."""
     shape = Y.shape[:-1]
     flat = np.arange(outcome.status.size).reshape(shape)
     task, sent = dask.delayed(fit_block, pure=False), dask.delayed(common, traverse=False)
@@ -234,21 +287,21 @@ def _run(
         origin = tuple(one.start for one in place)
         tasks.append(task(sent, pieces.pop("y"), pieces, _cut(parameters, rows), origin))
         rows_of.append(rows)
-    parts: list[BatchFitResult] = []
     done = 0
 
     def take(index: int, part: BatchFitResult) -> Any:
         nonlocal done
         rows = rows_of[index]
-        for field in fields(BatchOutcome):
-            getattr(outcome, field.name)[rows] = getattr(part._core.outcome, field.name)
-        parts.append(part if not parts else part.at(slice(0, 0)))  # of the others, what they say
+        for one in fields(BatchOutcome):
+            getattr(outcome, one.name)[rows] = getattr(part._core.outcome, one.name)
+        collected.take(part)
         done += rows.size
         adjacent = rows[-1] - rows[0] == rows.size - 1
         where = slice(int(rows[0]), int(rows[-1]) + 1) if adjacent else rows
         return report is not None and report(BatchReport(done, outcome.status.size, where, outcome))
 
-    return parts, run_tasks(tasks, take)
+    interrupted = run_tasks(tasks, take)
+    return collected.fallbacks(outcome.status.size), interrupted
 
 
 def _places(chunks: Sequence[Sequence[int]]) -> list[Place]:
@@ -266,23 +319,17 @@ def _blocks(array: Any, chunks: Any) -> list[Any]:
 
 
 def _joined(
-    parts: Sequence[BatchFitResult], outcome: BatchOutcome, parameters: BatchParameters, state: dict[str, Any]
+    collected: Collected,
+    outcome: BatchOutcome,
+    parameters: BatchParameters,
+    state: dict[str, Any],
+    fallbacks: Sequence[str] = (),
+    interrupted: bool = False,
 ) -> BatchFitResult:
-    """Return one result; what is neither given nor in `state` is the same in all parts."""
-    core = replace(
-        parts[0]._core, outcome=outcome, fixed=parameters.fixed, lower=parameters.lower, upper=parameters.upper
-    )
-    notes = _merged([note for part in parts for note in part.fallbacks], outcome.status.size)
+    """Return one result; what is neither given nor in `state` is the same in the results of all blocks."""
+    part = collected.any
+    core = replace(part._core, outcome=outcome, fixed=parameters.fixed, lower=parameters.lower, upper=parameters.upper)
+    own = {"_core": core, "fallbacks": list(fallbacks), "interrupted": interrupted}
     result = object.__new__(BatchFitResult)
-    result.__dict__.update(parts[0].__getstate__() | state | {"_core": core, "fallbacks": notes})
+    result.__dict__.update(part.__getstate__() | state | own)
     return result
-
-
-def _merged(notes: Sequence[str], total: int) -> list[str]:
-    """Return each note once; what so many of so many fits had is counted together."""
-    counts: dict[str, int] = {}
-    for note in notes:
-        found = re.fullmatch(r"(\d+) of \d+ (.*)", note)
-        text = found[2] if found else note
-        counts[text] = counts.get(text, 0) + (int(found[1]) if found else 0)
-    return [f"{count} of {total} {text}" if count else text for text, count in counts.items()]

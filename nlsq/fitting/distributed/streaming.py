@@ -159,6 +159,8 @@ class Part(NamedTuple):
         Blocks with points that are left out.
     sample : Sample or None
         Some of the points, after the first pass.
+    error : ValueError or None
+        What is wrong in the first value that is, in the first pass: of several chunks the first one's counts.
     """
 
     terms: FloatArray
@@ -166,6 +168,7 @@ class Part(NamedTuple):
     informative: int
     gaps: set[int]
     sample: Sample | None
+    error: ValueError | None = None
 
 
 def go_over(
@@ -200,14 +203,19 @@ def go_over(
     data = BlockedData(chunk, source.kind, source.constant, source.omit, is_part=True)
     if gaps is not None:
         data.take_as_checked(y.size, gaps)
-    if function is None:
-        data.check()
-        terms = []
-    else:
-        if isinstance(function, RemoteSums):
-            assert kernels is not None
-            function = SumsAt(kernels.sums(Loss(function.loss, function.loss_scale)), function.p)
-        terms = [one.copy() for one in data.terms(function)]
+    if isinstance(function, RemoteSums):
+        assert kernels is not None
+        function = SumsAt(kernels.sums(Loss(function.loss, function.loss_scale)), function.p)
+    terms: list[FloatArray] = []
+    try:
+        if function is None:
+            data.check()
+        else:
+            terms = [one.copy() for one in data.terms(function)]
+    except ValueError as error:
+        if gaps is not None:
+            raise
+        return Part(np.array([]), 0, 0, set(), None, error)
     sample = data.sample if gaps is None else None
     return Part(np.array(terms), data.used, data.informative, data.gaps, sample)
 
@@ -286,7 +294,16 @@ class DaskData:
         return (terms for part in parts for terms in part.terms)
 
     def _learn(self, parts: tuple[Part, ...]) -> None:
-        """Collect what the first pass found out."""
+        """Collect what the first pass found out.
+
+        Raises
+        ------
+        ValueError
+            For the first value that is wrong.
+        """
+        for part in parts:
+            if part.error is not None:
+                raise part.error
         used = sum(part.used for part in parts)
         refuse_none_left(self.source.name, self.source.size, used)
         sample, *later = (part.sample for part in parts)
