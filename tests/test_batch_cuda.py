@@ -284,3 +284,12 @@ def test_single_precision_becomes_double_on_a_device():
 def test_unknown_devices_are_refused():
     with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'tpu'"):
         nlsq.fit_batch(device_batches.gaussian, X, Y, device_batches.START, device="tpu")
+
+
+def test_code_of_the_guide_is_complete():
+    """It runs as it stands, here on the processor."""
+    text = (TESTS.parent / "docs" / "batch_cuda.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    namespace = {}
+    exec(compile(code.replace('"cuda"', '"cpu"'), "docs/batch_cuda.md", "exec"), namespace)
+    assert namespace["fits"].converged.all()

@@ -31,6 +31,18 @@ def test_blocks_of_the_guide_run(capsys, tmp_path, monkeypatch):
     assert (np.abs(namespace["result"].params - true) < 5.0 * namespace["result"].stderr).all()
 
 
+def test_data_set_of_a_file_may_be_a_batch(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    import nlsq
+
+    x = np.linspace(0.0, 4.0, 30)
+    Y = np.exp(-np.array([[0.5], [1.0], [1.5]]) * x)
+    with h5py.File(tmp_path / "batch.h5", "w") as file:
+        file["Y"] = Y
+        fits = nlsq.fit_batch(lambda x, rate: np.exp(-rate * x), x, file["Y"], [1.0])
+    np.testing.assert_allclose(fits["rate"], [0.5, 1.0, 1.5], rtol=1e-9)
+
+
 def test_numbers_of_the_guide_are_those_of_the_library():
     for number in (STREAMED_FROM, BLOCK, PIECE):
         assert f"{number:,}".replace(",", " ") in " ".join(TEXT.split())
