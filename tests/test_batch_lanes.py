@@ -64,6 +64,23 @@ def test_lanes_and_the_solver_of_single_fits_agree(options, monkeypatch):
     np.testing.assert_array_equal(lanes.points, rows.points)
 
 
+def joined_logs(x, a, b, c):
+    """Two segments, with no value at the first point."""
+    return np.concatenate([a * np.exp(-b * x[:10]) + c * np.log(x[:10]), a * np.exp(-b * x[10:]) + c * np.log(x[10:])])
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+def test_a_point_of_weight_zero_may_have_no_value(lanes, monkeypatch):
+    if not lanes:
+        one_by_one(monkeypatch)
+    x = np.linspace(0.0, 3.0, 30)
+    with np.errstate(divide="ignore"):
+        Y = np.stack([joined_logs(x, 2.0, 1.0, 0.5), joined_logs(x, 1.0, 0.5, 0.2)])
+        Y[:, 0] = 0.0
+        result = nlsq.fit_batch(joined_logs, x, Y, [1.0, 0.5, 0.1], weights=(x > 0.0).astype(float))
+    np.testing.assert_allclose(result.params, [[2.0, 1.0, 0.5], [1.0, 0.5, 0.2]], rtol=1e-6)
+
+
 def test_robust_fits_in_which_all_points_are_outliers_at_the_start():
     """The curvature of the loss is next to nothing there, and damping by it alone led to false minima."""
     _, Y = gaussians(60)

@@ -123,7 +123,8 @@ def _traced(
         """Return the residual for the first row's data."""
         x = rows.x_of(0)
         y, weights = np.array(rows.y[0], dtype=np.float64), np.ones(m) if weighted else None
-        residual = traced_residual(entry, plain_residual(function, x, y, weights), as_matrix(x), y, weights)
+        plain = plain_residual(function, x, y, weights)
+        residual = traced_residual(entry, plain, as_matrix(x), y, weights, omits=weighted)
         residual.binding.set_arrays(*arrays)
         return residual
 
