@@ -10,10 +10,12 @@ from scipy.optimize import curve_fit, lsq_linear
 from nlsq.fitting.batch_starts import own as batch_own
 from nlsq.fitting.batch_starts import parts as batch_parts
 from nlsq.fitting.batch_starts import search as batch_starts
+from nlsq.fitting.batch_starts.carrying import carried, kinds_of
 from nlsq.fitting.batch_starts.choice import Judge, Rows, gain_of, linear_of
-from nlsq.fitting.batch_starts.dictionary import Dictionary, likeness
+from nlsq.fitting.batch_starts.dictionary import Dictionary, build, likeness
 from nlsq.fitting.batch_starts.draws import Draws, Ranges, scales_of
 from nlsq.fitting.batch_starts.search import find_batch_starts, start_from_callable
+from nlsq.fitting.batch_starts.shapes import Shapes
 from nlsq.fitting.parameters import Parameters
 
 X = np.linspace(0.0, 10.0, 100)
@@ -137,6 +139,68 @@ def test_fits_from_the_starts_end_where_those_from_the_truth_do(case, missing):
     y[np.random.default_rng(2).random(y.shape) < missing] = np.nan
     starts = find_batch_starts(model, x, y, None, parameters_of(model), shared_x=True)
     assert share_reached(model, x, y, truth, starts) >= (0.95 if case == "peaks" else 0.99)
+
+
+@quiet
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_ranges_of_x_may_be_very_different(seed):
+    """A peak that explains one x is carried over to where it explains another."""
+    rng, rows, m = np.random.default_rng(seed), 120, 40
+    low, span, place = rng.uniform(-5, 5, rows), rng.uniform(1, 50, rows), rng.uniform(0, 1, rows)
+    truth = np.stack([rng.uniform(1, 5, rows), low + span * place, 0.2 * span, np.ones(rows)], axis=1)
+    x = low[:, None] + span[:, None] * np.sort(rng.uniform(0.0, 1.0, (rows, m)), axis=1)
+    y = gauss(x, *truth.T[:, :, None]) + 0.02 * rng.standard_normal((rows, m))
+    starts = find_batch_starts(gauss, x, y, None, parameters_of(gauss), shared_x=False)
+    assert share_reached(gauss, x, y, truth, starts, own_x=True) >= 0.99
+
+
+KINDS = {
+    "gauss": (gauss, [0, 3], "LW"),
+    "decay": (decay, [0, 2], "R"),
+    "skewed peak": (
+        lambda x, a, c, w, t, b: a * np.exp(-(((x - c) / w) ** 2)) * (1 + t * (x - c) / w) + b,
+        [0, 4],
+        "LWN",
+    ),
+    "ends": (lambda x, a, c, d: a * np.exp(-((x - 0.5 * (c + d)) ** 2) / (c - d) ** 2), [0], "LL"),
+    "power": (lambda x, a, p: a * np.abs(x) ** p, [0], None),
+    "centred": (lambda x, a, c: a * np.exp(-((x - 1.0 - c) ** 2)), [0], None),
+}
+
+
+@pytest.mark.parametrize("case", sorted(KINDS))
+def test_kinds_of_parameters_are_found(case):
+    model, linear, expected = KINDS[case]
+    x, rng, n = np.linspace(2.0, 9.0, 30), np.random.default_rng(1), len(inspect.signature(model).parameters) - 1
+    others = np.setdiff1d(np.arange(n), linear)
+    shapes = Shapes(model, x, x.size, np.ones(n), np.array(linear), others, np.zeros(n), np.ones(n))
+    ranges = Ranges(1, None, np.full(others.size, -np.inf), np.full(others.size, np.inf))
+    with np.errstate(all="ignore"):
+        d = build(shapes, ranges, scales_of(x), None, None, 256)
+        kinds = kinds_of(shapes, d, 7.0)
+    assert (None if kinds is None else "".join("LWRN"[kind] for kind in kinds)) == expected
+    if kinds is None:
+        return
+    stretch, shift = 0.3, -4.0
+    q = carried(d.q[:20], kinds, np.array(stretch), np.array(shift))
+    a = rng.uniform(1.0, 2.0, (20, n))
+    a[:, others] = q
+    with np.errstate(all="ignore"):
+        values = np.stack([model(stretch * x + shift, *p) for p in a])
+        _, columns = shapes.at(d.q[:20])
+    data = Rows(values)
+    fitted = np.einsum("rk,rkm->rm", linear_of(data, np.zeros(values.shape), columns), columns)
+    np.testing.assert_allclose(fitted, values, rtol=1e-6, atol=1e-6 * np.abs(values).max())
+
+
+def test_a_model_may_refuse_x_that_are_not_those_of_the_data():
+    def table(x, height, rate):
+        return height * np.exp(-rate * x) * np.ones(100)[(10.0 * x).astype(int)]
+
+    x = np.stack([X[:99] / 1.1, X[:99] / 1.3])
+    y = np.stack([table(row, 2.0, 0.5) for row in x])
+    starts = find_batch_starts(table, x, y, None, parameters_of(table), shared_x=False)
+    np.testing.assert_allclose(starts, [[2.0, 0.5]] * 2, rtol=0.2)
 
 
 @quiet

@@ -1,8 +1,10 @@
 """Start values of fits that have an x, or known values, of their own.
 
-The points of a dictionary are spread for the first of them, and carried over by the ranges of each x: the middle of one
-x becomes the middle of another. The model is called for many rows at once, with a column of parameters and the rows of
-x, where that gives the same as single calls; otherwise each row is searched for itself, as a single fit is.
+The points of a dictionary are spread for the first of them, and carried over to each x: by the kinds of the parameters
+where a model has such (`carrying`), and otherwise by the ranges of x from which they were drawn, which is less sure: a
+number that explains one x may explain no other. The model is called for many rows at once, with a column of parameters
+and the rows of x, where that gives the same as single calls; otherwise each row is searched for itself, as a single fit
+is.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.fitting.batch_starts.carrying import carried
 from nlsq.fitting.batch_starts.choice import DIGITS, gain_of, linear_of
 from nlsq.fitting.batch_starts.data import Batch
 from nlsq.fitting.batch_starts.dictionary import Dictionary
@@ -58,12 +61,15 @@ class OwnSearch:
         Points, for another x.
     shapes, ranges : Shapes, Ranges
         Which parameters are linear, and what the shares of the points mean.
+    kinds : ndarray of int, or None
+        How the parameters that are not linear are carried over, where that is known; see `kinds_of`.
     """
 
     batch: Batch
     d: Dictionary
     shapes: Shapes
     ranges: Ranges
+    kinds: IntArray | None = None
 
     def scales(self, rows: IntArray) -> FloatArray:
         """Return the scales of x in some rows, shape (r, axes, 4)."""
@@ -76,9 +82,14 @@ class OwnSearch:
 
     def points(self, rows: IntArray, which: IntArray, scales: FloatArray) -> FloatArray:
         """Return all parameters, shape (r, n), with those that are not linear from points of the dictionary."""
-        points = self.batch.template[rows]
-        draws = self.d.draws[which]
-        points[:, self.shapes.others] = self.ranges.values(draws, scales)
+        points, others = self.batch.template[rows], self.shapes.others
+        if self.kinds is None:
+            points[:, others] = self.ranges.values(self.d.draws[which], scales)
+            return points
+        low, span = scales_of(self.shapes.x)[0, 0, :2]
+        stretch = scales[:, 0, 1:2] / span
+        q = carried(self.d.q[which], self.kinds, stretch, scales[:, 0, :1] - stretch * low)
+        points[:, others] = np.clip(q, self.ranges.lower, self.ranges.upper)
         return points
 
     def separated(self, rows: IntArray, points: FloatArray, flat: FloatArray | None) -> tuple[FloatArray, FloatArray]:

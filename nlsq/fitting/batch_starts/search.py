@@ -8,9 +8,9 @@
 The start of a row depends on its own data and on nothing else in the batch (apart from rounding in the last digits),
 with these exceptions: a model with a part that no linear parameter scales has levels and sizes of y of the whole batch
 among its values; where fits have an x, or many different known values, of their own, the shapes are those of the first
-and carried over by the ranges of each x; bounds of each row are united for the dictionary; and a deadline that passes
-leaves the rest of the rows with the first point. Rows are taken in blocks, so that memory does not grow with their
-number.
+row, carried over to the others (`own`), so that a start depends on which row is the first and may be worse than the one
+that the row would get alone; bounds of each row are united for the dictionary; and a deadline that passes leaves the
+rest of the rows with the first point. Rows are taken in blocks, so that memory does not grow with their number.
 
 A model is called with columns as parameters where that gives the same as single calls; this makes points cheap. Of
 long rows a part is looked at, if the model goes by points.
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.fitting.batch_starts.carrying import kinds_of
 from nlsq.fitting.batch_starts.choice import Judge, Rows, choose, linear_of
 from nlsq.fitting.batch_starts.data import Batch, thin
 from nlsq.fitting.batch_starts.dictionary import KEPT, Dictionary, build
@@ -43,7 +44,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 BLOCK = 1_000_000  # numbers in an array over rows and points, or over rows, columns and values
-KEPT_OF_SUM, KEPT_OF_OWN = 512, 1024  # points of a dictionary for a sum of parts, and for rows with an x of their own
+KEPT_OF_SUM = 512  # points of a dictionary for a sum of parts
 COARSE = 0.97  # likeness of points in a dictionary below which the parts of a model are looked at by themselves
 GROUPS = 16  # sets of known values for which the shapes are spread anew
 
@@ -271,8 +272,9 @@ def search_own(batch: Batch, deadline: float | None) -> None:
     """Find the starts of rows that have an x or known values of their own."""
     rows = np.arange(batch.y.shape[0])
     shapes, ranges = shapes_of(batch, 0)
-    d = build(shapes, ranges, scales_of(shapes.x), None, deadline, KEPT_OF_OWN)
-    search = OwnSearch(batch, d, shapes, ranges)
+    d = build(shapes, ranges, scales_of(shapes.x), None, deadline)
+    kinds = None if batch.shared_x else kinds_of(shapes, d, float(scales_of(shapes.x)[0, 0, 1]))
+    search = OwnSearch(batch, d, shapes, ranges, kinds)
     if d.parents.size and search.can_call_together(rows):
         search.run(rows, deadline)
     else:
