@@ -107,8 +107,9 @@ def fit_batch(
     Returns
     -------
     BatchFitResult
-        Arrays with the leading shape of `Y`. A fit that failed has its best point and its status; rows that were not
-        reached before Ctrl-C or a stop by the callback have the status ``NOT_FITTED``.
+        Arrays with the leading shape of `Y`. A fit that failed has its best point and its status. Rows that were not
+        fitted have NaN for their parameters: those with fewer points than free parameters (``TOO_FEW_POINTS``), and
+        those that were not reached before Ctrl-C or a stop by the callback (``NOT_FITTED``).
 
     Raises
     ------
@@ -121,8 +122,8 @@ def fit_batch(
     far as a `BatchFitResult` in their attribute ``result``.
 
     A fit depends on its own row alone: it gives the same numbers, to the last bit, in any batch, at any place in it and
-    with any number of threads. Starts that are found from the data are the exception where rows share their x: they are
-    chosen for each row from values that were looked up for the whole batch.
+    with any number of threads. Starts that are found from the data are the exception: they are chosen for each row from
+    values that were looked up for the whole batch or, where each fit has its own x, for that of the first row.
 
     Models that can be traced are solved as many side by side as a vector register has room for. Fits that are hard for
     that (nearly dependent parameters, slow convergence) are solved again one by one (``result.redone``), and so are all
