@@ -27,9 +27,7 @@ from nlsq.kernels import sum_step
 from nlsq.kernels.backend import cuda
 from nlsq.kernels.backend.device_source import WARP, columns_source, needed
 from nlsq.kernels.backend.program import Statement
-from nlsq.loss import Loss
-from nlsq.solvers.batch_cuda import batch_source, notes_of
-from nlsq.solvers.batch_workers import BatchOptions
+from nlsq.solvers.batch_cuda import batch_source
 
 TESTS = Path(__file__).parent
 CASES, X, Y = device_batches.CASES, device_batches.X, device_batches.Y
@@ -275,10 +273,20 @@ def test_models_without_a_kernel_there_are_fitted_on_the_processor(monkeypatch):
     assert "not on the device: the model has more than ten parameters" in fits.fallbacks[0]
 
 
-def test_single_precision_becomes_double_on_a_device():
-    options = BatchOptions(nlsq.Tolerances(), 100, Loss("linear", 1.0), single=True)
-    assert notes_of(options) == ["computed in double precision on the device"]
-    assert notes_of(replace(options, single=False)) == []
+def test_single_precision_becomes_double_on_a_device(monkeypatch):
+    """A stand-in solves the fits, as the device would: in double precision."""
+    from nlsq.solvers import batch_cuda
+    from nlsq.solvers.batch_workers import LaneWorker
+
+    def stand_in(kernels, binding, data, options, make_row_worker):
+        return LaneWorker(kernels, binding, data, replace(options, single=False), make_row_worker)
+
+    monkeypatch.setattr(cuda, "what_is_missing", lambda: None)
+    monkeypatch.setattr(batch_cuda, "CudaWorker", stand_in)
+    single = nlsq.fit_batch(device_batches.gaussian, X, Y, device_batches.START, device="cuda", dtype="float32")
+    assert [note for note in single.fallbacks if "computed in double precision" in note]
+    double = nlsq.fit_batch(device_batches.gaussian, X, Y, device_batches.START, device="cuda")
+    assert not [note for note in double.fallbacks if "double" in note]
 
 
 def test_unknown_devices_are_refused():

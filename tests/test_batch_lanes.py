@@ -173,3 +173,12 @@ def test_a_program_without_places_for_its_results_is_refused():
     next(step for step in program.steps if isinstance(step, Loop)).writes.append((program.writes[0][0], "rr", False))
     with pytest.raises(ValueError, match="write nothing in their loops"):
         object_code([("nlsq_batch_test", program)])
+
+
+def test_fits_that_are_not_side_by_side_are_in_double_precision_and_say_so(monkeypatch):
+    _, Y = gaussians(3)
+    double = nlsq.fit_batch(gaussian, X, Y, START)
+    one_by_one(monkeypatch)
+    single = nlsq.fit_batch(gaussian, X, Y, START, dtype="float32")
+    assert any("double precision" in note for note in single.fallbacks)
+    np.testing.assert_allclose(single.params, double.params, rtol=2e-7)

@@ -54,11 +54,6 @@ def why_not_on_device(kernels: GraphKernels, data: BatchData, options: BatchOpti
     return None
 
 
-def notes_of(options: BatchOptions) -> list[str]:
-    """Return what a device does differently from what was asked."""
-    return ["computed in double precision on the device"] if options.single else []
-
-
 def variant_of(data: BatchData, options: BatchOptions) -> BatchVariant:
     """Return the form of the kernel for rows without missing points."""
     return BatchVariant(

@@ -32,6 +32,7 @@ from nlsq.solvers.termination import read_tolerances
 from nlsq.status import Status
 
 FloatArray = NDArray[np.float64]
+IN_DOUBLE = "computed in double precision: single precision is for fits side by side on a processor"
 EVALUATIONS = 200  # times n + 1: the limit of a fit, MINPACK's for a Jacobian by differences
 
 
@@ -209,6 +210,8 @@ def result_of(
         raise
     if interrupted:
         clear()
+    if IN_DOUBLE in fallbacks:
+        return make_result(fallbacks=fallbacks, interrupted=interrupted, rounding=float(np.finfo(np.float64).eps))
     return make_result(fallbacks=fallbacks, interrupted=interrupted)
 
 
@@ -280,15 +283,16 @@ def solve_rows(
     if count == 0:
         return [], False
     route = route_for(task.model, task.rows, data, task.options, len(task.parameters.names), device)
+    in_double = [IN_DOUBLE] if task.options.single else []
     if isinstance(route, str):
-        return [f"the model was called row by row: {route}"], fit_each(task, report)
+        return [f"the model was called row by row: {route}", *in_double], fit_each(task, report)
     workers = threads_for(threads, count * m) if device == "cpu" else 1
     interrupted = run(chunks_of(count, m, workers), route.make_worker, outcome, workers, report)
     if not route.agrees(outcome):
         route.refuse()
         forget(outcome, data, np.ones(count, dtype=bool))
-        return [f"the model was called row by row: {DISAGREES}"], interrupted or fit_each(task, report)
-    fallbacks = list(route.notes)
+        return [f"the model was called row by row: {DISAGREES}", *in_double], interrupted or fit_each(task, report)
+    fallbacks = [*route.notes, *([] if route.single else in_double)]
     redone = int(np.count_nonzero(outcome.redone))
     if redone:
         fallbacks.append(f"{redone} of {count} fits were hard for the batch kernel and solved again one by one")

@@ -52,12 +52,17 @@ class BatchRoute:
         Called when they do not.
     notes : list of str
         What is done differently from what was asked.
+    single : bool
+        Whether residuals are computed in single precision.
+    notes : list of str
+        What is done differently from what was asked.
     """
 
     make_worker: Callable[[], Worker]
     agrees: Callable[[BatchOutcome], bool]
     refuse: Callable[[], None]
     notes: list[str] = field(default_factory=list)
+    single: bool = False
 
 
 def route_for(
@@ -146,16 +151,16 @@ def _traced(
 
     notes = []
     if device == "cuda":
-        from nlsq.solvers.batch_cuda import CudaWorker, notes_of, why_not_on_device
+        from nlsq.solvers.batch_cuda import CudaWorker, why_not_on_device
 
         reason = why_not_on_device(kernels, data, options)
         if reason is None:
             device_worker = partial(CudaWorker, kernels, bound(Variant()), data, options, make_row_worker)
-            return BatchRoute(device_worker, compare, refuse, notes_of(options))
+            return BatchRoute(device_worker, compare, refuse)
         notes.append(f"fitted on the processor, not on the device: {reason}")
     lanes = has_lanes(kernels, m, options.loss)
     make_worker: Callable[[], Worker] = make_lane_worker if lanes else make_row_worker
-    return BatchRoute(make_worker, compare, refuse, notes)
+    return BatchRoute(make_worker, compare, refuse, notes, single=lanes and options.single)
 
 
 def agrees_on_sample(function: Any, residual: Any, rows: Rows, data: BatchData, outcome: BatchOutcome) -> bool:
