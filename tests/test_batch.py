@@ -133,7 +133,8 @@ def assert_as_good(found, model, x, y, p0=SHARED, bounds=None, weights=1.0, rtol
             again = as_scipy(model, one, y[i], inside, limits, factor, **options)
             assert found.cost[i] <= again.cost * (1 + rtol) + 1e-20, f"row {i}"
         elif found.cost[i] > expected.cost * (1 - rtol):
-            np.testing.assert_allclose(found.params[i], expected.x, rtol=2e-4, atol=2e-4, err_msg=f"row {i}")
+            ours, theirs = np.abs(found.params[i]), np.abs(expected.x)  # widths of either sign
+            np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-4, err_msg=f"row {i}")
 
 
 MISSING = np.zeros((B, M), dtype=bool)
