@@ -301,7 +301,7 @@ def test_all_nist_problems_without_a_start_against_ones():
 @settings(max_examples=15)
 @given(st.floats(0.5, 9.5), st.floats(0.1, 2.0), st.floats(-10.0, 10.0).filter(lambda h: abs(h) > 0.1))
 def test_peaks_anywhere_are_found(center, width, height):
-    assume(width <= 1.5 or 2.0 <= center <= 8.0)  # half of a wide peak is also nearly a dip beside it: 1 in 600 is missed
+    assume(width <= 1.5 or 2.0 <= center <= 8.0)  # half of a wide peak is nearly a dip beside it: 1 in 600 is missed
     y = gauss(X, height, center, width, 1.0)
     result = fit(gauss, X, y)
     assert result.r_squared > 0.999999
