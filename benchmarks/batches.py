@@ -160,13 +160,13 @@ def _rate_row(ratio):
 
 def _threads_row(quick):
     """Return the row of two threads' wall time against one's."""
-    size = 500 if quick else 4 * SIZES["spectra"]
+    size = 500 if quick else 10 * SIZES["spectra"]
     what = f"{size} fits, spectra, two threads against one (wall time)"
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if available < 2:
         return reported_row(what, "-", "one core only")
     two, one = our_batch("spectra", size, threads=2)[0], our_batch("spectra", size, threads=1)[0]
-    ratio = interleaved(two, one, pairs=1 if quick else 15, clock=time.perf_counter)
+    ratio = interleaved(two, one, pairs=1 if quick else 9, clock=time.perf_counter)
     return faster_row(what, ratio, 1.8, "one thread")
 
 

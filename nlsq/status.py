@@ -190,7 +190,8 @@ class BatchOutcome:
     cost : ndarray, shape (B,)
         ``1/2 sum rho(r_i^2)`` there; infinite where it never was finite.
     normal : ndarray, shape (B, n (n + 1) / 2)
-        J'J there, the lower triangle row by row, rows of J scaled by weights and loss; NaN where it is unknown.
+        J'J there, the lower triangle row by row, rows of J scaled by weights and loss; NaN where it is unknown, zero
+        where nothing was fitted.
     status : ndarray of int16, shape (B,)
         Members of `Status`.
     nfev, nit : ndarray of int32, shape (B,)

@@ -140,7 +140,7 @@ def new_outcome(data: BatchData, n: int) -> BatchOutcome:
     return BatchOutcome(
         params=np.array(np.broadcast_to(data.start, (count, n)), order="C"),
         cost=np.full(count, np.inf),
-        normal=np.full((count, n * (n + 1) // 2), np.nan),
+        normal=np.zeros((count, n * (n + 1) // 2)),  # memory that is not touched before a worker does
         status=np.full(count, int(Status.NOT_FITTED), dtype=np.int16),
         nfev=np.zeros(count, dtype=np.int32),
         nit=np.zeros(count, dtype=np.int32),
