@@ -189,7 +189,7 @@ def test_without_compiled_code():
 
 def test_ctrl_c_while_hard_fits_are_solved_again_leaves_them_unfitted(monkeypatch):
     """Not with the status of the kernel that gave them up."""
-    from nlsq.solvers.batch_workers import RowWorker
+    from nlsq.solvers.batch_rows import RowWorker
 
     def interrupted(self, *arguments):
         raise KeyboardInterrupt

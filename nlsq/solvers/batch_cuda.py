@@ -23,7 +23,8 @@ from nlsq.kernels import sum_step
 from nlsq.kernels.backend import cuda
 from nlsq.kernels.backend.device_source import WARP, DeviceSource, columns_source, solver_source
 from nlsq.solvers.batch import BatchData, IntArray
-from nlsq.solvers.batch_workers import STALLED, BatchOptions, RowWorker, set_aside, step_options
+from nlsq.solvers.batch_rows import BatchOptions, HardRows, RowWorker, set_aside
+from nlsq.solvers.batch_workers import step_options, table_of, variant_of
 from nlsq.status import BatchOutcome
 
 FloatArray = NDArray[np.float64]
@@ -48,21 +49,10 @@ def why_not_on_device(kernels: GraphKernels, data: BatchData, options: BatchOpti
     if not kernels.fuses:
         return "the model has more than ten parameters, or uses them by slices"
     try:
-        batch_source(kernels, variant_of(data, options), WARP)
+        batch_source(kernels, variant_of(data, replace(options, single=False)), WARP)
     except (AttributeError, TypeError, ValueError) as error:  # an operation without a source
         return f"the model has no kernel there: {error}"
     return None
-
-
-def variant_of(data: BatchData, options: BatchOptions) -> BatchVariant:
-    """Return the form of the kernel for rows without missing points."""
-    return BatchVariant(
-        weighted=data.weighted,
-        own_weights=data.own_weights,
-        own_x=data.own_x,
-        bounded=data.lower is not None,
-        loss=str(options.loss.function),
-    )
 
 
 def batch_source(kernels: GraphKernels, variant: BatchVariant, threads: int) -> DeviceSource:
@@ -99,15 +89,11 @@ class CudaWorker:
         make_row_worker: Callable[[], RowWorker],
     ) -> None:
         self._kernels, self._data = kernels, data
-        self._make_row_worker = make_row_worker
-        self._row_worker: RowWorker | None = None
-        self._variant = variant_of(data, options)
+        self._hard_rows = HardRows(make_row_worker)
+        self._variant = variant_of(data, replace(options, single=False))
         self._threads = cuda.group_size(data.y.shape[1])
         places = batch_places(kernels.layout)
-        table = np.zeros(places.size, dtype=np.int64)
-        table[: kernels.layout.size] = binding.table
-        constants = binding.constants.copy()
-        constants[0] = options.loss.scale
+        table, constants = table_of(kernels, binding, options)
         self._bounds = f"d{places.bounds}"
         self._fixed = _data_on_device(kernels, binding)
         self._fixed |= {
@@ -142,11 +128,7 @@ class CudaWorker:
                 if shared is not None:
                     arrays["w"] = cuda.on_device(np.asarray(shared, dtype=np.float64)), 0
             self._fit_group(rows, indices, marks, arrays, outcome)
-        hard = np.flatnonzero(outcome.status[rows] == STALLED)
-        if hard.size:
-            if self._row_worker is None:
-                self._row_worker = self._make_row_worker()
-            self._row_worker.solve_again(rows, hard, outcome)
+        self._hard_rows.solve(rows, outcome)
 
     def _chunk(self, rows: slice, x: FloatArray | None) -> dict[str, Any]:
         """Return arrays on the device by name, each with the distance between the parts of two rows."""

@@ -26,7 +26,7 @@ from nlsq.fitting.parameters import Parameters, read_signature, refuse_uncallabl
 from nlsq.loss import Loss
 from nlsq.solvers import Tolerances
 from nlsq.solvers.batch import BatchData, BatchReport, chunks_of, forget, new_outcome, run, threads_for
-from nlsq.solvers.batch_workers import BatchOptions
+from nlsq.solvers.batch_rows import BatchOptions
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.termination import read_tolerances
 from nlsq.status import Status

@@ -17,7 +17,7 @@ from nlsq.fitting.data import CurveData
 from nlsq.fitting.solving import SolveOptions, solve_from
 from nlsq.fitting.task import FitTask
 from nlsq.solvers.batch import BatchData, BatchReport, row_note
-from nlsq.solvers.batch_workers import BatchOptions
+from nlsq.solvers.batch_rows import BatchOptions
 from nlsq.status import BatchOutcome, Status
 
 FloatArray = NDArray[np.float64]

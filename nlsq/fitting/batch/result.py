@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.fitting.batch.core import EPS, STEP_TOLERANCE, BatchCore
-from nlsq.fitting.batch.named_maps import NamedMaps, named_maps
+from nlsq.fitting.named import NamedArray, named
 from nlsq.status import BatchOutcome, Status
 
 FloatArray = NDArray[np.float64]
@@ -56,10 +56,10 @@ class BatchFitResult:
 
     Attributes
     ----------
-    params : NamedMaps, shape (..., n)
+    params : NamedArray, shape (..., n)
         Best point of each fit, whether it converged or not; NaN in a row that was not fitted, because too few points
         are left in it or the batch was stopped before it.
-    stderr : NamedMaps, shape (..., n)
+    stderr : NamedArray, shape (..., n)
         Standard errors from the linear covariance. 0 for held parameters and for those at a bound, which count as held
         there; NaN for a parameter that the data do not identify, without degrees of freedom (unless absolute_sigma),
         and in a row that was not fitted.
@@ -82,12 +82,12 @@ class BatchFitResult:
         Evaluations of the residual that the solver asked for, and accepted steps.
     redone : ndarray of bool, shape (...)
         Which fits were solved one by one because the kernel for several at once could not finish them.
-    identifiable : NamedMaps of bool, shape (..., n)
+    identifiable : NamedArray of bool, shape (..., n)
         Whether the data determine the parameter; true for held ones and those at a bound, false for the others where
         nothing is known of the derivatives.
-    fixed : NamedMaps of bool, shape (..., n)
+    fixed : NamedArray of bool, shape (..., n)
         Whether the parameter was held, or pinned by equal bounds.
-    at_bound : NamedMaps of int8, shape (..., n)
+    at_bound : NamedArray of int8, shape (..., n)
         -1 at the lower bound, 1 at the upper bound, else 0.
     names : tuple of str
         Names of the parameters.
@@ -135,16 +135,16 @@ class BatchFitResult:
         array.flags.writeable = False
         return array
 
-    def _named(self, values: NDArray[Any]) -> NamedMaps:
-        return named_maps(self._map(values), self.names)
+    def _named(self, values: NDArray[Any]) -> NamedArray:
+        return named(self._map(values), self.names, -1)
 
     @cached_property
-    def params(self) -> NamedMaps:
+    def params(self) -> NamedArray:
         """Best point of each fit."""
         return self._named(self._core.params())
 
     @cached_property
-    def stderr(self) -> NamedMaps:
+    def stderr(self) -> NamedArray:
         """Standard errors of the parameters."""
         return self._named(self._core.stderr())
 
@@ -218,17 +218,17 @@ class BatchFitResult:
         return self._map(self._core.outcome.redone)
 
     @cached_property
-    def identifiable(self) -> NamedMaps:
+    def identifiable(self) -> NamedArray:
         """Which parameters the data determine."""
         return self._named(self._core.identifiable())
 
     @cached_property
-    def fixed(self) -> NamedMaps:
+    def fixed(self) -> NamedArray:
         """Which parameters were held."""
         return self._named(self._core.over_all(self._core.fixed))
 
     @cached_property
-    def at_bound(self) -> NamedMaps:
+    def at_bound(self) -> NamedArray:
         """Which parameters ended at a bound."""
         return self._named(self._core.over_all(self._core.active))
 

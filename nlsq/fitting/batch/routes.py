@@ -28,7 +28,8 @@ from nlsq.problem import CompiledFunction
 from nlsq.problem.traced import traced_residual
 from nlsq.solvers import LevenbergMarquardt, TrustRegionReflective
 from nlsq.solvers.batch import BatchData, Worker
-from nlsq.solvers.batch_workers import BatchOptions, LaneWorker, RowWorker, has_lanes
+from nlsq.solvers.batch_rows import BatchOptions, RowWorker
+from nlsq.solvers.batch_workers import LaneWorker, has_lanes
 from nlsq.solvers.least_overhead import DISAGREES, Plan
 from nlsq.solvers.traced import agrees, plain_residual
 from nlsq.status import BatchOutcome
