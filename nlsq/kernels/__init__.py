@@ -22,6 +22,8 @@ KERNEL_MODULES = (
     "arrays",
     "batch",
     "coloring",
+    "ordering",
+    "ordering_graph",
 )
 
 
