@@ -18,6 +18,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.kernels import block_products as kernels
+from nlsq.kernels.backend import Kernel, handle
 from nlsq.pattern import SparsityPattern
 
 __all__ = ["BlockGroup", "BlockJacobian", "BlockPattern"]
@@ -86,6 +88,14 @@ class BlockPattern:
         """First column of each column block, and n; shape (n_blocks + 1,)."""
         return np.concatenate(([0], np.cumsum(self.widths))).astype(np.int64)
 
+    @cached_property
+    def places(self) -> tuple[IndexArray, ...]:
+        """First column of each argument, `CONSTANT` where it is held; one array (B, k) a group."""
+        return tuple(
+            np.ascontiguousarray(np.where(group.columns == CONSTANT, CONSTANT, self.offsets[group.columns]))
+            for group in self.groups
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """Shape (m, n) of J."""
@@ -120,6 +130,93 @@ class BlockJacobian:
         """Shape (m, n)."""
         return self.pattern.shape
 
+    def product(self, v: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """Return J v, shape (m,).
+
+        Parameters
+        ----------
+        v : ndarray, shape (n,)
+            Vector.
+        out : ndarray, shape (m,), optional
+            Receives the product.
+        """
+        m, n = self.shape
+        v, product = _operand(v, n, "v"), _result(out, m, "out")
+        for k, group in enumerate(self.pattern.groups):
+            self._run(kernels.multiply, k, [v], [product[group.first_row :]])
+        return product
+
+    def transposed(self, u: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """Return J'u, shape (n,).
+
+        Parameters
+        ----------
+        u : ndarray, shape (m,)
+            Vector.
+        out : ndarray, shape (n,), optional
+            Receives the product.
+        """
+        m, n = self.shape
+        u, product = _operand(u, m, "u"), _result(out, n, "out")
+        product[...] = 0.0
+        for k, group in enumerate(self.pattern.groups):
+            self._run(kernels.multiply_transposed, k, [u[group.first_row :]], [product])
+        return product
+
+    def column_norms(self, out: FloatArray | None = None) -> FloatArray:
+        """Return the Euclidean norms of the columns, shape (n,); written to `out` if that is given."""
+        norms = _result(out, self.shape[1], "out")
+        norms[...] = 0.0
+        for k in range(len(self.values)):
+            self._run(kernels.add_squares, k, [], [norms])
+        return np.sqrt(norms, out=norms)
+
+    def gradient_and_norms(self, r: FloatArray, gradient_out: FloatArray, squares_out: FloatArray) -> None:
+        """Form J'r and the squared norms of the columns, reading the values once.
+
+        Parameters
+        ----------
+        r : ndarray, shape (m,)
+            Residual.
+        gradient_out, squares_out : ndarray, shape (n,)
+            Receive J'r and ``|J_j|^2``.
+        """
+        m, n = self.shape
+        r = _operand(r, m, "r")
+        gradient, squares = _result(gradient_out, n, "gradient_out"), _result(squares_out, n, "squares_out")
+        gradient[...] = squares[...] = 0.0
+        for k, group in enumerate(self.pattern.groups):
+            self._run(kernels.add_gradient_and_squares, k, [r[group.first_row :]], [gradient, squares])
+
+    def zero_columns(self, mask: NDArray[np.bool_]) -> None:
+        """Set the values in some columns to zero, in place.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (n,)
+            True for the columns to be zeroed.
+        """
+        mask = np.asarray(mask)
+        if mask.shape != self.shape[1:]:
+            raise ValueError(f"mask must have shape {self.shape[1:]}, one truth value a column, got {mask.shape}.")
+        flags = np.ascontiguousarray(mask != 0, dtype=np.int64)
+        for k, group in enumerate(self.pattern.groups):
+            starts = np.array(group.starts, dtype=np.int64)
+            sizes = group.count, group.residuals, len(group.widths)
+            places, values = self.pattern.places[k], self.values[k]
+            kernels.zero_columns.entry()(
+                handle(flags), handle(places), handle(starts), *sizes, handle(values.reshape(-1))
+            )
+
+    def _run(self, kernel: Kernel, k: int, operands: list[FloatArray], outputs: list[FloatArray]) -> None:
+        """Call a kernel of products for the k-th group."""
+        group, values = self.pattern.groups[k], self.values[k]
+        places = self.pattern.places[k].reshape(-1)
+        starts = np.array(group.starts, dtype=np.int64)
+        sizes = group.count, group.residuals, len(group.widths)
+        arrays = values.reshape(-1), places, starts, *operands
+        kernel.entry()(*map(handle, arrays), *sizes, *map(handle, outputs))
+
     def entries(self) -> tuple[IndexArray, IndexArray, FloatArray]:
         """Rows, columns and values of all entries that are not held, group by group."""
         rows, columns, values = [], [], []
@@ -152,3 +249,22 @@ class BlockJacobian:
         """Return the pattern entry by entry."""
         rows, columns, _ = self.entries()
         return SparsityPattern.from_entries(rows, columns, self.shape)
+
+
+def _operand(array: FloatArray, length: int, name: str) -> FloatArray:
+    """Give a contiguous vector of doubles, or raise ValueError."""
+    vector = np.ascontiguousarray(array, dtype=np.float64)
+    if vector.shape != (length,):
+        raise ValueError(f"{name} must have shape {(length,)}, got {vector.shape}.")
+    return vector
+
+
+def _result(array: FloatArray | None, length: int, name: str) -> FloatArray:
+    """Give `array`, or a new one; raise ValueError unless it can be written as a contiguous vector of doubles."""
+    if array is None:
+        return np.empty(length)
+    if array.shape != (length,) or array.dtype != np.float64 or not array.flags.c_contiguous:
+        raise ValueError(
+            f"{name} must be a contiguous array of doubles of shape {(length,)}, got {array.dtype} {array.shape}."
+        )
+    return array

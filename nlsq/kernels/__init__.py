@@ -22,6 +22,7 @@ KERNEL_MODULES = (
     "arrays",
     "batch",
     "coloring",
+    "block_products",
     "ordering",
     "ordering_graph",
 )

@@ -26,6 +26,7 @@ from typing import Any, final
 
 import numpy as np
 
+from nlsq.block_jacobian import BlockJacobian
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
 
 CONVERGED = (0, 1, 2, 4, 5)  # SciPy's `istop`: zero is the solution, compatible, least squares, and both to rounding
@@ -183,7 +184,9 @@ class LSMRFactorization:
 
 
 def products(jac: Any) -> tuple[Callable[[FloatArray], FloatArray], Callable[[FloatArray], FloatArray]]:
-    """Return ``v -> J v`` and ``u -> J'u`` for an array, a sparse array or a LinearOperator."""
+    """Return ``v -> J v`` and ``u -> J'u`` for an array, a sparse array, a BlockJacobian or a LinearOperator."""
+    if isinstance(jac, BlockJacobian):
+        return jac.product, jac.transposed
     if isinstance(jac, np.ndarray) or hasattr(jac, "toarray"):
         jac_t = jac.T
         return lambda v: np.asarray(jac @ v), lambda u: np.asarray(jac_t @ u)
@@ -194,6 +197,8 @@ def column_norms(jac: Any) -> FloatArray | None:
     """Euclidean norms of the columns of J, shape (n,); None for a LinearOperator, which does not show them."""
     if isinstance(jac, np.ndarray):
         return np.asarray(np.sqrt(np.einsum("ij,ij->j", jac, jac)))
+    if isinstance(jac, BlockJacobian):
+        return jac.column_norms()
     sparse = sys.modules.get("scipy.sparse")
     if sparse is None or not sparse.issparse(jac):
         return None
