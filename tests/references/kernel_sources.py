@@ -16,6 +16,13 @@ PRIMITIVES = {
     primitives.call_function: ("int", ("int", "double*", "int", "double*")),
     primitives.call_normal: ("double", ("int", "double*", "int", "double*", "double*")),
     primitives.call_step: ("int", ("int", "double*", "int*")),
+    primitives.subtract_product: (
+        "void",
+        ("int", "int", "int", "double*", "int", "double*", "int", "int", "double*", "int", "int"),
+    ),
+    primitives.call_potrf: ("int", ("int", "int", "double*", "int")),
+    primitives.call_trsm: ("void", ("int", "int", "int", "double*", "int", "double*", "int")),
+    primitives.call_syrk: ("void", ("int", "int", "int", "double*", "int", "double*", "int")),
     primitives.shift: (None, (None, "int")),
 }
 FORBIDDEN = (

@@ -1,7 +1,7 @@
 """The only room that imports numba and llvmlite: how kernels are declared, compiled, kept, loaded and called."""
 
 from nlsq.kernels.backend.cache import clear_cache
-from nlsq.kernels.backend.kernel import Kernel, compile_disabled, kernel
+from nlsq.kernels.backend.kernel import Kernel, compile_disabled, kernel, specialised
 from nlsq.kernels.backend.loader import precompile
 from nlsq.kernels.backend.primitives import (
     WorkspacePart,
@@ -9,11 +9,15 @@ from nlsq.kernels.backend.primitives import (
     address_of_kernel,
     call_function,
     call_normal,
+    call_potrf,
     call_step,
+    call_syrk,
+    call_trsm,
     double_pointer,
     handle,
     int_pointer,
     shift,
+    subtract_product,
     ticket,
 )
 
@@ -24,7 +28,10 @@ __all__ = [
     "address_of_kernel",
     "call_function",
     "call_normal",
+    "call_potrf",
     "call_step",
+    "call_syrk",
+    "call_trsm",
     "clear_cache",
     "compile_disabled",
     "double_pointer",
@@ -33,5 +40,6 @@ __all__ = [
     "kernel",
     "precompile",
     "shift",
+    "specialised",
     "ticket",
 ]

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from nlsq.kernels.backend import primitives
@@ -84,6 +84,88 @@ def _call_normal(typing_context: Any, address: Any, x: Any, data: Any, gradient:
 @intrinsic
 def _call_step(typing_context: Any, address: Any, w: Any, iw: Any) -> Any:
     return _call_by_address(types.int64(types.int64, DOUBLE_POINTER, INT_POINTER))
+
+
+@intrinsic
+def _subtract_product(
+    typing_context: Any,
+    rows: Any,
+    columns: Any,
+    depth: Any,
+    a: Any,
+    lda: Any,
+    b: Any,
+    column_step: Any,
+    depth_step: Any,
+    c: Any,
+    ldc: Any,
+    adds: Any,
+) -> Any:
+    from nlsq.kernels.backend.product import Writer
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        Writer(builder, arguments).write()
+        return context.get_dummy_value()
+
+    whole, pointer = types.int64, DOUBLE_POINTER
+    kinds = whole, whole, whole, pointer, whole, pointer, whole, whole, pointer, whole, whole
+    return types.void(*kinds), generate
+
+
+def _call_fortran(builder: Any, address: Any, arguments: list[Any]) -> None:
+    """Call a subroutine of Fortran: numbers and letters go through memory.
+
+    An integer has 64 bits there, of which a routine with integers of 32 bits reads the lower half, where numba runs:
+    on processors that store the lower half first.
+    """
+    byte = ir.IntType(8).as_pointer()
+    passed = []
+    for one in arguments:
+        code = ir.Constant(ir.IntType(64), ord(one)) if isinstance(one, str) else one
+        if isinstance(code.type, ir.PointerType):
+            passed.append(builder.bitcast(code, byte))
+            continue
+        slot = cgutils.alloca_once(builder, code.type)
+        builder.store(code, slot)
+        passed.append(builder.bitcast(slot, byte))
+    kind = ir.FunctionType(ir.VoidType(), [byte] * len(passed))
+    builder.call(builder.inttoptr(address, kind.as_pointer()), passed)
+
+
+@intrinsic
+def _call_potrf(typing_context: Any, address: Any, n: Any, a: Any, lda: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function, *rest = arguments
+        info = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(64), 0))
+        builder.store(ir.Constant(ir.IntType(64), 0), info)
+        _call_fortran(builder, function, ["L", *rest, info])
+        return builder.load(info)
+
+    return types.int64(types.int64, types.int64, DOUBLE_POINTER, types.int64), generate
+
+
+@intrinsic
+def _call_trsm(typing_context: Any, address: Any, m: Any, n: Any, a: Any, lda: Any, b: Any, ldb: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function, rows, columns, *rest = arguments
+        one = ir.Constant(ir.DoubleType(), 1.0)
+        _call_fortran(builder, function, ["R", "L", "T", "N", rows, columns, one, *rest])
+        return context.get_dummy_value()
+
+    kinds = (types.int64,) * 3 + (DOUBLE_POINTER, types.int64) * 2
+    return types.void(*kinds), generate
+
+
+@intrinsic
+def _call_syrk(typing_context: Any, address: Any, n: Any, k: Any, a: Any, lda: Any, c: Any, ldc: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function, order, depth, first, lda, c, ldc = arguments
+        minus, zero = (ir.Constant(ir.DoubleType(), value) for value in (-1.0, 0.0))
+        _call_fortran(builder, function, ["L", "N", order, depth, minus, first, lda, zero, c, ldc])
+        return context.get_dummy_value()
+
+    kinds = (types.int64,) * 3 + (DOUBLE_POINTER, types.int64) * 2
+    return types.void(*kinds), generate
 
 
 def _workspace_pointer(part: primitives.WorkspacePart) -> Any:
@@ -206,6 +288,10 @@ LOWERED: dict[primitives.Primitive, Any] = {
     primitives.call_function: _call_function,
     primitives.call_normal: _call_normal,
     primitives.call_step: _call_step,
+    primitives.subtract_product: _subtract_product,
+    primitives.call_potrf: _call_potrf,
+    primitives.call_trsm: _call_trsm,
+    primitives.call_syrk: _call_syrk,
     primitives.as_double: _as_double,
     primitives.as_bits: _as_bits,
     primitives.shift_right: _shift_right,

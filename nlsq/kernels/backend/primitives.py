@@ -231,6 +231,50 @@ def call_step(address: int, w: Any, iw: Any) -> int:
     return int(_by_ticket[int(address)](w, iw))
 
 
+@Primitive
+def subtract_product(
+    rows: int,
+    columns: int,
+    depth: int,
+    a: Any,
+    lda: int,
+    b: Any,
+    column_step: int,
+    depth_step: int,
+    c: Any,
+    ldc: int,
+    adds: int,
+) -> None:
+    """Form C - A B', or -A B' where `adds` is 0: A (rows, depth) and C (rows, columns) by columns.
+
+    ``B[j, p] = b[j column_step + p depth_step]``; columns of A and C are `lda` and `ldc` apart. C may overlap neither.
+    """
+    for j in range(columns):
+        for i in range(rows):
+            total = c[i + j * ldc] if adds else 0.0
+            for p in range(depth):
+                total -= a[i + p * lda] * b[j * column_step + p * depth_step]
+            c[i + j * ldc] = total
+
+
+@Primitive
+def call_potrf(address: int, n: int, a: Any, lda: int) -> int:
+    """Overwrite the lower triangle of A (n, n) by its Cholesky factor; k > 0 if the k-th pivot is not positive."""
+    return int(_by_ticket[int(address)](n, a, lda))
+
+
+@Primitive
+def call_trsm(address: int, m: int, n: int, a: Any, lda: int, b: Any, ldb: int) -> None:
+    """Overwrite B (m, n) by the X of X A' = B, where A (n, n) is lower triangular."""
+    _by_ticket[int(address)](m, n, a, lda, b, ldb)
+
+
+@Primitive
+def call_syrk(address: int, n: int, k: int, a: Any, lda: int, c: Any, ldc: int) -> None:
+    """Overwrite the lower triangle of C (n, n) by that of -A A', where A is (n, k)."""
+    _by_ticket[int(address)](n, k, a, lda, c, ldc)
+
+
 @Operation
 def fma(a: float, b: float, c: float) -> float:
     """Give a b + c, rounded once."""
