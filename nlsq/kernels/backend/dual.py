@@ -4,8 +4,9 @@
 
 Seeding parameter j with e_j and running a function on such numbers gives its value and its exact partial derivatives
 [1]_, whatever loops, branches and calls it goes through: the arithmetic of the derivative is that of the chain rule,
-and nothing is approximated. A number with `width` partials is `width` + 1 doubles in registers; partials are scalars
-rather than a vector, so that loops over data points vectorise across the points.
+and nothing is approximated. A number with `width` partials is `width` + 1 doubles in registers. Partials are scalars
+where loops over data points are to vectorise across the points, and one vector, packed, where the code runs for one
+residual block at a time and only the partials can be treated side by side.
 
 Comparisons compare values. Where a function has a kink the derivative is, as JAX has it: 0 for abs at 0; half of each
 side for equal arguments of min and max; 0 for floor, ceil, round, sign and for conversions to integers. ``float(a)``
@@ -39,16 +40,29 @@ FLAGS = ("contract", "nsz")
 # how functions that meet dual numbers are compiled: numba cannot hand those to Python, so nothing is wrapped
 INTERNAL = {"error_model": "numpy", "fastmath": set(FLAGS), "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-Partials = list[Any] | None  # of a plain number: none
+Partials = list[Any] | None  # scalars, or one vector; of a plain number: none
 Term = tuple[Any, Partials]  # a slope with what it multiplies
 
 
 class DualType(types.Type):
-    """A double with `width` partial derivatives."""
+    """A double with `width` partial derivatives, each a scalar, or all in one vector where they are `packed`."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
-        super().__init__(f"dual({width})")
+    def __init__(self, width: int, packed: bool = False) -> None:
+        self.width, self.packed = width, packed
+        super().__init__(f"dual({width}{', packed' if packed else ''})")
+
+    @property
+    def layout(self) -> Any:
+        """The LLVM type; that of packed partials may stand at any address, as an array's elements do."""
+        if self.packed:
+            return ir.LiteralStructType([DOUBLE, ir.VectorType(DOUBLE, self.width)], packed=True)
+        return ir.LiteralStructType([DOUBLE] * (self.width + 1))
+
+    def no_partials(self) -> list[Any]:
+        """Give partials that are 0."""
+        if self.packed:
+            return [ir.Constant(ir.VectorType(DOUBLE, self.width), None)]
+        return [DOUBLE(0.0)] * self.width
 
     def cast_python_value(self, value: Any) -> float:
         """Give a constant, such as the 0 that numba's sums start from, as a plain number."""
@@ -66,7 +80,7 @@ class DualType(types.Type):
 @register_model(DualType)
 class _DualModel(models.PrimitiveModel):
     def __init__(self, manager: Any, dual: DualType) -> None:
-        super().__init__(manager, dual, ir.LiteralStructType([DOUBLE] * (dual.width + 1)))
+        super().__init__(manager, dual, dual.layout)
 
 
 def is_plain(kind: Any) -> bool:
@@ -74,20 +88,30 @@ def is_plain(kind: Any) -> bool:
     return isinstance(kind, types.Float | types.Integer | types.Boolean)
 
 
-def pack(builder: Any, width: int, value: Any, partials: Partials) -> Any:
+def pack(builder: Any, dual: DualType, value: Any, partials: Partials) -> Any:
     """Make a dual number."""
-    packed: Any = ir.Constant(ir.LiteralStructType([DOUBLE] * (width + 1)), ir.Undefined)
-    packed = builder.insert_value(packed, value, 0)
-    for k in range(width):
-        packed = builder.insert_value(packed, DOUBLE(0.0) if partials is None else partials[k], k + 1)
-    return packed
+    number: Any = ir.Constant(dual.layout, ir.Undefined)
+    for k, part in enumerate([value, *(dual.no_partials() if partials is None else partials)]):
+        number = builder.insert_value(number, part, k)
+    return number
 
 
 def unpack(builder: Any, kind: Any, number: Any) -> tuple[Any, Partials]:
     """Value and partials of a dual number, or of a double: the value and None."""
     if not isinstance(kind, DualType):
         return number, None
-    return builder.extract_value(number, 0), [builder.extract_value(number, k + 1) for k in range(kind.width)]
+    count = 1 if kind.packed else kind.width
+    return builder.extract_value(number, 0), [builder.extract_value(number, k + 1) for k in range(count)]
+
+
+def _spread(builder: Any, slope: Any, part: Any) -> Any:
+    """Give a slope as what its partials are: itself, or a vector of it."""
+    if not isinstance(part.type, ir.VectorType):
+        return slope
+    vector, count = part.type, part.type.count
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), slope, ir.IntType(32)(0))
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), count), None)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), everywhere)
 
 
 def combine(builder: Any, terms: Sequence[Term], *, guarded: bool = False) -> Partials:
@@ -100,11 +124,13 @@ def combine(builder: Any, terms: Sequence[Term], *, guarded: bool = False) -> Pa
     for slope, partials in terms:
         if partials is None:
             continue
-        scaled = partials if slope is None else [builder.fmul(slope, part, flags=FLAGS) for part in partials]
+        scaled = partials
+        if slope is not None:
+            scaled = [builder.fmul(_spread(builder, slope, part), part, flags=FLAGS) for part in partials]
         if guarded:
-            zero = DOUBLE(0.0)
-            idle = [builder.fcmp_ordered("==", part, zero) for part in partials]
-            scaled = [builder.select(one, zero, product) for one, product in zip(idle, scaled)]
+            zeros = [ir.Constant(part.type, None) for part in partials]
+            idle = [builder.fcmp_ordered("==", part, zero) for part, zero in zip(partials, zeros)]
+            scaled = [builder.select(one, zero, product) for one, zero, product in zip(idle, zeros, scaled)]
         total = scaled if total is None else [builder.fadd(a, b, flags=FLAGS) for a, b in zip(total, scaled)]
     return total
 
@@ -113,12 +139,12 @@ def combine(builder: Any, terms: Sequence[Term], *, guarded: bool = False) -> Pa
 @lower_cast(types.Integer, DualType)
 @lower_cast(types.Boolean, DualType)
 def _from_plain(context: Any, builder: Any, source: Any, target: Any, number: Any) -> Any:
-    return pack(builder, target.width, context.cast(builder, number, source, types.float64), None)
+    return pack(builder, target, context.cast(builder, number, source, types.float64), None)
 
 
 @lower_constant(DualType)
 def _constant(context: Any, builder: Any, dual: Any, value: Any) -> Any:
-    return ir.Constant(ir.LiteralStructType([DOUBLE] * (dual.width + 1)), [DOUBLE(value)] + [DOUBLE(0.0)] * dual.width)
+    return ir.Constant(dual.layout, [DOUBLE(value), *dual.no_partials()])
 
 
 # Operations: what numba is told about a function of dual numbers
@@ -147,10 +173,10 @@ def _accepts(kind: Any) -> bool:
     return isinstance(element, DualType) or is_plain(element)
 
 
-def _width(kinds: Sequence[Any]) -> int:
-    """Width of the dual numbers among the arguments; 0 where there are none or they do not go together."""
-    widths = {_element(kind).width for kind in kinds if isinstance(_element(kind), DualType)}
-    return widths.pop() if len(widths) == 1 else 0
+def _dual_among(kinds: Sequence[Any]) -> DualType | None:
+    """Type of the dual numbers among the arguments; None where there are none or they do not go together."""
+    duals = {_element(kind) for kind in kinds if isinstance(_element(kind), DualType)}
+    return duals.pop() if len(duals) == 1 else None
 
 
 def operation(
@@ -188,13 +214,13 @@ def operation(
         prefer_literal = literals
 
         def generic(self, arguments: Any, keywords: Any) -> Any:
-            width = _width(arguments)
-            if keywords or width == 0 or not arity[0] <= len(arguments) <= arity[1]:
+            dual = _dual_among(arguments)
+            if keywords or dual is None or not arity[0] <= len(arguments) <= arity[1]:
                 return None
             if not all(_accepts(kind) for kind in arguments):
                 return None
             settled = [_settled(kind, mask and k == 0, literals) for k, kind in enumerate(arguments)]
-            element = DualType(width) if result is SAME else result
+            element = dual if result is SAME else result
             arrays = [kind for kind in settled if isinstance(kind, types.Array)]
             if not arrays:
                 return signature(element, *settled)
@@ -229,7 +255,7 @@ def _let_pass() -> None:
     theirs = NumpyRulesInplaceArrayOperator.generic
 
     def generic(self: Any, arguments: Any, keywords: Any) -> Any:
-        return None if _width(arguments) else theirs(self, arguments, keywords)
+        return None if _dual_among(arguments) else theirs(self, arguments, keywords)
 
     NumpyRulesInplaceArrayOperator.generic = generic
 

@@ -44,13 +44,13 @@ def _holds_doubles(kind: Any) -> bool:
 
 
 @cache
-def new_array(width: int) -> Any:
+def new_array(dual: DualType) -> Any:
     """Give the function ``shape -> array`` that makes dual zeros."""
 
     @intrinsic
     def make(typing_context: Any, shape: Any) -> Any:
         ndim = len(shape) if isinstance(shape, types.BaseTuple) else 1
-        kind = types.Array(DualType(width), ndim, "C")
+        kind = types.Array(dual, ndim, "C")
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             extents = arrayobj._parse_shape(context, builder, signature.args[0], arguments[0])
@@ -81,9 +81,9 @@ def _from_tuple(typing_context: Any, numbers: Any) -> Any:
 
 
 @cache
-def constructors(width: int) -> dict[Any, Callable[..., Any]]:
-    """Map NumPy's constructors to those that make dual numbers of `width` where NumPy makes doubles."""
-    make = new_array(width)
+def constructors(dual: DualType) -> dict[Any, Callable[..., Any]]:
+    """Map NumPy's constructors to those that make dual numbers of a type where NumPy makes doubles."""
+    make = new_array(dual)
 
     def empty(shape, dtype=None): ...
     def ones(shape, dtype=None): ...
@@ -180,7 +180,7 @@ def _(values):
     if isinstance(values, types.BaseTuple) and any(isinstance(kind, DualType) for kind in values):
         return (lambda values: _from_tuple(values)) if _all_numbers(values) else None
     if isinstance(values, types.List) and isinstance(values.dtype, DualType):
-        make = new_array(values.dtype.width)
+        make = new_array(values.dtype)
 
         def from_list(values):
             out = make(len(values))
@@ -201,7 +201,7 @@ def _all_numbers(kinds: Any) -> bool:
 @overload(_sum)
 def _(a):
     if is_dual_array(a):
-        zeros = new_array(a.dtype.width)
+        zeros = new_array(a.dtype)
 
         def total(a):
             result = zeros(1)[0]
@@ -221,7 +221,7 @@ def _(a):
 @overload(_prod)
 def _(a):
     if is_dual_array(a):
-        zeros = new_array(a.dtype.width)
+        zeros = new_array(a.dtype)
 
         def product(a):
             result = zeros(1)[0] + 1.0
@@ -236,7 +236,7 @@ def _(a):
 @overload(_cumsum)
 def _(a):
     if is_dual_array(a) and a.ndim == 1:
-        zeros = new_array(a.dtype.width)
+        zeros = new_array(a.dtype)
 
         def sums(a):
             out = zeros(a.size)
@@ -253,7 +253,7 @@ def _(a):
 @overload(_diff)
 def _(a):
     if is_dual_array(a) and a.ndim == 1:
-        zeros = new_array(a.dtype.width)
+        zeros = new_array(a.dtype)
 
         def differences(a):
             out = zeros(max(a.size - 1, 0))
@@ -269,7 +269,7 @@ def _(a):
 def _matmul(a, b):
     if not ((is_dual_array(a) or is_dual_array(b)) and isinstance(a, types.Array) and isinstance(b, types.Array)):
         return None
-    zeros = new_array((a if is_dual_array(a) else b).dtype.width)
+    zeros = new_array((a if is_dual_array(a) else b).dtype)
 
     def inner(a, b):
         if a.size != b.size:
@@ -301,7 +301,7 @@ def _(a, b):
 @overload(_concatenate)
 def _(arrays):
     if isinstance(arrays, types.BaseTuple) and any(is_dual_array(kind) for kind in arrays):
-        zeros = new_array(next(kind for kind in arrays if is_dual_array(kind)).dtype.width)
+        zeros = new_array(next(kind for kind in arrays if is_dual_array(kind)).dtype)
         if len(arrays) == 1:
             return lambda arrays: arrays[0].copy()
 

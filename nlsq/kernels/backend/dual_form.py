@@ -7,8 +7,10 @@ is therefore copied with NumPy's constructors, and some reductions, replaced by 
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from functools import cache
-from types import CellType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numba
@@ -17,8 +19,11 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NopythonRewrites
 
-from nlsq.kernels.backend.dual import INTERNAL
+from nlsq.kernels.backend.dual import INTERNAL, DualType
 from nlsq.kernels.backend.dual_arrays import REDUCTIONS, constructors
+from nlsq.kernels.backend.rebinding import rebound
+
+_COMPILED_BY_NUMBA = {"numpy", "numba", "math", "cmath", "operator", "builtins"}
 
 
 class DualPipeline(CompilerBase):
@@ -44,41 +49,61 @@ class _Numpy(ModuleType):
 
 
 @cache
-def _replacements(width: int) -> dict[int, Any]:
+def _replacements(dual: DualType) -> dict[int, Any]:
     """Map from the identity of what a function refers to, to what its dual form refers to."""
-    functions = {**constructors(width), **REDUCTIONS}
+    functions = {**constructors(dual), **REDUCTIONS}
     return {id(np): _Numpy(functions), **{id(original): one for original, one in functions.items()}}
 
 
-def dual_form(function: Any, width: int) -> Any:
-    """Copy a jitted function for dual numbers of `width`."""
-    return _jitted(function, _replacements(width), {})
+def dual_form(function: Any, dual: DualType, *, helpers: bool = False) -> Any:
+    """Copy a function for dual numbers, and the jitted functions that it calls; with `helpers`, the plain ones too."""
+    return _jitted(function, _replacements(dual), {}, helpers)
 
 
-def _jitted(dispatcher: Any, replaced: dict[int, Any], done: dict[int, Any]) -> Any:
-    """Copy a jitted function; `done` maps functions to their copies, so that recursion ends."""
-    if id(dispatcher) not in done:
-        done[id(dispatcher)] = dispatcher  # what calls itself keeps calling the original
-        copy = _copy(dispatcher.py_func, replaced, done)
-        done[id(dispatcher)] = numba.njit(pipeline_class=DualPipeline, forceinline=True, **INTERNAL)(copy)
-    return done[id(dispatcher)]
+def plain_form(function: Any) -> Any:
+    """Copy a function for doubles, and all jitted and plain functions that it calls."""
+    return _jitted(function, {}, {}, True)
 
 
-def _copy(function: FunctionType, replaced: dict[int, Any], done: dict[int, Any]) -> FunctionType:
+def is_helper(value: Any) -> bool:
+    """Say whether a value is a function of the user's, jitted or plain."""
+    if isinstance(value, CPUDispatcher):
+        return True
+    return isinstance(value, FunctionType) and (value.__module__ or "").partition(".")[0] not in _COMPILED_BY_NUMBA
+
+
+def _jitted(function: Any, replaced: dict[int, Any], done: dict[int, Any], helpers: bool) -> Any:
+    """Copy a function; `done` maps functions to their copies, so that recursion ends."""
+
     def replacement(value: Any) -> Any:
-        if isinstance(value, CPUDispatcher):
-            return _jitted(value, replaced, done)
-        return replaced.get(id(value), value)
+        if id(value) in replaced:
+            return replaced[id(value)]
+        if isinstance(value, CPUDispatcher) or (helpers and is_helper(value)):
+            return _jitted(value, replaced, done, helpers)
+        if helpers and isinstance(value, ModuleType) and is_users_module(value):
+            return _UsersModule(value, replacement)
+        return value
 
-    scope = dict(function.__globals__)
-    for name in function.__code__.co_names:
-        if name in scope:
-            scope[name] = replacement(scope[name])
-    cells = tuple(CellType(replacement(cell.cell_contents)) for cell in function.__closure__ or ())
-    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells or None)
-    copy.__module__, copy.__qualname__, copy.__kwdefaults__ = (
-        function.__module__,
-        function.__qualname__,
-        function.__kwdefaults__,
-    )
-    return copy
+    if id(function) not in done:
+        done[id(function)] = function  # what calls itself keeps calling the original
+        copy = rebound(getattr(function, "py_func", function), replacement)
+        done[id(function)] = numba.njit(pipeline_class=DualPipeline, forceinline=True, **INTERNAL)(copy)
+    return done[id(function)]
+
+
+def is_users_module(module: ModuleType) -> bool:
+    """Say whether a module may hold functions of the user's."""
+    root = module.__name__.partition(".")[0]
+    return root not in _COMPILED_BY_NUMBA and root not in sys.stdlib_module_names
+
+
+class _UsersModule(ModuleType):
+    """A module with its functions compiled when they are asked for."""
+
+    def __init__(self, original: ModuleType, replacement: Callable[[Any], Any]) -> None:
+        super().__init__(original.__name__)
+        self.__dict__["_parts"] = original, replacement
+
+    def __getattr__(self, name: str) -> Any:
+        original, replacement = self.__dict__["_parts"]
+        return replacement(getattr(original, name))

@@ -23,7 +23,6 @@ from nlsq.kernels.backend.dual import (
     DOUBLE,
     FLAGS,
     DualType,
-    Partials,
     combine,
     operation,
     pack,
@@ -52,8 +51,11 @@ def _by_rule(context: Any, builder: Any, rule_: rules.Rule, kinds: Any, numbers:
     partials = combine(
         builder, [(slope, parts) for slope, (_, parts) in zip(slopes, split)], guarded=rule_ in rules.STEEP
     )
-    width = next(k.width for k in kinds if isinstance(k, DualType))
-    return pack(builder, width, value, partials)
+    return pack(builder, _dual_of(kinds), value, partials)
+
+
+def _dual_of(kinds: Sequence[Any]) -> DualType:
+    return next(kind for kind in kinds if isinstance(kind, DualType))
 
 
 def _double(number: Any) -> Any:
@@ -103,24 +105,20 @@ def _sum_or_difference(sign: int) -> Any:
         else:
             value = builder.fsub(a, b, flags=FLAGS)
             partials = [builder.fsub(p, q, flags=FLAGS) for p, q in zip(da, db)]
-        return pack(builder, _width_of(da, db), value, partials)
+        return pack(builder, _dual_of(kinds), value, partials)
 
     return emit
 
 
-def _width_of(*parts: Partials) -> int:
-    return next(len(one) for one in parts if one is not None)
-
-
 def _product(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
     (a, da), (b, db) = (unpack(builder, k, _double(number)) for k, number in zip(kinds, numbers))
-    return pack(builder, _width_of(da, db), builder.fmul(a, b, flags=FLAGS), combine(builder, [(b, da), (a, db)]))
+    return pack(builder, _dual_of(kinds), builder.fmul(a, b, flags=FLAGS), combine(builder, [(b, da), (a, db)]))
 
 
 def _negative(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
     value, partials = unpack(builder, kinds[0], numbers[0])
     assert partials is not None
-    return pack(builder, kinds[0].width, builder.fneg(value), [builder.fneg(part) for part in partials])
+    return pack(builder, kinds[0], builder.fneg(value), [builder.fneg(part) for part in partials])
 
 
 def _identity(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
@@ -141,7 +139,7 @@ def _raise_to(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
             value = builder.fdiv(DOUBLE(1.0), value, flags=FLAGS)
             lower = builder.fdiv(value, base, flags=FLAGS)
         slope = DOUBLE(float(exponent)) if lower is None else builder.fmul(DOUBLE(float(exponent)), lower, flags=FLAGS)
-        return pack(builder, kinds[0].width, value, combine(builder, [(slope, partials)]))
+        return pack(builder, kinds[0], value, combine(builder, [(slope, partials)]))
     if not isinstance(kinds[1], DualType):
         return _by_rule(context, builder, rules.power_of_base_rule, kinds, numbers)
     return _by_rule(
@@ -167,11 +165,11 @@ def _chain(builder: Any, base: Any, power: int) -> Any:
 
 def _choose(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
     """``np.where(condition, a, b)``."""
-    width = next(k.width for k in kinds[1:] if isinstance(k, DualType))
+    dual = _dual_of(kinds[1:])
     split = [unpack(builder, kind, _double(number)) for kind, number in zip(kinds[1:], numbers[1:])]
-    (a, da), (b, db) = ((value, [DOUBLE(0.0)] * width if parts is None else parts) for value, parts in split)
+    (a, da), (b, db) = ((value, dual.no_partials() if parts is None else parts) for value, parts in split)
     chosen = [builder.select(numbers[0], p, q) for p, q in zip(da, db)]
-    return pack(builder, width, builder.select(numbers[0], a, b), chosen)
+    return pack(builder, dual, builder.select(numbers[0], a, b), chosen)
 
 
 def _clip(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
@@ -212,7 +210,7 @@ def seeding(width: int) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             number, index = arguments
             hits = [builder.icmp_signed("==", index, index.type(k)) for k in range(width)]
-            return pack(builder, width, number, [builder.uitofp(hit, DOUBLE) for hit in hits])
+            return pack(builder, DualType(width), number, [builder.uitofp(hit, DOUBLE) for hit in hits])
 
         return DualType(width)(types.float64, types.int64), generate
 

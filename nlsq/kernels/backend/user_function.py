@@ -246,6 +246,7 @@ def compile_exact_derivative(function: Any, form: str, n: int) -> tuple[int, Any
         If the function does not compile for dual numbers; the message says what it was that does not.
     """
     from nlsq.kernels.backend import dual_operations  # declares what dual numbers do
+    from nlsq.kernels.backend.dual import DualType
     from nlsq.kernels.backend.dual_arrays import new_array
     from nlsq.kernels.backend.dual_form import dual_form
 
@@ -270,11 +271,11 @@ def compile_exact_derivative(function: Any, form: str, n: int) -> tuple[int, Any
         "seed": dual_operations.seeding(width),
         "store": dual_operations.store_partials,
         "stack_memory": dual_operations.stack_memory(width * BLOCK),
-        "new_array": new_array(width),
+        "new_array": new_array(DualType(width)),
         "shift": LOWERED[shift],
     }
     try:
-        return _compile_wrapper(source, dual_form(function, width), tools)
+        return _compile_wrapper(source, dual_form(function, DualType(width)), tools)
     except (errors.NumbaError, NotImplementedError) as error:
         raise TypeError(_why(error)) from error
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache, partial
-from types import CellType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numba
@@ -23,6 +23,7 @@ from numba.core.registry import CPUDispatcher, cpu_target
 from numba.extending import overload
 
 from nlsq.kernels.backend.lowering import jitted
+from nlsq.kernels.backend.rebinding import rebound
 from nlsq.kernels.elementary import ELEMENTARY
 
 CONTRACT = {"contract", "nsz"}
@@ -171,12 +172,4 @@ def _copy(function: FunctionType, replaced: dict[int, Callable[[], Any]], done: 
             return done[id(value)]
         return value
 
-    scope = dict(function.__globals__)
-    for name in function.__code__.co_names:
-        if name in scope:
-            scope[name] = replacement(scope[name])
-    cells = tuple(CellType(replacement(cell.cell_contents)) for cell in function.__closure__ or ())
-    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells or None)
-    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
+    return rebound(function, replacement)

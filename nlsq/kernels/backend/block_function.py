@@ -1,0 +1,177 @@
+"""A user's function of parameter blocks, run over all residual blocks of a group, with its exact Jacobian.
+
+The function is plain Python of numbers and tuples, decorated with njit or not. It is compiled once; the machine code is
+kept on disk under a key made of all that it depends on, so that a later process neither compiles nor imports numba.
+Under ``NLSQ_DISABLE_COMPILE`` it runs as it is, and derivatives are those of `nlsq.kernels.backend.block_python`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.kernels.backend import cache as disk
+from nlsq.kernels.backend.block_form import BlockArgument, BlockForm
+from nlsq.kernels.backend.code_key import NotKeyed, key_of
+from nlsq.kernels.backend.kernel import _lock, compile_disabled
+from nlsq.kernels.backend.loader import link_object
+
+__all__ = ["BlockArgument", "BlockForm", "BlockFunction", "compile_block_function"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+FIXED_PLACES = 5  # of a table, before the arguments
+_HEADER = 8  # bytes before the object file, with the number of residuals
+_PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)  # releases the GIL
+_known: dict[str, BlockFunction] = {}
+_serial = count()
+
+
+@final
+class BlockFunction:
+    """Residuals of all blocks of a group, with or without their Jacobian.
+
+    Attributes
+    ----------
+    residuals : int
+        Numbers that a residual block has, q.
+    residual_address, jacobian_address : int
+        C functions ``int f(int64* table)``; see `nlsq.kernels.backend.block_compiler`. 0 where nothing is compiled.
+    keep : object
+        What must be kept alive for the addresses.
+    from_disk : bool
+        Whether the machine code was read rather than compiled.
+    why_not_kept : str
+        Why the machine code is not on disk; empty where it is.
+    """
+
+    def __init__(
+        self,
+        form: BlockForm,
+        residuals: int,
+        addresses: Sequence[int],
+        keep: Any = None,
+        *,
+        from_disk: bool = False,
+        why_not_kept: str = "",
+    ) -> None:
+        self.form, self.residuals, self.keep = form, residuals, keep
+        self.residual_address, self.jacobian_address = addresses
+        self.from_disk, self.why_not_kept = from_disk, why_not_kept
+        self._calls: list[Callable[[int], int]] = [_PROTOTYPE(one) for one in addresses]
+
+    def evaluate(
+        self,
+        values: Sequence[FloatArray],
+        indices: Sequence[IntArray],
+        seeds: Sequence[FloatArray | None],
+        data: FloatArray | None,
+        weight: FloatArray | None,
+        r_out: FloatArray,
+        jac_out: FloatArray | None = None,
+    ) -> int:
+        """Fill `r_out`, and `jac_out` where it is given; return 0, or nonzero when the user's code raised.
+
+        Parameters
+        ----------
+        values : sequence of ndarray, shape (n_blocks_k, size_k)
+            Numbers of the parameter blocks, for each argument. All arrays are contiguous.
+        indices : sequence of ndarray of int64, shape (B,)
+            Which parameter block each residual block takes, for each argument.
+        seeds : sequence of ndarray or None, shape (n_blocks_k, size_k, width_k)
+            Derivatives of the numbers with respect to the columns, for each seeded argument.
+        data : ndarray or None, shape (B, data)
+            Rows of data.
+        weight : ndarray or None, shape (B,), (B, q) or (B, q, q)
+            As the form says.
+        r_out : ndarray, shape (B, q)
+            Residuals.
+        jac_out : ndarray, shape (B, q, T), optional
+            Their derivatives.
+        """
+        if len(r_out) == 0:
+            return 0
+        table = [len(r_out), _address(data), _address(weight), _address(r_out), _address(jac_out)]
+        for value, index, seed in zip(values, indices, seeds, strict=True):
+            table += [_address(value), _address(index), _address(seed)]
+        places = (ctypes.c_int64 * len(table))(*table)
+        return self._calls[jac_out is not None](ctypes.addressof(places))
+
+
+def _address(array: NDArray[Any] | None) -> int:
+    return 0 if array is None else array.ctypes.data
+
+
+def compile_block_function(function: Any, form: BlockForm, jacobian: Any = None) -> Any:
+    """Compile a block function, or find it on disk.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(*blocks, data) -> number or tuple of numbers``; blocks and data are tuples of floats.
+    form : BlockForm
+        What it is called with.
+    jacobian : callable, optional
+        ``jacobian(*blocks, data)`` gives a tuple with an entry for each block: a tuple of rows, one for each residual,
+        each a tuple of derivatives with respect to the numbers of the block.
+
+    Raises
+    ------
+    TypeError
+        If the function cannot be compiled, or returns something else than numbers.
+    """
+    if compile_disabled():
+        from nlsq.kernels.backend.block_python import PythonBlockFunction
+
+        return PythonBlockFunction(function, form, jacobian)
+    with _lock:
+        try:
+            symbol, why_not = f"nlsq_block_{key_of(function, jacobian, *_form_parts(form))}", ""
+        except NotKeyed as error:
+            symbol, why_not = f"nlsq_block_unkeyed_{next(_serial)}", str(error)
+        if symbol not in _known:
+            made = None if why_not else _from_disk(symbol, form)
+            made = made or _compiled(function, form, jacobian, symbol, why_not)
+            if why_not:
+                return made
+            _known[symbol] = made
+        return _known[symbol]
+
+
+def _form_parts(form: BlockForm) -> tuple[Any, ...]:
+    arguments = tuple((one.size, one.width, one.kind) for one in form.arguments)
+    return arguments, form.data, form.weight
+
+
+def _symbols(symbol: str) -> tuple[str, str]:
+    return f"{symbol}_residual", f"{symbol}_jacobian"
+
+
+def _from_disk(symbol: str, form: BlockForm) -> BlockFunction | None:
+    kept = disk.read(disk.folder(), symbol)
+    if kept is None:
+        return None
+    addresses = link_object(kept[_HEADER:], list(_symbols(symbol)))
+    return BlockFunction(form, int.from_bytes(kept[:_HEADER], "little"), addresses, from_disk=True)
+
+
+def _compiled(function: Any, form: BlockForm, jacobian: Any, symbol: str, why_not: str) -> BlockFunction:
+    from nlsq.kernels.backend.block_compiler import compile_block_functions
+
+    symbols = _symbols(symbol)
+    made = compile_block_functions(function, form, jacobian, symbols, keep=not why_not)
+    if made.code is None:
+        addresses = [made.library.get_pointer_to_function(one) for one in symbols]
+        why_not = why_not or "its machine code needs numba while it runs, as arrays that it makes do"
+        return BlockFunction(form, made.residuals, addresses, made.library, why_not_kept=why_not)
+    folder = disk.folder()
+    disk.write(folder, symbol, made.residuals.to_bytes(_HEADER, "little") + made.code)
+    addresses = link_object(made.code, list(symbols))
+    why_not = "" if folder is not None else "no cache folder can be written"
+    return BlockFunction(form, made.residuals, addresses, why_not_kept=why_not)
