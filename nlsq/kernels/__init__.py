@@ -27,8 +27,12 @@ KERNEL_MODULES = (
     "multifrontal",
     "simplicial",
     "block_products",
+    "normal_assembly",
+    "normal_assembly_sparse",
     "ordering",
     "ordering_graph",
+    "schur",
+    "schur_choice",
 )
 
 

@@ -146,10 +146,11 @@ def _without_machine_code(name: str) -> Iterator[None]:
         CPUCodeLibrary._optimize_final_module, CPUCodeLibrary._finalize_final_module = optimize, finalize
 
 
-def _compile_body(function: FunctionType, signature: Any, options: dict[str, Any]) -> Any:
+def _compile_body(function: FunctionType, signature: Any, apart: bool, options: dict[str, Any]) -> Any:
     flags = Flags()
     cpu_target.options.parse_as_flags(flags, {"nopython": True, "error_model": "numpy", **options})
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.noalias = apart
     cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()
     contexts = cpu_target.typing_context, cpu_target.target_context
@@ -164,7 +165,8 @@ def object_code(one: Kernel) -> bytes:
         function = _retarget(one.function)
         signature = numba_signature(one.signature)
         with _without_machine_code(function.__qualname__):
-            compiled = _compile_body(function, signature, {"fastmath": STRICT if one.strict else FAST, "_nrt": False})
+            options = {"fastmath": STRICT if one.strict else FAST, "_nrt": False}
+            compiled = _compile_body(function, signature, one.apart, options)
         for callee in one.callees():
             if llvm.address_of_symbol(callee.symbol) is None:  # the compiler wants to see every symbol
                 llvm.add_symbol(callee.symbol, _NOWHERE)  # until it is linked

@@ -21,7 +21,7 @@ from nlsq.kernels.backend.signature import Signature
 
 _lock = threading.RLock()
 registry: dict[str, Kernel] = {}
-
+_specialised: dict[str, Kernel] = {}
 
 _disabled = os.environ.get("NLSQ_DISABLE_COMPILE", "") not in ("", "0")
 
@@ -47,19 +47,33 @@ class Kernel:
         No reassociation of floating-point operations (needed where ``(x + h) - x`` must survive).
     cold : bool
         Seldom called: a kernel that calls it is linked without it when it would have to be compiled first.
+    apart : bool
+        No two pointers that the kernel is given lead to the same memory, unless it only reads there: its loops are
+        vectorised without a look at addresses.
+    suffix : str
+        What tells a specialised kernel's symbol from that of the kernel it was made from; see `specialised`.
     """
 
-    __slots__ = ("_callables", "address", "cold", "function", "signature", "strict", "symbol")
+    __slots__ = ("_callables", "address", "apart", "cold", "function", "signature", "strict", "symbol")
 
-    def __init__(self, function: FunctionType, signature: Signature, strict: bool = False, cold: bool = False) -> None:
+    def __init__(
+        self,
+        function: FunctionType,
+        signature: Signature,
+        strict: bool = False,
+        cold: bool = False,
+        apart: bool = False,
+        suffix: str = "",
+    ) -> None:
         self.function = function
         self.signature = signature
         self.strict = strict
         self.cold = cold
-        self.symbol = f"nlsq_{function.__module__.rpartition('.')[2]}_{function.__name__}"
+        self.apart = apart
+        self.symbol = f"nlsq_{function.__module__.rpartition('.')[2]}_{function.__name__}{suffix}"
         self.address = 0
         self._callables: dict[bool, Callable[..., Any]] = {}
-        if registry.setdefault(self.symbol, self) is not self:
+        if (_specialised if suffix else registry).setdefault(self.symbol, self) is not self:
             raise ValueError(f"two kernels are named {self.symbol}")
 
     def __call__(self, *arguments: Any) -> Any:
@@ -93,15 +107,55 @@ class Kernel:
         return self.address
 
 
-def kernel(signature: str, *, strict: bool = False, cold: bool = False) -> Callable[[Callable[..., Any]], Kernel]:
-    """Declare a jitted kernel; `signature` is C-like text, see `Signature`."""
+def kernel(
+    signature: str, *, strict: bool = False, cold: bool = False, apart: bool = False
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Declare a jitted kernel; `signature` is C-like text, see `Signature`; for the rest see `Kernel`."""
     parsed = Signature.parse(signature)
 
     def declare(function: Callable[..., Any]) -> Kernel:
         assert isinstance(function, FunctionType)
-        return Kernel(function, parsed, strict, cold)
+        return Kernel(function, parsed, strict, cold, apart)
 
     return declare
+
+
+def specialised(one: Kernel, **constants: int) -> Kernel:
+    """Give the kernel of the same source in which constants of its module have other values.
+
+    Loops over a number of steps that is known are unrolled and vectorised. By convention such a constant is zero in the
+    module, which means that the size is read at run time: ``size = SIZE if SIZE > 0 else size``. Specialised kernels
+    are cached on disk as others are; `precompile` does not know them.
+
+    Parameters
+    ----------
+    one : Kernel
+        The kernel.
+    **constants : int
+        Module-level names that it reads, and their values.
+
+    Raises
+    ------
+    ValueError
+        If the kernel does not read one of the names, or the module does not define it.
+    """
+    scope, names = one.function.__globals__, one.function.__code__.co_names
+    for name in constants:
+        if name not in names or name not in scope:
+            raise ValueError(f"{one!r} reads no constant {name} of its module; it reads {', '.join(names)}.")
+    suffix = "".join(f"__{name}{value}" for name, value in sorted(constants.items()))
+    if not suffix:
+        return one
+    with _lock:
+        found = _specialised.get(one.symbol + suffix)
+        if found is None:
+            plain = one.function
+            copy = FunctionType(
+                plain.__code__, scope | constants, plain.__name__, plain.__defaults__, plain.__closure__
+            )
+            copy.__module__, copy.__qualname__ = plain.__module__, plain.__qualname__
+            found = Kernel(copy, one.signature, one.strict, one.cold, one.apart, suffix)
+    return found
 
 
 def with_callees(kernels: list[Kernel], wanted: Callable[[Kernel], bool] = lambda one: True) -> list[Kernel]:

@@ -66,7 +66,7 @@ def load_kernels(kernels: list[Kernel], *, shared: bool = True) -> None:
     missing = [k for k in wanted if codes[k.symbol] is None]
     if missing:
         _announce(len(missing), folder)
-    others = [k.symbol for k in reversed(missing)] if shared else []
+    others = [k.symbol for k in reversed(missing) if k.symbol in registry] if shared else []
     with second_compiler(others, folder):
         for one in missing:
             codes[one.symbol] = _compiled(one, folder)
