@@ -15,6 +15,9 @@ elements E_i and variables A_i, all in the memory of the pattern. One pivot p is
 Sizes |.| and degrees are sums of weights: the scalar variables that a vertex stands for. Vertices with very many
 neighbours are left out and come last: they cost the most and change the order of the others least.
 
+Of variables with equal degrees, those that the last pivot met come first, in the order of its L_p: the elimination
+moves along a front. In the reverse order nine-point grids in their natural order fill up to a fifth more.
+
 The kernels share these arrays:
 
     storage                 the lists, E_i before A_i; room for nnz + n
@@ -326,14 +329,15 @@ def finish_element(p, n, storage, graph, sizes, lists, state):
     begin, end = start[p], start[p] + length[p]
     write = begin
     for q in range(begin, end):
-        i = storage[q]
-        if weight[i] < 0:
-            weight[i] = -weight[i]
-            degree[i] = min(degree[i] + size, left) - weight[i]
-            enlist(i, n, degree, lists)
-            state[FEWEST] = min(state[FEWEST], degree[i])
-            storage[write] = i
+        if weight[storage[q]] < 0:
+            storage[write] = storage[q]
             write += 1
+    for k in range(1, write - begin + 1):  # the first of them comes to the front of its list
+        i = storage[write - k]
+        weight[i] = -weight[i]
+        degree[i] = min(degree[i] + size, left) - weight[i]
+        state[FEWEST] = min(state[FEWEST], degree[i])
+        enlist(i, n, degree, lists)
     if end == state[FREE]:
         state[FREE] = write
     weight[p] = -weight[p]
