@@ -22,6 +22,7 @@ KERNEL_MODULES = (
     "arrays",
     "batch",
     "coloring",
+    "manifold",
     "elimination_tree",
     "supernodes",
     "multifrontal",
@@ -33,6 +34,7 @@ KERNEL_MODULES = (
     "ordering_graph",
     "schur",
     "schur_choice",
+    "schur_pattern",
 )
 
 

@@ -80,7 +80,7 @@ def add_products(
 
 @kernel("void(double*, double*, int, int, int, int, int, int*, double*)", apart=True)
 def add_gradient(values, r, count, rows, stride, first_a, width_a, targets, gradient_out):
-    """Add J_a'r of each residual block to the gradient at its target; r (count, rows), the rest as in `add_products`."""
+    """Add J_a'r of each residual block to the gradient at its target; r (count, rows), see `add_products`."""
     q = Q if Q > 0 else rows
     a = A if A > 0 else width_a
     for i in range(count):
@@ -165,8 +165,8 @@ def eliminate(
         z = scaled_work
         for k in range(d):
             value = gradient[columns[e] + k]
-            for l in range(k):  # noqa: E741
-                value -= factor[k * d + l] * z[l]
+            for j in range(k):
+                value -= factor[k * d + j] * z[j]
             z[k] = value * factor[k * d + k]
         first, last = slots[e], slots[e + 1]
         y = shift(scaled_work, d)
@@ -177,8 +177,8 @@ def eliminate(
                 total = 0.0
                 for k in range(d):
                     value = block[k * w + a]
-                    for l in range(k):  # noqa: E741
-                        value -= factor[k * d + l] * y[l * w + a]
+                    for j in range(k):
+                        value -= factor[k * d + j] * y[j * w + a]
                     value *= factor[k * d + k]
                     y[k * w + a] = value
                     total += value * z[k]
@@ -264,14 +264,14 @@ def substitute(
                 x[k] += total
         for k in range(d):
             value = x[k]
-            for l in range(k):  # noqa: E741
-                value -= factor[k * d + l] * x[l]
+            for j in range(k):
+                value -= factor[k * d + j] * x[j]
             x[k] = value * factor[k * d + k]
         for i in range(d):
             k = d - 1 - i
             value = x[k]
-            for l in range(k + 1, d):  # noqa: E741
-                value -= factor[l * d + k] * x[l]
+            for j in range(k + 1, d):
+                value -= factor[j * d + k] * x[j]
             x[k] = value * factor[k * d + k]
         for k in range(d):
             x[k] = -x[k]

@@ -1,14 +1,14 @@
 """Which column blocks a Schur complement should eliminate.
 
 Blocks of which no two share a residual can leave the normal equations one by one. A greedy independent set takes the
-blocks in ascending degree, the number of residual blocks that meet a block; between equals the narrower goes first, then
-the earlier. In bundle adjustment a point is met by a few observations and a camera by hundreds: the set is that of the
-points. It is the first step of a minimum-degree ordering.
+blocks in ascending degree, the number of residual blocks that meet a block; between equals the narrower goes first,
+then the earlier. In bundle adjustment a point is met by a few observations and a camera by hundreds: the set is that
+of the points. It is the first step of a minimum-degree ordering.
 
 The set is worth a solver of its own if it leaves a small system. In a chain or a grid of equal blocks, such as a graph
-of poses, at most half of the columns, and a few more, are independent, what is left is as sparse as before, and a
-sparse factorisation does the same elimination by itself: there the answer is the empty set. The rule is that
-`WORTHWHILE` of the columns must be in the set.
+of poses, about half of the columns are independent, what is left is as sparse as before, and a sparse factorisation
+does the same elimination by itself: there the answer is the empty set. The rule is that `WORTHWHILE` of the columns
+must be in the set.
 
 References
 ----------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias, final
 
 import numpy as np
@@ -93,7 +94,7 @@ class Elimination:
         widths = pattern.widths
         self.kept = np.flatnonzero(~eliminated)
         self.starts = _ends(widths[self.kept])
-        self.kept_columns = _ranges(pattern.offsets[self.kept], widths[self.kept])
+        self.kept_columns = ranges(pattern.offsets[self.kept], widths[self.kept])
         self._kept_index = np.cumsum(~eliminated) - 1
         chosen = np.flatnonzero(eliminated)
         self._rank = np.full(widths.size + 1, NOWHERE, dtype=np.int64)  # last: of a held argument
@@ -110,7 +111,7 @@ class Elimination:
         self.columns = pattern.offsets[chosen[order]]
         self.block_starts = _ends(widths[chosen[order]] ** 2)
         self.slots = _ends(lengths[order])
-        by_family = _ranges(_ends(lengths)[:-1][order], lengths[order])
+        by_family = ranges(_ends(lengths)[:-1][order], lengths[order])
         self.slot_kept = kept[by_family]
         self.slot_starts = _ends(np.repeat(widths[chosen[order]], lengths[order]) * widths[self.kept][self.slot_kept])
         moved = np.empty(keys.size, dtype=np.int64)
@@ -212,10 +213,7 @@ def _families(orders: IndexArray, lengths: IndexArray, slot_widths: IndexArray) 
     kinds = np.column_stack((orders, width))[order]
     breaks = np.flatnonzero(np.any(kinds[1:] != kinds[:-1], axis=1)) + 1
     edges = [0, *breaks.tolist(), orders.size] if orders.size else [0]
-    families = [
-        Family(int(kinds[first, 0]), int(kinds[first, 1]), first, end)
-        for first, end in zip(edges, edges[1:], strict=False)
-    ]
+    families = [Family(int(kinds[first, 0]), int(kinds[first, 1]), first, end) for first, end in pairwise(edges)]
     return order, families
 
 
@@ -228,7 +226,7 @@ def _ends(lengths: IndexArray) -> IndexArray:
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
 
 
-def _ranges(starts: IndexArray, lengths: IndexArray) -> IndexArray:
+def ranges(starts: IndexArray, lengths: IndexArray) -> IndexArray:
     """Give all numbers of the ranges start, ..., start + length - 1, one range after another."""
     first = np.repeat(starts - _ends(lengths)[:-1], lengths)
     return first + np.arange(first.size, dtype=np.int64)

@@ -6,17 +6,24 @@ pair of kept blocks, in the sparse case one where the two meet in a residual blo
 
 from __future__ import annotations
 
-from typing import TypeAlias, final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nlsq.kernels import coloring, schur_pattern
 from nlsq.kernels import schur as kernels
-from nlsq.kernels.backend import handle
+from nlsq.kernels.backend import Kernel, handle
 from nlsq.linalg.linear_solver import FloatArray
-from nlsq.linalg.schur_plan import Elimination, IndexArray
+from nlsq.linalg.schur_plan import Elimination, IndexArray, ranges
+
+if TYPE_CHECKING:
+    from nlsq.linalg.sparse_factor import Analysis
 
 REDUCED = ("auto", "dense", "sparse")
+DENSE_BELOW = 200  # columns: a dense factorisation takes a fraction of a millisecond
+DENSE_SHARE = 0.5  # of the upper triangle: beyond it a sparse factorisation cannot gain
+DENSE_ADVANTAGE = 2.0  # operations a second of a dense factorisation, over those of a sparse one; measured
 
 
 @final
@@ -68,9 +75,8 @@ class DenseReduced:
         if self._n == 0:
             return 1.0
         np.take(damping, self._plan.kept_columns, out=self._damping)
-        places = self._starts, self._row_blocks, self._starts.size - 1, self._damping, self._matrix
-        arguments = [handle(a.reshape(-1)) if isinstance(a, np.ndarray) else a for a in (self.blocks, *places)]
-        kernels.expand.entry()(*arguments)
+        places = self._starts, self._row_blocks, self._starts.size - 1, self._damping
+        _run(kernels.expand, self.blocks, *places, self._matrix.reshape(-1))
         _, info = dpotrf(self._matrix.T, lower=1, overwrite_a=1, clean=0)
         np.take(self.undamped, self._diagonal, out=self._sums)
         self._sums += self._damping
@@ -93,24 +99,177 @@ class DenseReduced:
             dpotrs(self._matrix.T, self.step, lower=1, overwrite_b=1)
 
 
+@final
+class SparseReduced:
+    """S as a sparse matrix, factorised by `nlsq.linalg.sparse_factor`.
+
+    Parameters
+    ----------
+    plan : Elimination
+        Kept blocks.
+
+    Attributes
+    ----------
+    undamped, blocks, step, failed_column
+        As of `DenseReduced`.
+    density : float
+        Share of the upper triangle that is stored.
+    analysis : Analysis
+        What elimination does to S; found when it is first asked for.
+    """
+
+    def __init__(self, plan: Elimination) -> None:
+        self._plan, self._starts = plan, plan.starts
+        self._n = int(plan.starts[-1])
+        self.failed_column = -1
+        widths, count = np.diff(plan.starts), plan.kept.size
+        stars = _Stars(plan)
+        self._column_first, self._rows = stars.columns()
+        self._columns = np.repeat(np.arange(count), np.diff(self._column_first))
+        sizes = widths[self._rows] * widths[self._columns]
+        self._block_starts = np.cumsum(sizes) - sizes
+        self._keys = self._columns * count + self._rows
+        is_diagonal = self._columns == self._rows
+        entries = np.where(is_diagonal, (sizes + widths[self._rows]) // 2, sizes)
+        self._nnz, self._size = int(entries.sum()), int(sizes.sum())
+        self.density = self._nnz / max(self._n * (self._n + 1) // 2, 1)
+        self.panels: IndexArray = np.full(plan.slot_kept.size + 1, -1, dtype=np.int64)
+        self.first_pairs, self.pair_blocks = stars.pairs(self._column_first, self._rows, self._block_starts)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Order S by blocks and analyse it."""
+        from nlsq.linalg.ordering import minimum_degree
+        from nlsq.linalg.sparse_factor import analyse
+
+        n, count = self._n, self._plan.kept.size
+        self._indptr, indices, self._sources = _ints(n + 1), _ints(self._nnz), _ints(self._nnz)
+        lists = self._column_first, self._rows, self._block_starts, self._starts, count
+        _run(schur_pattern.list_entries, *lists, self._indptr, indices, self._sources)
+        apart = self._rows != self._columns
+        f, g = self._rows[apart], self._columns[apart]
+        both = np.concatenate((f, g)), np.concatenate((g, f))
+        order = np.lexsort(both[::-1])
+        indptr = np.concatenate(([0], np.cumsum(np.bincount(both[0], minlength=count)))).astype(np.int64)
+        widths = np.diff(self._starts)
+        blocks = minimum_degree(indptr, both[1][order], weights=widths)
+        return analyse(self._indptr, indices, n, ordering=ranges(self._starts[blocks], widths[blocks]))
+
+    def allocate(self) -> None:
+        """Take the memory of the numerical phase."""
+        self._factor = self.analysis.prepare()
+        self._values = np.empty(self._nnz)
+        self.undamped, self.blocks = np.zeros(self._size), np.zeros(self._size)
+        self.step, self._damping = np.zeros(self._n), np.zeros(self._n)
+        self._ends = self._indptr[1:]
+
+    def locate(self, f: IndexArray, g: IndexArray) -> IndexArray:
+        """Say where the blocks (f, g), f <= g, begin."""
+        return np.asarray(self._block_starts[np.searchsorted(self._keys, g * self._plan.kept.size + f)])
+
+    def factorize(self, damping: FloatArray) -> float:
+        """Factorise S + D; give 1, or 0 if it is not definite."""
+        self.failed_column = -1
+        np.take(damping, self._plan.kept_columns, out=self._damping)
+        places = self._sources, self._ends, self._damping, self._nnz, self._n
+        _run(schur_pattern.gather, self.blocks, *places, self._values)
+        failed = self._factor.refactor(self._values)
+        if failed >= 0:
+            self.failed_column = int(self._plan.kept_columns[failed])
+        return 0.0 if failed >= 0 else 1.0
+
+    def solve(self) -> None:
+        """Replace g in `step` by the solution of S p = -g."""
+        np.negative(self.step, out=self.step)
+        self._factor.solve(self.step, self.step)
+
+
+@final
+class _Stars:
+    """Sets of kept blocks that meet one another: those of each eliminated block, then of other residual blocks."""
+
+    def __init__(self, plan: Elimination) -> None:
+        self._count, self._owners = plan.kept.size, plan.columns.size
+        lengths, members = [np.diff(plan.slots)], [plan.slot_kept]
+        for blocks in plan.stars():
+            ordered = np.sort(blocks, axis=1)
+            lengths.append(np.count_nonzero(ordered >= 0, axis=1))
+            members.append(ordered[ordered >= 0])
+        self._first = np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64)
+        self._members = np.concatenate(members)
+        self._star_first, self._stars = _ints(self._count + 1), _ints(self._members.size)
+        parts = self._first, self._members, self._count, self._first.size - 1
+        _run(coloring.by_rows, *parts, self._star_first, self._stars)
+        self._lists = self._first, self._members, self._star_first, self._stars
+
+    def columns(self) -> tuple[IndexArray, IndexArray]:
+        """Give for each kept block g those f <= g that it meets, ascending: first of each g, and all f."""
+        count = self._count
+        marks, row_first, room = _ints(count), _ints(count + 1), 0
+        partners = _ints(0)
+        needed = _run(schur_pattern.list_partners, *self._lists, count, room, marks, row_first, partners)
+        partners = _ints(needed)
+        _run(schur_pattern.list_partners, *self._lists, count, needed, marks, row_first, partners)
+        column_first, rows = _ints(count + 1), _ints(needed)
+        _run(coloring.by_rows, row_first, partners, count, count, column_first, rows)
+        return column_first, rows
+
+    def pairs(
+        self, column_first: IndexArray, rows: IndexArray, block_starts: IndexArray
+    ) -> tuple[IndexArray, IndexArray]:
+        """Give the first pair of each eliminated block, and where the block of each pair begins."""
+        lengths = np.diff(self._first[: self._owners + 1])
+        sizes = lengths * (lengths + 1) // 2
+        ends = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        pairs = _ints(int(ends[-1]) + 1)
+        blocks = column_first, rows, block_starts, ends, self._count, self._owners
+        _run(schur_pattern.place_pairs, *self._lists, *blocks, _ints(self._count), pairs)
+        return ends[:-1], pairs
+
+
 def diagonal_places(plan: Elimination, diagonal_blocks: IndexArray) -> IndexArray:
     """Say where the diagonal entries of S lie among the blocks, given where the diagonal blocks begin."""
-    places = [np.empty(0, dtype=np.int64)]
     widths = np.diff(plan.starts)
     order = np.arange(int(plan.starts[-1]))
     owner = np.repeat(np.arange(widths.size), widths)
     a, w = order - plan.starts[owner], widths[owner]
     beyond = w % 8
     main = np.where((w > 8) & (beyond <= 2), w - beyond, w)
-    del places
     return np.asarray(diagonal_blocks[owner] + np.where(a < main, a * main + a, a * w + a))
 
 
-def reduced_system(plan: Elimination, name: str) -> DenseReduced:
-    """Choose the form of the reduced system."""
+def reduced_system(plan: Elimination, name: str) -> DenseReduced | SparseReduced:
+    """Choose the form of the reduced system.
+
+    Parameters
+    ----------
+    plan : Elimination
+        Kept blocks.
+    name : {"auto", "dense", "sparse"}
+        "auto": sparse where that takes fewer than 1 / `DENSE_ADVANTAGE` of the operations of a dense factorisation of
+        at least `DENSE_BELOW` columns.
+
+    Raises
+    ------
+    ValueError
+        If there is no such form.
+    """
     if name not in REDUCED:
-        raise ValueError(f"reduced must be one of {', '.join(REDUCED)}; got {name!r}.")
-    return DenseReduced(plan)
+        raise ValueError(f"reduced must be one of {', '.join(map(repr, REDUCED))}; got {name!r}.")
+    n = float(plan.starts[-1])
+    if name == "dense" or n == 0 or (name == "auto" and n < DENSE_BELOW):
+        return DenseReduced(plan)
+    sparse = SparseReduced(plan)
+    if name == "auto" and (sparse.density > DENSE_SHARE or sparse.analysis.flops * DENSE_ADVANTAGE > n**3 / 3):
+        return DenseReduced(plan)
+    sparse.allocate()
+    return sparse
 
 
-SparseReduced = DenseReduced
+def _ints(size: int) -> IndexArray:
+    return np.empty(size, dtype=np.int64)
+
+
+def _run(kernel: Kernel, *arguments: Any) -> Any:
+    """Call a kernel with arrays where it takes pointers."""
+    return kernel.entry()(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))
