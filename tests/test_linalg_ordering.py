@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from references import ordering as twin
+from references.kernel_calls import MODES, call
 from scipy import sparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from nlsq.kernels import ordering as kernels
+from nlsq.kernels import ordering_graph
 from nlsq.linalg import ordering
 from nlsq.linalg.ordering import minimum_degree
 
@@ -195,11 +197,12 @@ def test_fill_is_near_that_of_exact_degrees(seed):
     assert fill_of(pattern, minimum_degree(*pattern)) < 1.1 * exact
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_degrees_are_bounds_and_exact_next_to_two_elements(seed, plain, monkeypatch):
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("pattern", [random_pattern(60, 110), grid(7, 8), grid(4, 4, 4)], ids=["random", "5", "7"])
+def test_degrees_are_bounds_and_exact_next_to_two_elements(pattern, seed, plain, monkeypatch):
     """Amestoy, Davis and Duff 1996, section 4: the approximate degree is never below the external degree."""
-    n = 60
-    pattern, weights = random_pattern(n, 110, seed), np.random.default_rng(seed).integers(1, 4, n)
+    n = pattern[0].size - 1
+    weights = np.random.default_rng(seed).integers(1, 2 + seed, n)
     near = twin.graph_of(*pattern)
     seen = {"exact": 0, "looked at": 0}
 
@@ -221,6 +224,8 @@ def test_degrees_are_bounds_and_exact_next_to_two_elements(seed, plain, monkeypa
                 near[u] = (near[u] | near[v]) - {u, v}
             near_left.discard(v)
         for i in storage[start[p] : start[p] + length[p]]:
+            assert degree[i] <= min(last_degree.get(i, n * n) + degree[p], state[kernels.LEFT]) - weight[i]
+            last_degree[i] = degree[i]
             exact = sum(weights[u] for u in near[i] if variable(u) != i)
             seen["looked at"] += 1
             assert degree[i] >= exact
@@ -229,11 +234,20 @@ def test_degrees_are_bounds_and_exact_next_to_two_elements(seed, plain, monkeypa
                 assert degree[i] == exact
         assert state[kernels.LEFT] == sum(weights[v] for v in near_left)
 
-    finish, eliminated, near_left = kernels.finish_element, [], set(range(n))
+    finish, eliminated, near_left, last_degree = kernels.finish_element, [], set(range(n)), {}
     monkeypatch.setattr(kernels, "finish_element", finish_and_look)
     minimum_degree(*pattern, weights=weights)
     assert not near_left
     assert seen["exact"] > 50
+
+
+def test_a_clique_is_one_pivot(plain, monkeypatch):
+    """Its variables have nothing left but the first pivot: mass elimination."""
+    pivots = []
+    form = kernels.form_element
+    monkeypatch.setattr(kernels, "form_element", lambda p, *others: (pivots.append(p), form(p, *others)))
+    assert_permutation(minimum_degree(*pattern_of_mask(np.ones((12, 12)))), 12)
+    assert len(pivots) == 1
 
 
 # Weights
@@ -317,6 +331,22 @@ def test_order_is_a_postorder():
         below = np.flatnonzero(parent[:k] == k)
         size[k] += size[below].sum()
         assert all(k - size[k] < j for j in below)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_largest_child_comes_last(mode):
+    parent = np.array([4, 4, 4, 4, 8, 8, -1, 8, -1])
+    sizes = np.array([[1, 2, 3, 1, 2, 5, 1, 0, 1], [4, 5, 1, 3, 1, 1, 0, 9, 0]])
+    child, sibling = np.full(9, 99), np.full(9, 99)
+    call(ordering_graph.link_children, mode, 9, parent, sizes.ravel(), child, sibling)
+
+    def children(e):
+        found = [child[e]]
+        while found[-1] != -1:
+            found.append(sibling[found[-1]])
+        return found[:-1]
+
+    assert [children(e) for e in range(9)] == [[]] * 4 + [[0, 2, 3, 1]] + [[]] * 3 + [[4, 5]]  # vertex 7 is no element
 
 
 # What it refuses
