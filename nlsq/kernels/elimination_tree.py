@@ -83,7 +83,7 @@ def elimination_tree(indptr, indices, n, ancestor_work, parents_out):
 
 @kernel("void(int*, int, int*, int*)")
 def postorder(parents, n, lists_work, order_out):
-    """Number every subtree without a gap, children before parents; lists_work (3 n,), order_out[k] the k-th."""
+    """Order children before parents, every subtree without a gap; lists_work (3 n,), order_out[k] the k-th."""
     for j in range(n):
         lists_work[j] = NONE  # the first child, then its siblings at n + child
     for t in range(n):

@@ -22,10 +22,13 @@ import math
 from nlsq.kernels.backend import call_potrf, call_syrk, call_trsm, kernel, shift, subtract_product
 
 NONE = -1
-BLOCK = 4  # columns that are eliminated before the others hear of it
+BLOCK = 4  # columns that are eliminated before the next in their panel hear of it
 STRIP = 8  # columns of an update that are formed together
+PANEL = 128  # columns that are eliminated before those on their right hear of it
+ROWS = 192  # of a product that stay in a cache while columns go by
 POTRF, TRSM, SYRK = range(3)
-BLAS_WIDTH = 64  # columns of a panel from which LAPACK takes over
+BLAS_WIDTH = 128  # columns of a panel, and below:
+BLAS_WORK = 5e8  # width height^2 from which BLAS, which may use several threads, takes over; measured
 
 
 @kernel("void(int, int, int, double*, int, double*, int, int, double*, int, int)")
@@ -34,61 +37,99 @@ def subtract(rows, columns, depth, a, lda, b, column_step, depth_step, c, ldc, a
     subtract_product(rows, columns, depth, a, lda, b, column_step, depth_step, c, ldc, adds)
 
 
-@kernel("int(double*, int, int, double*, int, double*)")
-def factor_panel(panel, height, width, signs, signed, signed_work):
-    """L of the panel (height, width), by columns, in place; returns the column that failed, or -1.
+@kernel("void(double*, int, int, int, int, double*, int, double*, double*, int, int)")
+def subtract_lower(a, lda, rows, columns, depth, signs, signed, signed_work, c, ldc, adds):
+    """C - A S A', or -A S A' where `adds` is 0: the lower trapezoid of C (rows, columns), A (rows, depth) by columns.
 
-    signs : (width,).  signed : whether any is -1.  signed_work : (width * BLOCK,).
+    The rows are taken in blocks that stay in a cache while the columns go by.
     """
-    k = 0
-    while k < width:
-        count = min(BLOCK, width - k)
-        block = shift(panel, k * height + k)
-        if k > 0:
-            other, step = shift(panel, k), height
+    first = 0
+    while first < rows:
+        last = min(first + ROWS, rows)
+        j = 0
+        while j < min(last, columns):
+            count = min(STRIP, columns - j)
+            other, step = shift(a, j), lda
             if signed != 0:
-                other, step = signed_work, BLOCK
-                for p in range(k):
-                    for c in range(count):
-                        signed_work[p * BLOCK + c] = panel[p * height + k + c] * signs[p]
-            subtract(height - k, count, k, shift(panel, k), height, other, 1, step, block, height, 1)
-        for c in range(count):
-            column = shift(block, c * height + c)
-            sign = signs[k + c]
-            pivot = column[0] * sign
-            if not (pivot > 0.0 and pivot < math.inf):
-                return k + c
-            root = math.sqrt(pivot)
-            column[0] = root
-            scale = sign / root
-            rest = height - k - c
-            for i in range(1, rest):
-                column[i] *= scale
-            for d in range(1, count - c):
-                target, source = shift(column, d * height), shift(column, 0)
-                factor = source[d] * sign
-                for i in range(d, rest):
-                    target[i] -= factor * source[i]
-        k += count
+                other, step = signed_work, STRIP
+                for p in range(depth):
+                    for q in range(count):
+                        signed_work[p * STRIP + q] = a[p * lda + j + q] * signs[p]
+            top = max(first, j)
+            subtract(last - top, count, depth, shift(a, top), lda, other, 1, step, shift(c, j * ldc + top), ldc, adds)
+            j += count
+        first = last
+
+
+@kernel("int(double*, int, int, int, double*)")
+def factor_block(block, height, rows, width, signs):
+    """L of a few columns (rows, width), `height` apart, a column at a time; returns the one that failed, or -1."""
+    for k in range(width):
+        column = shift(block, k * height + k)
+        sign = signs[k]
+        pivot = column[0] * sign
+        if not (pivot > 0.0 and pivot < math.inf):
+            return k
+        root = math.sqrt(pivot)
+        column[0] = root
+        scale = sign / root
+        rest = rows - k
+        for i in range(1, rest):
+            column[i] *= scale
+        for d in range(1, width - k):
+            target = shift(column, d * height)
+            factor = column[d] * sign
+            for i in range(d, rest):
+                target[i] -= factor * column[i]
     return NONE
 
 
-@kernel("void(double*, int, int, double*, int, double*, double*)")
-def form_update(panel, height, width, signs, signed, signed_work, update_out):
-    """U = -L21 S1 L21', lower triangle; signed_work (width * STRIP,), update_out (height - width,) squared."""
-    size = height - width
-    j = 0
-    while j < size:
-        count = min(STRIP, size - j)
-        rows = shift(panel, width + j)
-        other, step = rows, height
-        if signed != 0:
-            other, step = signed_work, STRIP
-            for p in range(width):
-                for c in range(count):
-                    signed_work[p * STRIP + c] = rows[p * height + c] * signs[p]
-        subtract(size - j, count, width, rows, height, other, 1, step, shift(update_out, j * size + j), size, 0)
-        j += count
+@kernel("int(double*, int, int, int, double*, int, double*)")
+def factor_panel(panel, height, rows, width, signs, signed, signed_work):
+    """L of the panel (rows, width), columns `height` apart, in place; returns the column that failed, or -1.
+
+    Blocks of PANEL columns are eliminated, each in turn by blocks of BLOCK, before the columns on their right change.
+
+    signs : (width,).  signed : whether any is -1.  signed_work : (PANEL * STRIP,).
+    """
+    start = 0
+    while start < width:
+        stop = min(start + PANEL, width)
+        k = start
+        while k < stop:
+            count = min(BLOCK, stop - k)
+            block = shift(panel, k * height + k)
+            if k > start:
+                depth = k - start
+                other, step = shift(panel, start * height + k), height
+                if signed != 0:
+                    other, step = signed_work, BLOCK
+                    for p in range(depth):
+                        for c in range(count):
+                            signed_work[p * BLOCK + c] = panel[(start + p) * height + k + c] * signs[start + p]
+                left = shift(panel, start * height + k)
+                subtract(rows - k, count, depth, left, height, other, 1, step, block, height, 1)
+            failed = factor_block(block, height, rows - k, count, shift(signs, k))
+            if failed != NONE:
+                return k + failed
+            k += count
+        if stop < width:
+            left, right = shift(panel, start * height + stop), shift(panel, stop * height + stop)
+            subtract_lower(
+                left,
+                height,
+                rows - stop,
+                width - stop,
+                stop - start,
+                shift(signs, start),
+                signed,
+                signed_work,
+                right,
+                height,
+                1,
+            )
+        start = stop
+    return NONE
 
 
 @kernel("void(double*, int, int, int, int*, double*, int, int)")
@@ -129,7 +170,7 @@ def factorize(
     """Factorise; returns the (permuted) column whose pivot failed, or -1.
 
     heads, following : (m,) the children of each node, in lists.  blas : (3,) addresses of potrf, trsm, syrk.
-    work : signed rows, (largest width * STRIP,).
+    work : signed rows, (max(PANEL, largest width) * STRIP,).
     """
     for s in range(m):
         width = node_starts[s + 1] - node_starts[s]
@@ -148,7 +189,7 @@ def factorize(
             extend_add(update, rows, 0, inside[child], shift(relative, row_starts[child]), panel, height, 0)
             child = following[child]
         update = shift(updates_work, update_starts[s])
-        if width >= BLAS_WIDTH and signed == 0:
+        if signed == 0 and width >= BLAS_WIDTH and float(width) * height * height >= BLAS_WORK:
             failed = call_potrf(blas[POTRF], width, panel, height) - 1
             for k in range(width):
                 if failed == NONE and not panel[k * height + k] < math.inf:
@@ -159,10 +200,10 @@ def factorize(
                 call_trsm(blas[TRSM], size, width, panel, height, shift(panel, width), height)
                 call_syrk(blas[SYRK], size, width, shift(panel, width), height, update, size)
         else:
-            failed = factor_panel(panel, height, width, own, signed, work)
+            failed = factor_panel(panel, height, height, width, own, signed, work)
             if failed != NONE:
                 return node_starts[s] + failed
-            form_update(panel, height, width, own, signed, work, update)
+            subtract_lower(shift(panel, width), height, size, size, width, own, signed, work, update, size, 0)
         child = heads[s]
         while child != NONE:
             source = shift(updates_work, update_starts[child])

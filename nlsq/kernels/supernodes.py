@@ -1,8 +1,8 @@
 """Columns of L with one structure, joined into nodes, and where everything of a multifrontal factorisation lies.
 
 Adjacent columns whose structures differ by the diagonal only are one node [1]_. A child is joined to its parent where
-that brings few zeros into the factor, since each node has its price [2]_. A node is a panel of dense columns: `width` of
-its own, and rows for these and for all below.
+that brings few zeros into the factor, since each node has its price [2]_. A node is a panel of dense columns: `width`
+of its own, and rows for these and for all below.
 
 References
 ----------
@@ -86,7 +86,7 @@ def amalgamate(starts, nodes, parents, counts, m, work, groups_out):
 
 @kernel("void(int*, int*, int*, int*, int*, int, int*, int*, int*, int*)")
 def order_groups(starts, nodes, parents, groups, heights, m, work, order_out, widths_out, tree_out):
-    """Number groups in postorder, and columns by groups.
+    """Put groups in postorder, and columns in the order of groups.
 
     heights : (m,) of groups, replaced by those in the new order.  work : (7 m,).  order_out : (n,) the k-th column.
     widths_out : (m,) of groups in the new order.  tree_out : (m,) parents of groups in the new order.

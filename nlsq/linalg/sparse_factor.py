@@ -21,36 +21,75 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, final
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.kernels import elimination_tree, multifrontal, simplicial, supernodes
-from nlsq.kernels.backend import Kernel, handle
-from nlsq.kernels.backend.blas import blas_addresses
+from nlsq.linalg.kernel_calls import FloatArray, IndexArray
+from nlsq.linalg.multifrontal import MultifrontalPlan
+from nlsq.linalg.other_packages import PACKAGES
+from nlsq.linalg.simplicial import SimplicialPlan
+from nlsq.linalg.symmetric_pattern import Pattern, Tree, ordered
 
 __all__ = ["Analysis", "SparseFactor", "analyse"]
 
-IndexArray: TypeAlias = NDArray[np.int64]
-FloatArray: TypeAlias = NDArray[np.float64]
-
+METHODS = "auto", "simplicial", "multifrontal"
 SIMPLICIAL_BELOW = 8.0  # operations for each entry of L; measured
 
 
 class SparseFactor(Protocol):
-    """Memory of one factorisation, and the factor."""
+    """Memory of one factorisation, and the factor. Refactoring and solving for one right-hand side allocate nothing."""
 
     def refactor(self, values: FloatArray) -> int:
-        """Factorise; return -1, or the column whose pivot failed."""
+        """Factorise the matrix with these values.
+
+        Parameters
+        ----------
+        values : ndarray, shape (nnz,)
+            Entries of the upper triangle, in the order of the `indices` that were analysed.
+
+        Returns
+        -------
+        int
+            -1; or, when there is no factor, the column of A at which a pivot had the wrong sign, was zero or was not
+            finite.
+        """
         ...
 
     def solve(self, b: FloatArray, out: FloatArray) -> None:
-        """Solve A x = b."""
+        """Solve A x = b with the last factor.
+
+        Parameters
+        ----------
+        b : ndarray, shape (n,)
+            Right-hand side.
+        out : ndarray, shape (n,)
+            Becomes x; may be `b`.
+        """
         ...
 
     def solve_many(self, b: FloatArray) -> FloatArray:
-        """Solve A X = B."""
+        """Solve A X = B with the last factor.
+
+        Parameters
+        ----------
+        b : ndarray, shape (n, k)
+            Right-hand sides.
+
+        Returns
+        -------
+        ndarray, shape (n, k)
+            X, row by row in memory.
+        """
+        ...
+
+
+class Plan(Protocol):
+    """What an analysis has found for one way of factorising."""
+
+    def prepare(self) -> SparseFactor:
+        """Allocate."""
         ...
 
 
@@ -78,12 +117,11 @@ class Analysis:
     nnz_factor: int
     flops: float
     method: str
-    _plan: Any
+    _plan: Plan
 
     def prepare(self) -> SparseFactor:
         """Allocate for factorisations of matrices with this pattern."""
-        factor: SparseFactor = self._plan.prepare()
-        return factor
+        return self._plan.prepare()
 
 
 def analyse(
@@ -94,6 +132,7 @@ def analyse(
     ordering: str | IndexArray = "amd",
     signs: NDArray[Any] | None = None,
     method: str = "auto",
+    backend: str | None = None,
 ) -> Analysis:
     """Analyse the pattern of a symmetric matrix.
 
@@ -110,7 +149,10 @@ def analyse(
     signs : ndarray, shape (n,), optional
         1 or -1: the signs of the pivots of a quasi-definite matrix; by default it is positive definite.
     method : {"auto", "simplicial", "multifrontal"}, optional
-        How to factorise.
+        How to factorise; ``"auto"`` decides by the operations there are for each entry of L.
+    backend : {"cholmod", "pardiso"}, optional
+        Another package that does the numerical work, where it is installed: CHOLMOD from cvxopt, or PARDISO from
+        pypardiso. For positive definite matrices.
 
     Returns
     -------
@@ -120,261 +162,28 @@ def analyse(
     ------
     ValueError
         If an argument is not as described.
+    ImportError
+        If `backend` is not installed.
     """
-    pattern = _Pattern(indptr, indices, n)
-    permutation = _ordered(pattern, ordering)
-    sign = _checked_signs(signs, n)
-    if method not in ("auto", "simplicial", "multifrontal"):
+    if method not in METHODS:
         raise ValueError(f"method is {method!r}; it may be 'auto', 'simplicial' or 'multifrontal'")
-    tree = _Tree(pattern, permutation)
+    if backend is not None and backend not in PACKAGES:
+        raise ValueError(f"backend is {backend!r}; it may be None, 'cholmod' or 'pardiso'")
+    pattern = Pattern(indptr, indices, n)
+    sign = _checked_signs(signs, n)
+    tree = Tree(pattern, ordered(pattern, ordering))
     counts = tree.counts.astype(np.float64)
     nnz, flops = int(tree.counts.sum()), float(counts @ counts)
+    if backend is not None:
+        if np.any(sign < 0.0):
+            raise ValueError(f"backend {backend!r} factorises positive definite matrices; leave out backend or signs")
+        return Analysis(n, tree.permutation, nnz, flops, backend, PACKAGES[backend](pattern, tree.permutation))
     if method == "auto":
         method = "simplicial" if flops < SIMPLICIAL_BELOW * nnz else "multifrontal"
-    plan: _SimplicialPlan | _MultifrontalPlan
     if method == "simplicial":
-        plan = _SimplicialPlan(pattern, tree, sign)
-    else:
-        plan = _MultifrontalPlan(pattern, tree, sign)
-    return Analysis(n, plan.permutation, nnz, flops, method, plan)
-
-
-@final
-class _Pattern:
-    """Upper triangle by columns, as kernels take it."""
-
-    def __init__(self, indptr: IndexArray, indices: IndexArray, n: int) -> None:
-        self.n = n
-        self.indptr = np.ascontiguousarray(indptr, dtype=np.int64)
-        self.indices = np.ascontiguousarray(indices, dtype=np.int64)
-        if self.indptr.shape != (n + 1,):
-            raise ValueError(f"indptr has shape {self.indptr.shape}; for n = {n} columns it has {n + 1} entries")
-        if self.indptr[0] != 0 or self.indptr[-1] != self.indices.size or np.any(np.diff(self.indptr) < 0):
-            raise ValueError(f"indptr must ascend from 0 to the {self.indices.size} entries of indices")
-        columns = np.repeat(np.arange(n, dtype=np.int64), np.diff(self.indptr))
-        wrong = np.flatnonzero((self.indices < 0) | (self.indices > columns))
-        if wrong.size:
-            p = int(wrong[0])
-            raise ValueError(
-                f"indices[{p}] is row {self.indices[p]} of column {columns[p]}; give the upper triangle: 0 <= row <= column"
-            )
-        again = np.flatnonzero((np.diff(self.indices) <= 0) & (np.diff(columns) == 0))
-        if again.size:
-            p = int(again[0]) + 1
-            raise ValueError(
-                f"indices[{p}] does not ascend within column {columns[p]}; sort the rows and add up repeats"
-            )
-
-    def full(self) -> tuple[IndexArray, IndexArray]:
-        """Return both triangles without the diagonal."""
-        starts, rows = _ints(self.n + 2), _ints(2 * self.indices.size)
-        _run(elimination_tree.both_triangles, self.indptr, self.indices, self.n, starts, rows)
-        starts = starts[: self.n + 1]
-        return starts, rows[: starts[-1]]
-
-    def permuted(self, inverse: IndexArray, *, lower: bool) -> tuple[IndexArray, IndexArray, IndexArray]:
-        """Return a triangle of P A P' by columns, and where its entries have been."""
-        starts, rows, sources = _ints(self.n + 2), _ints(self.indices.size), _ints(self.indices.size)
-        parts = self.indptr, self.indices, self.n, inverse, int(lower), starts, rows, sources
-        _run(elimination_tree.permute, *parts)
-        return starts[: self.n + 1], rows, sources
-
-
-@final
-class _Tree:
-    """Elimination tree of P A P' in postorder, and the counts of the columns of L."""
-
-    def __init__(self, pattern: _Pattern, permutation: IndexArray) -> None:
-        n = pattern.n
-        indptr, rows, _ = pattern.permuted(_inverse(permutation), lower=False)
-        parents, work = _ints(n), _ints(4 * n + 1)
-        _run(elimination_tree.elimination_tree, indptr, rows, n, work, parents)
-        order = _ints(n)
-        _run(elimination_tree.postorder, parents, n, work, order)
-        self.permutation = permutation[order]
-        renamed = np.append(_inverse(order), -1)  # the parent -1 stays -1
-        self.parents = np.ascontiguousarray(renamed[parents[order]])
-        self.counts = _ints(n)
-        indptr, rows, _ = pattern.permuted(_inverse(self.permutation), lower=True)
-        _run(elimination_tree.column_counts, indptr, rows, self.parents, n, work, self.counts)
-
-
-@final
-class _SimplicialPlan:
-    """What the simplicial way needs of the pattern."""
-
-    def __init__(self, pattern: _Pattern, tree: _Tree, signs: FloatArray) -> None:
-        self.n, self.permutation, self.parents = pattern.n, tree.permutation, tree.parents
-        self.signs = signs[self.permutation]
-        self.triangle = pattern.permuted(_inverse(self.permutation), lower=False)
-        self.column_starts = _ints(self.n + 1)
-        self.column_starts[0] = 0
-        np.cumsum(tree.counts - 1, out=self.column_starts[1:])
-
-    def prepare(self) -> SparseFactor:
-        """Allocate."""
-        return _SimplicialFactor(self)
-
-
-@final
-class _MultifrontalPlan:
-    """Nodes, and where everything lies."""
-
-    def __init__(self, pattern: _Pattern, tree: _Tree, signs: FloatArray) -> None:
-        self.n = n = pattern.n
-        starts, of_column = _ints(n + 1), _ints(n)
-        count = _run(supernodes.fundamental, tree.parents, tree.counts, n, starts, of_column)
-        work, groups = _ints(7 * count + 1), _ints(count)
-        parts = starts, of_column, tree.parents
-        left = _run(supernodes.amalgamate, *parts, tree.counts, count, work, groups)
-        heights, order, widths, up = work[count : 2 * count].copy(), _ints(n), _ints(count), _ints(count)
-        _run(supernodes.order_groups, *parts, groups, heights, count, work, order, widths, up)
-        self.m = m = int(left)
-        self.permutation = tree.permutation[order]
-        self.signs = signs[self.permutation]
-        self.widths, self.sizes = widths[:m], heights[:m] - widths[:m]
-        self.tree = up[:m].copy()
-        self.node_starts, self.row_starts = _sums(self.widths), _sums(self.sizes)
-        self.panel_starts = _sums(self.widths * heights[:m])
-        self._place(pattern)
-
-    def _place(self, pattern: _Pattern) -> None:
-        """Find rows and places of the nodes."""
-        n, m, inverse = self.n, self.m, _inverse(self.permutation)
-        nodes = np.repeat(np.arange(m, dtype=np.int64), self.widths)
-        indptr, indices, _ = pattern.permuted(inverse, lower=False)
-        self.rows, work = _ints(int(self.row_starts[-1])), _ints(3 * m + 2)
-        _run(supernodes.row_structures, indptr, indices, nodes, self.tree, self.row_starts, n, m, work, self.rows)
-        self.inside, self.relative = _ints(m), _ints(self.rows.size)
-        structure = self.node_starts, self.tree, self.row_starts, self.rows, m
-        _run(supernodes.relative_rows, *structure, self.inside, self.relative)
-        self.entry_starts, self.sources = _ints(m + 2), _ints(pattern.indices.size)
-        self.places = _ints(pattern.indices.size)
-        given = pattern.indptr, pattern.indices, n, inverse, nodes, self.node_starts, self.row_starts, self.rows
-        found = self.entry_starts, self.sources, self.places
-        _run(supernodes.place_entries, *given, self.panel_starts, m, *found)
-        self.update_starts, stacks = _ints(m), _ints(2)
-        _run(supernodes.plan_updates, self.tree, self.row_starts, m, work, self.update_starts, stacks)
-        self.updates_size = int(stacks.sum())
-        self.heads, self.following = _ints(m), _ints(m)
-        _run(supernodes.list_children, self.tree, m, self.heads, self.following)
-
-    def prepare(self) -> SparseFactor:
-        """Allocate."""
-        return _MultifrontalFactor(self)
-
-
-@final
-class _SimplicialFactor:
-    """Memory of the simplicial way."""
-
-    def __init__(self, plan: _SimplicialPlan) -> None:
-        n, entries = plan.n, int(plan.column_starts[-1])
-        self._n, self._permutation = n, plan.permutation
-        self._count = plan.triangle[1].size
-        rows, lower, diagonal = _ints(entries), np.empty(entries), np.empty(n)
-        lists, row = _ints(3 * n), np.empty(n)
-        given = *plan.triangle, plan.parents, plan.column_starts, n
-        self._factorize = _Call(simplicial.factorize, *given, _VALUES, plan.signs, lists, row, rows, lower, diagonal)
-        factor = plan.column_starts, rows, lower, diagonal, n
-        self._x = np.empty(n)
-        self._solve = _Call(simplicial.solve, *factor, self._x)
-        self._factor = factor
-
-    def refactor(self, values: FloatArray) -> int:
-        """Factorise; return -1, or the column whose pivot failed."""
-        failed = int(self._factorize(_checked_values(values, self._count)))
-        return failed if failed < 0 else int(self._permutation[failed])
-
-    def solve(self, b: FloatArray, out: FloatArray) -> None:
-        """Solve A x = b; `out` may be `b`."""
-        np.take(b, self._permutation, out=self._x, mode="clip")
-        self._solve()
-        out[self._permutation] = self._x
-
-    def solve_many(self, b: FloatArray) -> FloatArray:
-        """Solve A X = B for B of shape (n, k)."""
-        x = np.ascontiguousarray(b[self._permutation], dtype=np.float64)
-        _run(simplicial.solve_many, *self._factor, x.shape[1], x)
-        out = np.empty_like(x)
-        out[self._permutation] = x
-        return out
-
-
-@final
-class _MultifrontalFactor:
-    """Memory of the multifrontal way."""
-
-    def __init__(self, plan: _MultifrontalPlan) -> None:
-        self._permutation, self._count = plan.permutation, plan.sources.size
-        panels, updates = np.empty(int(plan.panel_starts[-1])), np.empty(plan.updates_size)
-        work = np.empty(int(plan.widths.max(initial=0)) * multifrontal.STRIP)
-        signed = int(np.any(plan.signs < 0.0))
-        self._size = int(plan.sizes.max(initial=0))
-        self._factorize = _Call(
-            multifrontal.factorize, plan.node_starts, plan.row_starts, plan.panel_starts, plan.update_starts, plan.heads,
-            plan.following, plan.relative, plan.inside, plan.entry_starts, plan.sources, plan.places, plan.m, _VALUES,
-            plan.signs, signed, blas_addresses(), work, updates, panels,
-        )  # fmt: skip
-        self._x = np.empty(plan.n)
-        self._factor = plan.node_starts, plan.row_starts, plan.panel_starts, plan.rows, plan.m, panels, plan.signs
-        self._solve = _Call(multifrontal.solve, *self._factor, np.empty(self._size), self._x)
-
-    def refactor(self, values: FloatArray) -> int:
-        """Factorise; return -1, or the column whose pivot failed."""
-        failed = int(self._factorize(_checked_values(values, self._count)))
-        return failed if failed < 0 else int(self._permutation[failed])
-
-    def solve(self, b: FloatArray, out: FloatArray) -> None:
-        """Solve A x = b; `out` may be `b`."""
-        np.take(b, self._permutation, out=self._x, mode="clip")
-        self._solve()
-        out[self._permutation] = self._x
-
-    def solve_many(self, b: FloatArray) -> FloatArray:
-        """Solve A X = B for B of shape (n, k)."""
-        x = np.ascontiguousarray(b[self._permutation], dtype=np.float64)
-        many = x.shape[1]
-        _run(multifrontal.solve_many, *self._factor, many, np.empty(self._size * many), x)
-        out = np.empty_like(x)
-        out[self._permutation] = x
-        return out
-
-
-_VALUES = object()  # where a call takes what is not known when it is prepared
-
-
-@final
-class _Call:
-    """A kernel and its arguments, one of which may come later."""
-
-    def __init__(self, kernel: Kernel, *arguments: Any) -> None:
-        self._kept = arguments  # arrays live as long as their addresses are used
-        self._entry = kernel.entry(release_gil=True)
-        handles = [handle(a) if isinstance(a, np.ndarray) else a for a in arguments]
-        places = [k for k, a in enumerate(arguments) if a is _VALUES]
-        split = places[0] if places else len(handles)
-        self._before, self._after = tuple(handles[:split]), tuple(handles[split + 1 :])
-
-    def __call__(self, *late: FloatArray) -> Any:
-        return self._entry(*self._before, *map(handle, late), *self._after)
-
-
-def _ordered(pattern: _Pattern, ordering: str | IndexArray) -> IndexArray:
-    """Return the permutation that is asked for."""
-    n = pattern.n
-    if isinstance(ordering, str):
-        if ordering == "natural":
-            return np.arange(n, dtype=np.int64)
-        if ordering == "amd":
-            from nlsq.linalg.ordering import minimum_degree
-
-            return np.asarray(minimum_degree(*pattern.full()), dtype=np.int64)
-        raise ValueError(f"ordering is {ordering!r}; it may be 'amd', 'natural' or a permutation")
-    permutation = np.ascontiguousarray(ordering, dtype=np.int64)
-    if permutation.shape != (n,) or not np.array_equal(np.sort(permutation), np.arange(n)):
-        raise ValueError(f"ordering must be a permutation of 0 to {n - 1}")
-    return permutation
+        return Analysis(n, tree.permutation, nnz, flops, method, SimplicialPlan(pattern, tree, sign))
+    fronts = MultifrontalPlan(pattern, tree, sign)
+    return Analysis(n, fronts.permutation, nnz, flops, method, fronts)
 
 
 def _checked_signs(signs: NDArray[Any] | None, n: int) -> FloatArray:
@@ -388,33 +197,3 @@ def _checked_signs(signs: NDArray[Any] | None, n: int) -> FloatArray:
     if wrong.size:
         raise ValueError(f"signs[{wrong[0]}] is {checked[wrong[0]]}; it may be 1 or -1")
     return checked
-
-
-def _checked_values(values: FloatArray, count: int) -> FloatArray:
-    """Return values as a kernel takes them."""
-    if values.shape != (count,):
-        raise ValueError(f"values has shape {values.shape}; the pattern has {count} entries")
-    return np.ascontiguousarray(values, dtype=np.float64)
-
-
-def _inverse(permutation: IndexArray) -> IndexArray:
-    inverse = np.empty_like(permutation)
-    inverse[permutation] = np.arange(permutation.size)
-    return inverse
-
-
-def _ints(size: int) -> IndexArray:
-    return np.empty(size, dtype=np.int64)
-
-
-def _sums(lengths: IndexArray) -> IndexArray:
-    """Return where each part begins, and the whole length."""
-    starts = _ints(lengths.size + 1)
-    starts[0] = 0
-    np.cumsum(lengths, out=starts[1:])
-    return starts
-
-
-def _run(kernel: Kernel, *arguments: Any) -> Any:
-    """Call a kernel with arrays where it takes pointers; other threads go on meanwhile."""
-    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))

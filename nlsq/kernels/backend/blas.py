@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from nlsq.kernels.backend.kernel import compile_disabled
 from nlsq.kernels.backend.primitives import ticket
 
-__all__ = ["ROUTINES", "blas_addresses"]
-
-ROUTINES = ("dpotrf", "dtrsm", "dsyrk")  # the order in which `blas_addresses` has them
+__all__ = ["blas_addresses"]
 
 
 @cache
@@ -30,7 +28,9 @@ def blas_addresses() -> NDArray[np.int64]:
         return np.array([ticket(stand_in) for stand_in in (_potrf, _trsm, _syrk)], dtype=np.int64)
     from scipy.linalg import cython_blas, cython_lapack
 
-    capsules = [cython_lapack.__pyx_capi__["dpotrf"]] + [cython_blas.__pyx_capi__[n] for n in ROUTINES[1:]]
+    lapack: dict[str, Any] = dict(cython_lapack.__pyx_capi__)
+    blas: dict[str, Any] = dict(cython_blas.__pyx_capi__)
+    capsules = lapack["dpotrf"], blas["dtrsm"], blas["dsyrk"]
     return np.array([_address(capsule) for capsule in capsules], dtype=np.int64)
 
 

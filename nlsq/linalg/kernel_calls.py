@@ -1,0 +1,64 @@
+"""Calls of kernels with arrays, and the arrays they take."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.kernels.backend import Kernel, handle
+
+IndexArray: TypeAlias = NDArray[np.int64]
+FloatArray: TypeAlias = NDArray[np.float64]
+
+VALUES = object()  # where a call takes what is not known when it is prepared
+
+
+@final
+class Call:
+    """A kernel and its arguments, one of which may come later."""
+
+    def __init__(self, kernel: Kernel, *arguments: Any) -> None:
+        self._kept = arguments  # arrays live as long as their addresses are used
+        self._entry = kernel.entry(release_gil=True)
+        handles = [handle(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        places = [k for k, a in enumerate(arguments) if a is VALUES]
+        split = places[0] if places else len(handles)
+        self._before, self._after = tuple(handles[:split]), tuple(handles[split + 1 :])
+
+    def __call__(self, *late: FloatArray) -> Any:
+        """Run the kernel."""
+        return self._entry(*self._before, *map(handle, late), *self._after)
+
+
+def run(kernel: Kernel, *arguments: Any) -> Any:
+    """Call a kernel with arrays where it takes pointers; other threads go on meanwhile."""
+    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))
+
+
+def ints(size: int) -> IndexArray:
+    """Allocate integers."""
+    return np.empty(size, dtype=np.int64)
+
+
+def sums(lengths: IndexArray) -> IndexArray:
+    """Return where each part begins, and the whole length."""
+    starts = ints(lengths.size + 1)
+    starts[0] = 0
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
+def inverse(permutation: IndexArray) -> IndexArray:
+    """Return where each number stands in a permutation."""
+    places = np.empty_like(permutation)
+    places[permutation] = np.arange(permutation.size)
+    return places
+
+
+def checked_values(values: FloatArray, count: int) -> FloatArray:
+    """Return values as a kernel takes them."""
+    if values.shape != (count,):
+        raise ValueError(f"values has shape {values.shape}; the pattern has {count} entries")
+    return np.ascontiguousarray(values, dtype=np.float64)

@@ -1,0 +1,65 @@
+"""Factorisation of sparse symmetric matrices by rows of L; see `nlsq.kernels.simplicial`."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from nlsq.kernels import simplicial as kernels
+from nlsq.linalg.kernel_calls import VALUES, Call, FloatArray, checked_values, ints, inverse, run, sums
+from nlsq.linalg.symmetric_pattern import Pattern, Tree
+
+__all__ = ["SimplicialFactor", "SimplicialPlan"]
+
+
+@final
+class SimplicialPlan:
+    """What the simplicial way needs of the pattern."""
+
+    def __init__(self, pattern: Pattern, tree: Tree, signs: FloatArray) -> None:
+        self.n, self.permutation, self.parents = pattern.n, tree.permutation, tree.parents
+        self.signs = signs[self.permutation]
+        self.triangle = pattern.permuted(inverse(self.permutation), lower=False)
+        self.column_starts = sums(tree.counts - 1)
+
+    def prepare(self) -> SimplicialFactor:
+        """Allocate."""
+        return SimplicialFactor(self)
+
+
+@final
+class SimplicialFactor:
+    """Memory of the simplicial way."""
+
+    def __init__(self, plan: SimplicialPlan) -> None:
+        n, entries = plan.n, int(plan.column_starts[-1])
+        self._n, self._permutation = n, plan.permutation
+        self._count = plan.triangle[1].size
+        rows, lower, diagonal = ints(entries), np.empty(entries), np.empty(n)
+        lists, row = ints(3 * n), np.empty(n)
+        given = *plan.triangle, plan.parents, plan.column_starts, n
+        self._factorize = Call(kernels.factorize, *given, VALUES, plan.signs, lists, row, rows, lower, diagonal)
+        factor = plan.column_starts, rows, lower, diagonal, n
+        self._x = np.empty(n)
+        self._solve = Call(kernels.solve, *factor, self._x)
+        self._factor = factor
+
+    def refactor(self, values: FloatArray) -> int:
+        """Factorise; return -1, or the column whose pivot failed."""
+        failed = int(self._factorize(checked_values(values, self._count)))
+        return failed if failed < 0 else int(self._permutation[failed])
+
+    def solve(self, b: FloatArray, out: FloatArray) -> None:
+        """Solve A x = b; `out` may be `b`."""
+        np.take(b, self._permutation, out=self._x, mode="clip")
+        self._solve()
+        out[self._permutation] = self._x
+
+    def solve_many(self, b: FloatArray) -> FloatArray:
+        """Solve A X = B for B of shape (n, k)."""
+        x = np.ascontiguousarray(b[self._permutation], dtype=np.float64)
+        run(kernels.solve_many, *self._factor, x.shape[1], x)
+        out = np.empty_like(x)
+        out[self._permutation] = x
+        return out
