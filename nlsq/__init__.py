@@ -10,7 +10,8 @@ Drop-in for SciPy
 Curve fitting
     `fit`, `FitResult`; many at once: `fit_batch`, `BatchFitResult`
 Native
-    `LeastSquaresProblem`, `solve`, `Tolerances`, `SolveResult`, `Status`, `jacobian`, `check_jacobian`
+    `LeastSquaresProblem`, `solve`, `Tolerances`, `SolveResult`, `Status`, `jacobian`, `check_jacobian`,
+    `detect_sparsity`
 Methods
     `LevenbergMarquardt`, `TrustRegionReflective`, `Dogbox`, `GaussNewton`, `GradientDescent`,
     with `MoreRadius`, `Nielsen` (damping), `LineSearch` and `FixedLength`
@@ -29,6 +30,7 @@ _HOME = {
     "least_squares": "nlsq.scipy_api.least_squares",
     "leastsq": "nlsq.scipy_api.leastsq",
     "LeastSquaresProblem": "nlsq.problem",
+    "BlockProblem": "nlsq.problem.blocks.block_problem",
     "fit": "nlsq.fitting",
     "FitResult": "nlsq.fitting",
     "ChunkSource": "nlsq.problem.chunks.blocks",
@@ -49,16 +51,26 @@ _HOME = {
     "Nielsen": "nlsq.solvers",
     "LineSearch": "nlsq.solvers",
     "FixedLength": "nlsq.solvers",
+    "SE2": "nlsq.manifold",
+    "SE3": "nlsq.manifold",
+    "SO3": "nlsq.manifold",
+    "Sphere": "nlsq.manifold",
+    "UnitQuaternion": "nlsq.manifold",
     "Status": "nlsq.status",
     "SolveResult": "nlsq.status",
     "jacobian": "nlsq.derivatives",
     "check_jacobian": "nlsq.derivatives",
+    "detect_sparsity": "nlsq.derivatives",
     "clear_cache": "nlsq.kernels.backend",
     "precompile": "nlsq.kernels.backend",
 }
 
 __all__ = [
+    "SE2",
+    "SE3",
+    "SO3",
     "BatchFitResult",
+    "BlockProblem",
     "ChunkSource",
     "Dogbox",
     "FitResult",
@@ -72,14 +84,17 @@ __all__ = [
     "MoreRadius",
     "Nielsen",
     "SolveResult",
+    "Sphere",
     "Status",
     "Tolerances",
     "TrustRegionReflective",
+    "UnitQuaternion",
     "__version__",
     "check_jacobian",
     "clear_cache",
     "compile",
     "curve_fit",
+    "detect_sparsity",
     "explain",
     "fit",
     "fit_batch",
@@ -92,10 +107,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
-    from nlsq.derivatives import check_jacobian, jacobian
+    from nlsq.derivatives import check_jacobian, detect_sparsity, jacobian
     from nlsq.fitting import BatchFitResult, FitResult, Model, compile, explain, fit, fit_batch, model
     from nlsq.kernels.backend import clear_cache, precompile
+    from nlsq.manifold import SE2, SE3, SO3, Sphere, UnitQuaternion
     from nlsq.problem import LeastSquaresProblem
+    from nlsq.problem.blocks.block_problem import BlockProblem
     from nlsq.problem.chunks.blocks import ChunkSource
     from nlsq.scipy_api.curve_fit import curve_fit
     from nlsq.scipy_api.least_squares import least_squares

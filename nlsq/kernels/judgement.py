@@ -36,6 +36,7 @@ from nlsq.kernels.layout import (
     RESIDUAL,
     RESIDUAL_NEW,
     RULE,
+    RULE_CERES,
     RULE_NATIVE,
     RULE_SCIPY,
     SAFE_COST,
@@ -163,6 +164,10 @@ def convergence(w, iw):
     if w[COST_NEW] == math.inf:  # short steps into undefined regions are no convergence
         return STALLED if w[STEP_NORM] <= max(step_limit, EPS * w[X_NORM]) else 0
     growing = iw[STEP_CUT] != 0 and ratio >= 0.75 and w[FULL_PREDICTED_REDUCTION] > w[COST_TOLERANCE] * cost
+    if iw[RULE] == RULE_CERES:  # what the last step did decides, whatever the next ones may do
+        cost_small = abs(actual) <= w[COST_TOLERANCE] * cost and ratio > 0.0 and not growing
+        if cost_small:
+            return COST_CHANGE
     tolerance = max(w[STEP_TOLERANCE], w[COST_TOLERANCE])
     cost_small = cost_small and not growing and reduction_left(w) <= w[COST_TOLERANCE] * cost
     cost_small = cost_small and step_left(w) <= REST * tolerance * w[X_NORM]

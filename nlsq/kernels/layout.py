@@ -45,8 +45,9 @@ from nlsq.kernels.backend import WorkspacePart
     SAFE_RADIUS,
     SAFE_DAMPING,
     FIXED_LENGTH,  # step length of plain gradient descent
+    FIRST_DAMPING,  # Nielsen's tau: first lambda, by the largest diagonal entry of the scaled normal matrix
     HEADER,
-) = range(31)
+) = range(32)
 
 # n-vectors
 (
@@ -129,10 +130,11 @@ NORMAL, SCALED_NORMAL, FACTORED, TRIANGLE, MATRICES = range(5)
     TRIALS_ALLOWED,  # the watchdog may try undamped steps: someone evaluates J where they lead
     TRIALS_LEFT,  # undamped steps left in the watchdog's trial; 0: none under way
     QR_FALLBACKS,  # how often the pivot test handed over to QR
+    DAMPING_POWER,  # Nielsen's p: how flat the damping's answer to a good gain ratio is
     INT_HEADER,
-) = range(41)
+) = range(42)
 
-RULE_NATIVE, RULE_SCIPY, RULE_MINPACK = range(3)
+RULE_NATIVE, RULE_SCIPY, RULE_MINPACK, RULE_CERES = range(4)
 ROUTE_AUTO, ROUTE_CHOLESKY, ROUTE_QR = range(3)
 DAMPING_RADIUS, DAMPING_NIELSEN = range(2)
 SEARCH_NONE, SEARCH_ARMIJO, SEARCH_FIXED = range(3)

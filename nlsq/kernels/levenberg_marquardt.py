@@ -24,10 +24,12 @@ from nlsq.kernels.layout import (
     DAMPING,
     DAMPING_GROWTH,
     DAMPING_NIELSEN,
+    DAMPING_POWER,
     DAMPING_RULE,
     DIRECTIONAL_SLOPE,
     EXTRA_DIAGONAL,
     FACTOR,
+    FIRST_DAMPING,
     GAIN_RATIO,
     GIVEN_SCALE,
     GRADIENT,
@@ -67,7 +69,6 @@ LEAST_INFLUENCE = (
 )
 LEAST_RATIO = 1e-4  # More 1978, algorithm 7.1
 RADIUS_PRECISION = 0.1  # More 1978, section 5
-FIRST_DAMPING = 1e-3  # Nielsen 1999, tau, relative to the largest diagonal entry
 NONFINITE_JACOBIAN = int(Status.NONFINITE_JACOBIAN)
 OPTIMALITY_REACHED = int(Status.OPTIMALITY)
 
@@ -140,7 +141,7 @@ def start_damping(w, iw):
         largest = 0.0
         for j in range(iw[N]):
             largest = max(largest, vector(w, iw, COLUMN_NORM)[j] * vector(w, iw, COLUMN_SCALE)[j])
-        w[DAMPING] = FIRST_DAMPING * largest * largest
+        w[DAMPING] = w[FIRST_DAMPING] * largest * largest
         w[DAMPING_GROWTH] = 2.0
 
 
@@ -186,7 +187,7 @@ def judge(w, iw):
     evaluate_candidate(w, iw)
     measure_step(w, iw, math.inf)
     if iw[DAMPING_RULE] == DAMPING_NIELSEN:
-        _adapt_damping(w)
+        _adapt_damping(w, iw[DAMPING_POWER])
     else:
         _adapt_radius(w)
     code = conclude(w, iw, LEAST_RATIO)
@@ -213,12 +214,15 @@ def _adapt_radius(w):
         w[DAMPING] *= 0.5
 
 
-@kernel("void(double*)", cold=True)
-def _adapt_damping(w):
+@kernel("void(double*, int)", cold=True)
+def _adapt_damping(w, power):
     ratio = w[GAIN_RATIO]
     if ratio > 0.0:
         t = 2.0 * min(ratio, 2.0) - 1.0
-        w[DAMPING] *= max(1.0 / 3.0, 1.0 - t * t * t)
+        answer = 1.0
+        for _ in range(power):
+            answer *= t
+        w[DAMPING] *= max(1.0 / 3.0, 1.0 - answer)
         w[DAMPING_GROWTH] = 2.0
     else:
         w[DAMPING] *= w[DAMPING_GROWTH]

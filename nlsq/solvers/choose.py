@@ -6,6 +6,7 @@ from typing import Any
 
 from nlsq import solvers
 from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.blocks.block_problem import BlockProblem
 
 METHODS = {
     "lm": "LevenbergMarquardt",
@@ -16,7 +17,7 @@ METHODS = {
 }
 
 
-def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
+def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = None) -> Any:
     """Translate a method.
 
     Parameters
@@ -32,6 +33,8 @@ def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
     ValueError
         If the name is unknown.
     """
+    if isinstance(problem, BlockProblem):
+        return _for_blocks(method)
     if method is None and problem.sparse:
         return solvers.TrustRegionReflective(linear_solver="lsmr")
     if method is None:
@@ -43,3 +46,13 @@ def choose_solver(problem: LeastSquaresProblem, method: Any = None) -> Any:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)} or a solver, got {method!r}.")
     return getattr(solvers, METHODS[method])()
+
+
+def _for_blocks(method: Any) -> Any:
+    if method is None or method == "lm":
+        return solvers.LevenbergMarquardt()
+    if isinstance(method, str):
+        raise ValueError(f"a BlockProblem is solved by method 'lm' or LevenbergMarquardt(...), not by {method!r}.")
+    if not isinstance(method, solvers.LevenbergMarquardt):
+        raise TypeError(f"a BlockProblem is solved by LevenbergMarquardt(...), got {method!r}.")
+    return method

@@ -21,7 +21,7 @@ References
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from nlsq.linalg import LinearStatus
 from nlsq.solvers.dense import FloatArray
 from nlsq.solvers.matrix_free import MatrixFreeState
 from nlsq.status import Status
+
+if TYPE_CHECKING:
+    from nlsq.solvers.blocks import BlockState
 
 MOST_SOLVES = 12  # for one radius; two or three are the rule
 LEAST_SHARE = 1e-3  # of the interval, where nothing better is known (More 1978, section 5)
@@ -47,12 +50,19 @@ class DampedSteps:
         ``(m, n)``.
     linear_solver : LinearSolver
         See `nlsq.linalg`.
+    pattern : SparsityPattern or BlockPattern, optional
+        Of J, where the linear solver makes use of it.
+
+    Attributes
+    ----------
+    factorization : Factorization
+        Of the current J.
     """
 
     judge = levenberg_marquardt.judge
 
-    def __init__(self, shape: tuple[int, int], linear_solver: Any) -> None:
-        self._factorization = linear_solver.prepare(shape)
+    def __init__(self, shape: tuple[int, int], linear_solver: Any, pattern: Any = None) -> None:
+        self.factorization = linear_solver.prepare(shape) if pattern is None else linear_solver.prepare(shape, pattern)
         self._diagonal = np.zeros(shape[1])
         self._step = np.empty(shape[1])
         self._newton = np.empty(shape[1])
@@ -62,13 +72,13 @@ class DampedSteps:
         self._start_damping = levenberg_marquardt.start_damping.entry()
         self._take_step = levenberg_marquardt.take_step.entry()
 
-    def linearise(self, state: MatrixFreeState) -> int:
+    def linearise(self, state: MatrixFreeState | BlockState) -> int:
         """Scale the parameters and hand J over; returns a status, 0 to go on."""
         space, w = state.space, state.w
         self._scale_parameters(space.w_handle, space.iw_handle)
         if w[layout.COSINE] <= w[layout.OPTIMALITY_TOLERANCE]:
             return Status.OPTIMALITY
-        if not self._factorization.factorize(state.jac).usable:
+        if not self.factorization.factorize(state.jac).usable:
             return Status.NONFINITE_JACOBIAN
         self._newton_known = False
         np.multiply(
@@ -79,7 +89,7 @@ class DampedSteps:
             self._start_damping(space.w_handle, space.iw_handle)
         return 0
 
-    def propose(self, state: MatrixFreeState) -> int:
+    def propose(self, state: MatrixFreeState | BlockState) -> int:
         """Find the damped step and the candidate; 1 if no step can be computed."""
         space, w = state.space, state.w
         if state.iw[layout.DAMPING_RULE] == layout.DAMPING_NIELSEN:
@@ -99,19 +109,19 @@ class DampedSteps:
         """How exactly problems are solved is the linear solver's own affair."""
         return False
 
-    def _solve(self, state: MatrixFreeState, damping: float, step_out: FloatArray) -> LinearStatus:
+    def _solve(self, state: MatrixFreeState | BlockState, damping: float, step_out: FloatArray) -> LinearStatus:
         """One damped problem: ``damping_diag = lambda D^2``, D = 1 / column scale."""
         scale, diagonal = state.vector(layout.COLUMN_SCALE), self._diagonal
         np.divide(damping, scale, out=diagonal)
         np.divide(diagonal, scale, out=diagonal)
-        status: LinearStatus = self._factorization.solve(
+        status: LinearStatus = self.factorization.solve(
             state.space.residual_vector(layout.WEIGHTED), diagonal, step_out
         )
         if status in WORTH_TELLING and status.message not in state.fallbacks:
             state.fallbacks.append(status.message)
         return status
 
-    def _find_newton(self, state: MatrixFreeState) -> None:
+    def _find_newton(self, state: MatrixFreeState | BlockState) -> None:
         """Find the undamped step, its length, and what it promises."""
         status = self._solve(state, 0.0, self._newton)
         self._newton_known = True
@@ -122,7 +132,7 @@ class DampedSteps:
         if status is not LinearStatus.RANK_DEFICIENT:
             self._newton_length = _length(self._newton, state)
 
-    def _within_radius(self, state: MatrixFreeState) -> FloatArray:
+    def _within_radius(self, state: MatrixFreeState | BlockState) -> FloatArray:
         """Step of length radius to a tenth, or the undamped one if that is shorter; leaves lambda in the workspace."""
         w, iw, step = state.w, state.iw, self._step
         if not self._newton_known:
@@ -158,12 +168,12 @@ class DampedSteps:
         return step
 
 
-def _length(step: FloatArray, state: MatrixFreeState) -> float:
+def _length(step: FloatArray, state: MatrixFreeState | BlockState) -> float:
     """|D p|."""
     return float(np.linalg.norm(step / state.vector(layout.COLUMN_SCALE)))
 
 
-def _model_reduction(state: MatrixFreeState, step: FloatArray) -> float:
+def _model_reduction(state: MatrixFreeState | BlockState, step: FloatArray) -> float:
     """``-g'p - 1/2 |J p|^2``, right for inexact steps too."""
     image = state.product(step)
     return -float(state.vector(layout.GRADIENT) @ step) - 0.5 * float(image @ image)

@@ -13,6 +13,7 @@ from nlsq.kernels.backend import Kernel
 from nlsq.kernels.watchdog import go_back
 from nlsq.loss import scale_for_loss
 from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.blocks.block_problem import BlockProblem
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.solvers.termination import Tolerances
 from nlsq.solvers.workspace import Workspace
@@ -95,6 +96,10 @@ class DenseState:
         """Evaluate J at x and take it in; True when that ends the solve."""
         return _linearise(self.problem, self)
 
+    def try_candidate(self) -> None:
+        """Evaluate the residual at the candidate."""
+        try_candidate(self)
+
     def result(self) -> SolveResult:
         """Collect the best point and what is known there."""
         if self.iw[layout.NORMAL_READY] == layout.NORMAL_FUSED:  # the normal equations came without J
@@ -109,6 +114,14 @@ class DenseState:
     def report(self) -> StepReport:
         """Describe the step that was just judged."""
         return describe(self, self.space.jac_t.T)
+
+
+def try_candidate(state: Any) -> None:
+    """Evaluate the residual at the candidate, and its cost where the loss is applied in Python."""
+    space, problem = state.space, state.problem
+    problem.residual.into(space.x_new, space.residual_new)
+    if state.python_loss:
+        state.w[layout.COST_NEW] = problem.loss.cost(space.residual_new)
 
 
 def collect(state: Any, jac: Any) -> SolveResult:
@@ -274,14 +287,14 @@ def refine(problem: LeastSquaresProblem, state: DenseState) -> bool:
     return True
 
 
-def advance_dense(problem: LeastSquaresProblem, state: DenseState) -> None:
+def advance_dense(problem: LeastSquaresProblem | BlockProblem, state: Any) -> None:
     """Advance by one judged step, or find that the point is final."""
     _advance(problem, state)
     if state.status and state.finer is not None:
-        refine(problem, state)
+        refine(state.problem, state)
 
 
-def _advance(problem: LeastSquaresProblem, state: DenseState) -> None:
+def _advance(problem: LeastSquaresProblem | BlockProblem, state: Any) -> None:
     if state.stale and state.linearise_here():
         return
     counters, space = problem.counters, state.space
@@ -292,10 +305,8 @@ def _advance(problem: LeastSquaresProblem, state: DenseState) -> None:
     if state.propose(space.w_handle, space.iw_handle):
         state.status = Status.STALLED
         return
-    problem.residual.into(space.x_new, space.residual_new)
+    state.try_candidate()
     counters.nfev += 1
-    if state.python_loss:
-        state.w[layout.COST_NEW] = problem.loss.cost(space.residual_new)
     code = state.judge(space.w_handle, space.iw_handle)
     if code == 0:
         return

@@ -16,10 +16,11 @@ from nlsq.kernels import layout
 from nlsq.kernels.backend import address_of_kernel
 from nlsq.kernels.driver import solve_by_address
 from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.blocks.block_problem import BlockProblem
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.solvers.dense import evaluate_start, leave_unknown, refine, settle, write_estimator
 from nlsq.solvers.termination import Termination, Tolerances
-from nlsq.status import SolveResult, Status, StepReport
+from nlsq.status import Status, StepReport
 
 LONG = 4096  # entries of a Jacobian from which a solve takes longer than letting other threads run
 _WATCHED_OFF = Tolerances(cost=None, step=None, optimality=None)
@@ -29,13 +30,13 @@ class State(Protocol):
     """A solve in progress."""
 
     status: int
-    problem: LeastSquaresProblem
+    problem: Any
 
     def report(self) -> StepReport:
         """Describe the last judged step."""
         ...
 
-    def result(self) -> SolveResult:
+    def result(self) -> Any:
         """Collect the best point."""
         ...
 
@@ -43,11 +44,11 @@ class State(Protocol):
 class Solver(Protocol):
     """A method: how to start, and how to advance by one judged step."""
 
-    def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
+    def start(self, problem: Any, tolerances: Tolerances, max_evaluations: int | None) -> Any:
         """Evaluate the start."""
         ...
 
-    def advance(self, problem: LeastSquaresProblem, state: Any) -> None:
+    def advance(self, problem: Any, state: Any) -> None:
         """Advance by one judged step; set ``state.status`` when it is over."""
         ...
 
@@ -95,7 +96,7 @@ class Hooks:
 
 
 def drive(
-    problem: LeastSquaresProblem,
+    problem: LeastSquaresProblem | BlockProblem,
     solver: Solver,
     tolerances: Tolerances | Termination,
     *,
@@ -104,19 +105,19 @@ def drive(
     callback: Callable[[StepReport], Any] | None = None,
     history: bool = False,
     progress: bool = False,
-) -> SolveResult:
+) -> Any:
     """Run a solver to its end.
 
     Parameters
     ----------
-    problem : LeastSquaresProblem
+    problem : LeastSquaresProblem or BlockProblem
         What to minimise; its counters start anew.
     solver : Solver
         The method.
     tolerances : Tolerances or Termination
         Stopping tests: tolerances of the built-in ones, or an object that judges each report.
     max_evaluations : int, optional
-        Limit of residual evaluations. Default 1000 (n + 1).
+        Limit of residual evaluations. Default 1000 (n + 1), or 1000 for residual blocks.
     time_limit : float, optional
         Seconds; looked at after each step.
     callback : callable, optional
@@ -128,7 +129,7 @@ def drive(
 
     Returns
     -------
-    SolveResult
+    SolveResult or BlockResult
         Also when the solve was stopped: the best point with its status.
     """
     own = None if isinstance(tolerances, Tolerances) else tolerances
@@ -137,21 +138,20 @@ def drive(
     state = solver.start(problem, built_in, max_evaluations)
     if not watched:
         if state.by_address:
-            run_by_address(problem, state)
+            run_by_address(state.problem, state)
         while not state.status:
             solver.advance(problem, state)
-        settle(problem, state)
-        result: SolveResult = state.result()
-        return result
+        settle(state.problem, state)
+        return state.result()
     if state.by_address:
-        evaluate_start(problem, state)
+        evaluate_start(state.problem, state)
     hooks = Hooks(callback, time_limit, history, progress, own)
     while not state.status:
         judged = problem.counters.nfev
         solver.advance(problem, state)
         if problem.counters.nfev > judged:
             hooks.after(state)
-    settle(problem, state)
+    settle(state.problem, state)
     result = state.result()
     result.history = hooks.history
     return result

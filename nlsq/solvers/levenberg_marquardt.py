@@ -8,12 +8,13 @@ The numerics, their mathematics and references are in `nlsq.kernels.levenberg_ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, final
 
 from nlsq.kernels import levenberg_marquardt as steps
 from nlsq.linalg import LSMR
 from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.blocks.block_problem import BlockProblem
 from nlsq.solvers.damped import DampedSteps
 from nlsq.solvers.damping import MoreRadius, Nielsen
 from nlsq.solvers.dense import advance_dense
@@ -32,26 +33,38 @@ class LevenbergMarquardt:
         How the damped systems are solved. ``"auto"`` (default): normal equations and Cholesky, and pivoted QR where the
         pivots say that too many digits are lost; LSMR if J is sparse or a LinearOperator. An object with the seam of
         `nlsq.linalg` is called for each step.
-    damping : MoreRadius or Nielsen
-        Default ``MoreRadius(factor=100)``, as MINPACK.
+    damping : MoreRadius or Nielsen, optional
+        Default ``MoreRadius(factor=100)``, as MINPACK; for residual blocks see `nlsq.solvers.blocks`.
     """
 
     linear_solver: Any = "auto"
-    damping: MoreRadius | Nielsen = field(default_factory=MoreRadius)
+    damping: MoreRadius | Nielsen | None = None
 
     kernels = (steps.linearise, steps.propose, steps.judge)
 
-    def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
+    def start(
+        self, problem: LeastSquaresProblem | BlockProblem, tolerances: Tolerances, max_evaluations: int | None
+    ) -> Any:
         """Evaluate the start and lay out the workspace."""
+        if isinstance(problem, BlockProblem):
+            return self._start_blocks(problem, tolerances, max_evaluations)
         if problem.bounded:
             raise ValueError(
                 "LevenbergMarquardt takes no bounds; use method 'trf' or 'dogbox' (TrustRegionReflective, Dogbox)."
             )
         linear_solver = LSMR() if isinstance(self.linear_solver, str) else self.linear_solver
         state = start_solve(problem, self, tolerances, max_evaluations, lambda shape: DampedSteps(shape, linear_solver))
-        self.damping.write(state.w, state.iw)
+        (self.damping or MoreRadius()).write(state.w, state.iw)
         return state
 
-    def advance(self, problem: LeastSquaresProblem, state: Any) -> None:
+    def _start_blocks(self, problem: BlockProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
+        from nlsq.solvers.blocks import BlockState
+
+        state = BlockState(problem, self.linear_solver, tolerances, max_evaluations)
+        (self.damping or state.own_damping()).write(state.w, state.iw)
+        state.start()
+        return state
+
+    def advance(self, problem: LeastSquaresProblem | BlockProblem, state: Any) -> None:
         """Linearise if the point is new, then propose, try, judge."""
         advance_dense(problem, state)

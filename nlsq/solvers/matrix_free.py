@@ -29,7 +29,16 @@ from nlsq.linalg.lsmr import column_norms, products
 from nlsq.loss import scale_for_loss
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
-from nlsq.solvers.dense import EVALUATIONS, LOSS_CODES, PYTHON_LOSS, FloatArray, collect, describe, new_state
+from nlsq.solvers.dense import (
+    EVALUATIONS,
+    LOSS_CODES,
+    PYTHON_LOSS,
+    FloatArray,
+    collect,
+    describe,
+    new_state,
+    try_candidate,
+)
 from nlsq.solvers.termination import Tolerances
 from nlsq.solvers.workspace import Workspace
 from nlsq.status import Counters, SolveResult, Status, StepReport
@@ -129,6 +138,10 @@ class MatrixFreeState:
     def vector(self, index: int) -> Any:
         """View an n-vector of the workspace."""
         return self.space.vector(index)
+
+    def try_candidate(self) -> None:
+        """Evaluate the residual at the candidate."""
+        try_candidate(self)
 
     def linearise_here(self) -> bool:
         """Evaluate J at x and take it in; True when that ends the solve."""

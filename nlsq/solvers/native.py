@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.blocks.block_problem import BlockProblem
 from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.solvers.choose import choose_solver
 from nlsq.solvers.driver import drive
@@ -14,9 +15,36 @@ from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.termination import Termination, Tolerances, read_tolerances
 from nlsq.status import SolveResult, StepReport
 
+if TYPE_CHECKING:
+    from nlsq.solvers.block_result import BlockResult
 
+
+@overload
 def solve(
     problem: LeastSquaresProblem,
+    method: Any = ...,
+    *,
+    tolerances: Tolerances | Termination | None = ...,
+    max_evaluations: int | None = ...,
+    time_limit: float | None = ...,
+    callback: Callable[[StepReport], Any] | None = ...,
+    history: bool = ...,
+    progress: bool = ...,
+) -> SolveResult: ...
+@overload
+def solve(
+    problem: BlockProblem,
+    method: Any = ...,
+    *,
+    tolerances: Tolerances | Termination | None = ...,
+    max_evaluations: int | None = ...,
+    time_limit: float | None = ...,
+    callback: Callable[[StepReport], Any] | None = ...,
+    history: bool = ...,
+    progress: bool = ...,
+) -> BlockResult: ...
+def solve(
+    problem: LeastSquaresProblem | BlockProblem,
     method: Any = None,
     *,
     tolerances: Tolerances | Termination | None = None,
@@ -25,12 +53,12 @@ def solve(
     callback: Callable[[StepReport], Any] | None = None,
     history: bool = False,
     progress: bool = False,
-) -> SolveResult:
+) -> SolveResult | BlockResult:
     """Minimise a least-squares problem.
 
     Parameters
     ----------
-    problem : LeastSquaresProblem
+    problem : LeastSquaresProblem or BlockProblem
         What to minimise.
     method : str or Solver, optional
         ``"lm"`` (default without bounds), ``"trf"`` (default with bounds), ``"dogbox"``, ``"gauss-newton"``,
@@ -39,7 +67,7 @@ def solve(
         Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
     max_evaluations : int, optional
         Limit of residual evaluations that the solver asks for (those inside difference Jacobians do not count). Default
-        1000 (n + 1).
+        1000 (n + 1), or 1000 for residual blocks.
     time_limit : float, optional
         Seconds of wall-clock time.
     callback : callable, optional
@@ -51,7 +79,7 @@ def solve(
 
     Returns
     -------
-    SolveResult
+    SolveResult, or BlockResult of a BlockProblem
         The best point, whatever happened, with its status.
 
     Raises
@@ -72,18 +100,23 @@ def solve(
         "history": history,
         "progress": progress,
     }
+    if isinstance(problem, BlockProblem):
+        rules = read_tolerances(tolerances)
+        of_blocks: BlockResult = drive(problem, choose_solver(problem, method), rules, time_limit=time_limit, **options)
+        return of_blocks
     if not isinstance(problem, LeastSquaresProblem):
         raise TypeError(
-            f"solve takes a LeastSquaresProblem, got {type(problem).__name__}; write "
+            f"solve takes a LeastSquaresProblem or a BlockProblem, got {type(problem).__name__}; write "
             "nlsq.solve(nlsq.LeastSquaresProblem(residual, x0))."
         )
     rules = read_tolerances(tolerances)
     problem.use_kernels()
     by_kernels = agrees_or_refuse(problem, problem.x0)
-    result = drive(problem, choose_solver(problem, method), rules, time_limit=time_limit, **options)
+    result: SolveResult = drive(problem, choose_solver(problem, method), rules, time_limit=time_limit, **options)
     if by_kernels and not agrees_or_refuse(problem, result.x):
         left = None if time_limit is None else max(0.0, time_limit - (perf_counter() - started))
-        return drive(problem, choose_solver(problem, method), rules, time_limit=left, **options)
+        result = drive(problem, choose_solver(problem, method), rules, time_limit=left, **options)
+        return result
     if problem.route is not None and not by_kernels:
         problem.route.spend(started)
     return result

@@ -7,6 +7,9 @@ native
     cost: relative change, measured and predicted; step: relative to x in the solver's scaling.
 scipy
     As ``scipy.optimize.least_squares``: gradient's largest entry, ``dF < ftol F``, ``|dx| < xtol (xtol + |x|)``.
+ceres
+    As native, but the measured change of the cost alone decides, as Ceres' ``function_tolerance`` does: a solve that
+    creeps along a weak direction ends. For bundle adjustment, ``Tolerances(cost=1e-6, rule="ceres")``.
 minpack
     As MINPACK's ``lmder`` (More 1978, section 6).
 
@@ -23,7 +26,12 @@ from nlsq.kernels import layout
 from nlsq.status import Counters, Status, StepReport
 
 FORWARD_DIGITS = 1e-9  # forward differences are right to about 1e-8; below, an answer needs central ones
-RULES = {"native": layout.RULE_NATIVE, "scipy": layout.RULE_SCIPY, "minpack": layout.RULE_MINPACK}
+RULES = {
+    "native": layout.RULE_NATIVE,
+    "scipy": layout.RULE_SCIPY,
+    "minpack": layout.RULE_MINPACK,
+    "ceres": layout.RULE_CERES,
+}
 
 
 class Termination(Protocol):
@@ -48,7 +56,7 @@ class Tolerances:
         Length of the full step relative to x. Default 1e-10.
     optimality : float or None
         First-order optimality: under the native rule the cosine between residual and columns of J. Default 1e-10.
-    rule : {"native", "scipy", "minpack"}
+    rule : {"native", "scipy", "minpack", "ceres"}
         Which definitions the tolerances refer to.
 
     Raises
@@ -60,7 +68,7 @@ class Tolerances:
     cost: float | None = 1e-12
     step: float | None = 1e-10
     optimality: float | None = 1e-10
-    rule: Literal["native", "scipy", "minpack"] = "native"
+    rule: Literal["native", "scipy", "minpack", "ceres"] = "native"
 
     def __post_init__(self) -> None:
         """Validate."""

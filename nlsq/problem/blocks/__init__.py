@@ -1,0 +1,1 @@
+"""Problems made of residual blocks over parameter blocks."""
