@@ -146,6 +146,46 @@ class BlockPlan:
             call.run(jac, normal_out)
 
 
+@final
+class DiagonalBlocks:
+    """The diagonal blocks of H alone: upper triangles by columns, one after the other.
+
+    Parameters
+    ----------
+    pattern : BlockPattern
+        Pattern of J.
+
+    Attributes
+    ----------
+    starts : ndarray of int64, shape (n_blocks,)
+        Where each block begins.
+    diagonal : ndarray of int64, shape (n,)
+        Where the diagonal of H lies.
+    size : int
+        Numbers in all blocks.
+    """
+
+    def __init__(self, pattern: BlockPattern) -> None:
+        widths = pattern.widths
+        ends = np.concatenate(([0], np.cumsum(widths * (widths + 1) // 2))).astype(np.int64)
+        self.starts, self.size = ends[:-1], int(ends[-1])
+        block_of = np.repeat(np.arange(widths.size), widths)
+        within = np.arange(block_of.size) - pattern.offsets[block_of]
+        self.diagonal = self.starts[block_of] + within * (within + 3) // 2
+        self._calls = [
+            _Call(pattern, _Term(g, k, k, blocks, self.starts[columns], np.zeros_like(columns)))
+            for g, k, other, blocks, key in _contributions(pattern)
+            if k == other
+            for columns in (key % max(widths.size, 1),)
+        ]
+
+    def assemble(self, jac: BlockJacobian, blocks_out: FloatArray) -> None:
+        """Form the diagonal blocks of J'J; blocks_out (size,)."""
+        blocks_out[...] = 0.0
+        for call in self._calls:
+            call.run(jac, blocks_out)
+
+
 def _contributions(pattern: BlockPattern) -> Iterator[tuple[int, int, int, IndexArray, IndexArray]]:
     """Yield group, argument of the rows, argument of the columns, residual blocks, and keys of the blocks of H."""
     n_blocks = pattern.widths.size
