@@ -20,7 +20,6 @@ References
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -29,6 +28,7 @@ import numpy as np
 from nlsq.block_jacobian import BlockJacobian, BlockPattern
 from nlsq.kernels import schur as kernels
 from nlsq.kernels.backend import Kernel, handle, specialised
+from nlsq.kernels.bounds import all_finite
 from nlsq.kernels.quadratic_model import PIVOT_LIMIT
 from nlsq.linalg.eliminated import eliminated_blocks
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
@@ -141,7 +141,7 @@ class SchurFactorization:
         self.reduced.undamped[...] = 0.0
         for product in self._products:
             product.add(jac)
-        finite = math.isfinite(float(self._own.sum())) and math.isfinite(float(self.reduced.undamped.sum()))
+        finite = _is_finite(self._own) and _is_finite(self.reduced.undamped)
         return LinearStatus.SOLVED if finite else LinearStatus.NONFINITE
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
@@ -151,7 +151,7 @@ class SchurFactorization:
         self._gradient[...] = 0.0
         for slope in self._slopes:
             slope.add(self._jac, r)
-        if not math.isfinite(float(self._gradient.sum())):
+        if not _is_finite(self._gradient):
             return LinearStatus.NONFINITE
         np.copyto(self._damping, damping_diag)
         reduced = self.reduced
@@ -293,6 +293,11 @@ class _Slope:
     def add(self, jac: BlockJacobian, r: FloatArray) -> None:
         """Add the products of the values of `jac` with the residual `r`."""
         self._entry(handle(jac.values[self._group].reshape(-1)), handle(r[self._rows]), *self._arguments)
+
+
+def _is_finite(array: FloatArray) -> bool:
+    """Say whether all numbers are finite."""
+    return bool(all_finite.entry()(handle(array), array.size))
 
 
 def _sized(kernel: Kernel, sizes: dict[str, int]) -> Kernel:

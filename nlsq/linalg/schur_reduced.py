@@ -81,14 +81,13 @@ class DenseReduced:
         np.take(self.undamped, self._diagonal, out=self._sums)
         self._sums += self._damping
         np.square(self._matrix.diagonal(), out=self._pivots)
-        np.divide(self._pivots, self._sums, out=self._pivots)
         failed = int(info) - 1 if info > 0 else self._n
-        low = np.flatnonzero(~(self._pivots[:failed] > kernels.NO_DIGITS))
+        low = np.flatnonzero(~(self._pivots[:failed] > kernels.NO_DIGITS * self._sums[:failed]))
         failed = int(low[0]) if low.size else failed
         if failed < self._n:
             self.failed_column = int(self._plan.kept_columns[failed])
             return 0.0
-        return float(self._pivots.min())
+        return float(np.min(np.divide(self._pivots, self._sums, out=self._pivots)))
 
     def solve(self) -> None:
         """Replace g in `step` by the solution of S p = -g."""

@@ -1,0 +1,40 @@
+"""Kernels of one source with other constants of their module."""
+
+import numpy as np
+import pytest
+from references.kernel_calls import MODES, call
+
+from nlsq.kernels import schur
+from nlsq.kernels.backend import specialised
+from nlsq.kernels.backend.kernel import registry
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("constants", [{}, {"Q": 2}, {"A": 3, "B": 2, "MAIN": 2, "Q": 2}])
+def test_constants_take_the_place_of_sizes(mode, constants):
+    kernel = specialised(schur.add_products, **constants)
+    values, out = np.arange(20.0).reshape(2, 2, 5), np.ones(20)
+    sizes = (2, 2, 5, 0, 3, 3, 2, 2)
+    if constants.get("A"):
+        sizes = (2, 9, 5, 0, 9, 3, 9, 9)  # what is constant is not read
+    call(kernel, mode, values.reshape(-1), *sizes, np.array([6, -1]), out)
+    expected = np.ones(20)
+    expected[6:12] += (values[0, :, :3].T @ values[0, :, 3:]).ravel()
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_specialised_kernels_are_made_once_and_are_not_the_librarys():
+    before = dict(registry)
+    one = specialised(schur.add_gradient, Q=4, A=2)
+    assert one is specialised(schur.add_gradient, A=2, Q=4)
+    assert one is not specialised(schur.add_gradient, A=2, Q=3)
+    assert one.symbol == schur.add_gradient.symbol + "__A2__Q4"
+    assert registry == before
+    assert schur.A == schur.Q == 0
+    assert specialised(schur.add_gradient) is schur.add_gradient
+
+
+@pytest.mark.parametrize("name", ["NO_SUCH", "D"])
+def test_constant_that_the_kernel_does_not_read_is_refused(name):
+    with pytest.raises(ValueError, match=f"reads no constant {name}"):
+        specialised(schur.add_gradient, **{name: 2})
