@@ -76,7 +76,7 @@ def checked_blocks(values: ArrayLike, size: int, name: str) -> FloatArray:
     points = np.array(values, dtype=np.float64, order="C", ndmin=2)
     if points.ndim != 2 or points.shape[1] != size:
         raise ValueError(f"points of {name} have {size} numbers each, got values of shape {np.shape(values)}.")
-    refuse(~np.isfinite(points).all(axis=1), name, lambda b: "has numbers that are not finite")
+    refuse(np.logical_not(np.isfinite(points).all(axis=1)), name, lambda b: "has numbers that are not finite")
     return points
 
 
@@ -91,4 +91,5 @@ def checked_unit(points: FloatArray, name: str, what: str) -> FloatArray:
     """Divide vectors by their norms, which must be 1 up to rounding."""
     norms = np.linalg.norm(points, axis=1)
     refuse(np.abs(norms - 1.0) > TOLERANCE, name, lambda b: f"has {what} of norm {norms[b]:.9g}: divide it by its norm")
-    return points / norms[:, np.newaxis]
+    normalised: FloatArray = points / norms[:, np.newaxis]
+    return normalised

@@ -21,7 +21,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
 from nlsq.kernels.backend import block_emission as emission
-from nlsq.kernels.backend import dual_operations  # noqa: F401 -- declares what dual numbers do
+from nlsq.kernels.backend import dual_operations, dual_tuples  # noqa: F401 -- declare what dual numbers do
 from nlsq.kernels.backend.block_form import LONGEST_TUPLE, BlockForm
 from nlsq.kernels.backend.compiler import compile_native
 from nlsq.kernels.backend.dual import DualType, is_plain

@@ -7,10 +7,9 @@ is therefore copied with NumPy's constructors, and some reductions, replaced by 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -21,9 +20,7 @@ from numba.core.typed_passes import NopythonRewrites
 
 from nlsq.kernels.backend.dual import INTERNAL, DualType
 from nlsq.kernels.backend.dual_arrays import REDUCTIONS, constructors
-from nlsq.kernels.backend.rebinding import rebound
-
-_COMPILED_BY_NUMBA = {"numpy", "numba", "math", "cmath", "operator", "builtins"}
+from nlsq.kernels.backend.rebinding import is_helper, is_users_module, rebound
 
 
 class DualPipeline(CompilerBase):
@@ -65,13 +62,6 @@ def plain_form(function: Any) -> Any:
     return _jitted(function, {}, {}, True)
 
 
-def is_helper(value: Any) -> bool:
-    """Say whether a value is a function of the user's, jitted or plain."""
-    if isinstance(value, CPUDispatcher):
-        return True
-    return isinstance(value, FunctionType) and (value.__module__ or "").partition(".")[0] not in _COMPILED_BY_NUMBA
-
-
 def _jitted(function: Any, replaced: dict[int, Any], done: dict[int, Any], helpers: bool) -> Any:
     """Copy a function; `done` maps functions to their copies, so that recursion ends."""
 
@@ -89,12 +79,6 @@ def _jitted(function: Any, replaced: dict[int, Any], done: dict[int, Any], helpe
         copy = rebound(getattr(function, "py_func", function), replacement)
         done[id(function)] = numba.njit(pipeline_class=DualPipeline, forceinline=True, **INTERNAL)(copy)
     return done[id(function)]
-
-
-def is_users_module(module: ModuleType) -> bool:
-    """Say whether a module may hold functions of the user's."""
-    root = module.__name__.partition(".")[0]
-    return root not in _COMPILED_BY_NUMBA and root not in sys.stdlib_module_names
 
 
 class _UsersModule(ModuleType):

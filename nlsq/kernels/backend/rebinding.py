@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
+
+_NOT_HELPERS = {"numpy", "numba", "scipy"}  # whose functions numba knows, or never will
 
 
 def codes(code: CodeType) -> Iterator[CodeType]:
@@ -33,3 +36,19 @@ def _cell(cell: CellType, replacement: Callable[[Any], Any]) -> CellType:
         return CellType(replacement(cell.cell_contents))
     except ValueError:  # not assigned yet
         return cell
+
+
+def is_helper(value: Any) -> bool:
+    """Say whether a value is a function of the user's, plain or jitted."""
+    function = getattr(value, "py_func", value)
+    return isinstance(function, FunctionType) and not _is_known(function.__module__)
+
+
+def is_users_module(module: ModuleType) -> bool:
+    """Say whether a module may hold functions of the user's."""
+    return not _is_known(module.__name__)
+
+
+def _is_known(module: str | None) -> bool:
+    root = (module or "").partition(".")[0]
+    return root in _NOT_HELPERS or root in sys.stdlib_module_names
