@@ -97,7 +97,7 @@ class MultifrontalFactor:
         """Solve A X = B for B of shape (n, k)."""
         x = np.ascontiguousarray(b[self._permutation], dtype=np.float64)
         many = x.shape[1]
-        run(kernels.solve_many, *self._factor, many, np.empty(self._size * many), x)
+        run(kernels.solve_many, *self._factor, many, np.empty(self._size * many), x.reshape(-1))
         out = np.empty_like(x)
         out[self._permutation] = x
         return out

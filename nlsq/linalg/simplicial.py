@@ -59,7 +59,7 @@ class SimplicialFactor:
     def solve_many(self, b: FloatArray) -> FloatArray:
         """Solve A X = B for B of shape (n, k)."""
         x = np.ascontiguousarray(b[self._permutation], dtype=np.float64)
-        run(kernels.solve_many, *self._factor, x.shape[1], x)
+        run(kernels.solve_many, *self._factor, x.shape[1], x.reshape(-1))
         out = np.empty_like(x)
         out[self._permutation] = x
         return out
