@@ -41,10 +41,10 @@ def peer_coloring(name, small=False):
 
 def by_order(name, small=False):
     """Return the number of colours of each order, early exit or not."""
-    from nlsq.derivatives.coloring import _Graph
+    from nlsq.derivatives.coloring import ColumnGraph
     from nlsq.pattern import SparsityPattern
 
-    graph = _Graph(SparsityPattern.from_entries(*sparsity.PATTERNS[name].make(small)))
+    graph = ColumnGraph.of(SparsityPattern.from_entries(*sparsity.PATTERNS[name].make(small)))
     found = {order: [] for order in ORDERS}
     for order, columns in graph.orders():
         found[order].append(graph.color(columns, order).n_colors)

@@ -17,9 +17,13 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nlsq.kernels.backend import compile_disabled
+
 __all__ = ["SparsityPattern"]
 
 IndexArray = NDArray[np.intp]
+
+LARGE = 10_000  # entries from which a kernel turns them round
 
 
 @final
@@ -156,9 +160,18 @@ class SparsityPattern:
         columns : ndarray of int, shape (nnz,)
             Column of each entry, ascending within a row.
         """
-        indptr = np.zeros(self.shape[0] + 1, dtype=np.intp)
+        m, n = self.shape
+        if self.nnz >= LARGE and not compile_disabled():
+            from nlsq.kernels.calling import run_kernel
+            from nlsq.kernels.coloring import by_rows
+
+            by_columns = (np.ascontiguousarray(part, dtype=np.int64) for part in (self.indptr, self.indices))
+            found = np.empty(m + 1, dtype=np.int64), np.empty(self.nnz, dtype=np.int64)
+            run_kernel(by_rows, *by_columns, m, n, *found)
+            return found[0].astype(np.intp, copy=False), found[1].astype(np.intp, copy=False)
+        indptr = np.zeros(m + 1, dtype=np.intp)
         if self.nnz:
-            np.cumsum(np.bincount(self.indices, minlength=self.shape[0]), out=indptr[1:])
+            np.cumsum(np.bincount(self.indices, minlength=m), out=indptr[1:])
         return indptr, self.columns[np.argsort(self.indices, kind="stable")]
 
     def transpose(self) -> SparsityPattern:

@@ -23,7 +23,7 @@ from references import coloring as twin
 
 from benchmarks.problems import sparsity
 from nlsq.derivatives import color_columns, color_rows
-from nlsq.derivatives.coloring import _Graph
+from nlsq.derivatives.coloring import ColumnGraph
 from nlsq.pattern import SparsityPattern
 
 masks = hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -46,7 +46,7 @@ def of_edges(edges, n):
 
 def colored_in_each_order(pattern):
     """Return the colouring of each order, early exit or not."""
-    graph = _Graph(pattern)
+    graph = ColumnGraph.of(pattern)
     return [graph.color(order.copy(), name) for name, order in graph.orders()]
 
 

@@ -218,3 +218,44 @@ def pattern(trace: Trace) -> tuple[IntArray, IntArray]:
             along = node[2] if node[0] == "parameters" else (0,) * len(shape)
             columns.append(node[1] + np.array(along, dtype=np.int64) @ index)
     return np.concatenate(rows), np.concatenate(columns)
+
+
+def structural_pattern(trace: Trace) -> tuple[IntArray, IntArray]:
+    """Return row and column of each entry that the Jacobian may have, sums included; some more than once."""
+    rows, columns = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    supports: dict[int, IntArray] = {}
+    for segment in trace.segments:
+        shape = segment.shape or (1,)
+        index = np.indices(shape).reshape(len(shape), -1)
+        of_segment = segment.offset + np.array(segment.strides or (1,)) @ index
+        for leaf in derivatives(trace.graph, segment.node):
+            node = trace.graph.nodes[leaf]
+            if node[0] == "sum":
+                support = _support(trace, leaf, supports)
+                rows.append(np.repeat(of_segment, support.size))
+                columns.append(np.tile(support, of_segment.size))
+            else:
+                along = node[2] if node[0] == "parameters" else (0,) * len(shape)
+                rows.append(of_segment)
+                columns.append(node[1] + np.array(along, dtype=np.int64) @ index)
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def _support(trace: Trace, index: int, known: dict[int, IntArray]) -> IntArray:
+    """Return the parameters that a sum depends on."""
+    if index not in known:
+        graph = trace.graph
+        child = graph.nodes[index][1]
+        shape = graph.shapes[child] or (1,)
+        found = [np.empty(0, dtype=np.int64)]
+        for leaf in derivatives(graph, child):
+            node = graph.nodes[leaf]
+            if node[0] == "sum":
+                found.append(_support(trace, leaf, known))
+            elif node[0] == "parameters":
+                along = np.array(node[2] or (0,) * len(shape), dtype=np.int64)
+                found.append(np.unique(node[1] + along @ np.indices(shape).reshape(len(shape), -1)))
+            else:
+                found.append(np.array([node[1]]))
+        known[index] = np.unique(np.concatenate(found))
+    return known[index]

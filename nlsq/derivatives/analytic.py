@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from nlsq.derivatives.estimator import FloatArray, PreparedJacobian, Residual
 
 if TYPE_CHECKING:
+    from nlsq.derivatives.bicoloring import OperatorMatrix
     from nlsq.pattern import SparsityPattern
 
 __all__ = ["Analytic", "JacobianShapeError", "PreparedAnalytic"]
@@ -85,7 +86,8 @@ class PreparedAnalytic:
     shape : tuple of int
         ``(m, n)``.
     pattern : SparsityPattern or None
-        Pattern, if it is known beforehand.
+        Pattern, if it is known beforehand. A LinearOperator then becomes a csr_array of this pattern, by products with
+        it and its transpose (`nlsq.derivatives.bicoloring`).
 
     Attributes
     ----------
@@ -103,6 +105,8 @@ class PreparedAnalytic:
         self._jac = jac
         self._shape = shape
         self.pattern = pattern
+        self._is_given = pattern is not None
+        self._operator_matrix: OperatorMatrix | None = None
         self.residual_calls = 0
         self.kind: Kind | None = None
 
@@ -144,10 +148,21 @@ class PreparedAnalytic:
             jac_out[...] = value.toarray() if kind == "sparse" else value
             return jac_out
         if kind == "operator":
+            if self._is_given and self.pattern is not None:
+                return self._matrix(value)
             return value
         if self.kind == "sparse":
             return self._sparse(value)
         return np.array(value.toarray() if kind == "sparse" else value, dtype=np.float64, order="F")
+
+    def _matrix(self, operator: Any) -> Any:
+        """Return an operator of a known pattern as a csr_array."""
+        if self._operator_matrix is None:
+            from nlsq.derivatives.bicoloring import OperatorMatrix
+
+            assert self.pattern is not None
+            self._operator_matrix = OperatorMatrix(self.pattern)
+        return self._operator_matrix(operator)
 
     def _sparse(self, value: Any) -> Any:
         """Return a canonical csr_array that shares nothing with `value`, and learn the pattern from the first."""

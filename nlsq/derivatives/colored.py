@@ -22,6 +22,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from nlsq.derivatives.analytic import Analytic
 from nlsq.derivatives.coloring import Coloring, color_columns
 from nlsq.derivatives.estimator import FloatArray, JacobianEstimator, PreparedJacobian, Residual
 from nlsq.derivatives.probe import FLOAT64, ResidualProbe
@@ -43,14 +44,18 @@ class Colored:
     Parameters
     ----------
     estimator : JacobianEstimator
-        `ForwardDifference`, `CentralDifference` or `ComplexStep`.
+        `ForwardDifference`, `CentralDifference`, `ComplexStep`, `Exact`, or `Analytic` for a function that returns a
+        LinearOperator.
     pattern : SparsityPattern
-        Where the Jacobian may be nonzero; whatever `SparsityPattern.from_matrix` takes. An entry that is missing here
-        falsifies others without notice.
+        Where the Jacobian may be nonzero; whatever `SparsityPattern.from_matrix` takes.
+    check : bool
+        Whether the first evaluation compares with a difference along one direction, which takes one evaluation of the
+        residual more, since an entry that is missing falsifies others; `MissingEntryError` names it. Default True.
     """
 
     estimator: JacobianEstimator
     pattern: SparsityPattern
+    check: bool = True
 
     def __post_init__(self) -> None:
         """Accept any description of a pattern."""
@@ -71,9 +76,21 @@ class Colored:
         """Prepare for one residual; a `pattern` given here replaces the estimator's own."""
         if pattern is None:
             pattern = self.pattern
-        return self.estimator.prepare(
+        prepared = self.estimator.prepare(
             residual, x0, m, lower=lower, upper=upper, scale=scale, pattern=pattern, dtype=dtype
         )
+        if not self.check or prepared.pattern is None or x0.size == 0 or isinstance(self.estimator, Analytic):
+            return prepared
+        from nlsq.derivatives.pattern_check import checked
+
+        if getattr(self.estimator, "vectorized", False):
+            residual = one_point(residual)
+        return checked(prepared, residual, x0, lower=lower, upper=upper, scale=scale, dtype=dtype)
+
+
+def one_point(residual: Residual) -> Residual:
+    """Turn a vectorised residual into one that takes and returns a single point."""
+    return lambda x: np.asarray(residual(x[:, np.newaxis]))[:, 0]
 
 
 @final

@@ -38,10 +38,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.kernels import coloring as kernels
-from nlsq.kernels.backend import Kernel, handle
+from nlsq.kernels.calling import run_kernel
 from nlsq.pattern import SparsityPattern
 
-__all__ = ["Coloring", "color_columns", "color_rows"]
+__all__ = ["Coloring", "ColumnGraph", "color_columns", "color_rows"]
 
 IndexArray: TypeAlias = NDArray[np.intp]
 
@@ -159,7 +159,7 @@ def _best_of_three(pattern: SparsityPattern) -> Coloring:
     best = Coloring(np.zeros(pattern.shape[1], dtype=np.intp), 0)
     if pattern.nnz == 0:
         return best
-    graph = _Graph(pattern)
+    graph = ColumnGraph.of(pattern)
     for name, order in graph.orders():
         candidate = graph.color(order, name)
         if best.n_colors == 0 or candidate.n_colors < best.n_colors:
@@ -170,23 +170,28 @@ def _best_of_three(pattern: SparsityPattern) -> Coloring:
 
 
 @final
-class _Graph:
+class ColumnGraph:
     """Rows and columns of a pattern, each with the others it meets, as kernels take them.
 
     Parameters
     ----------
-    pattern : SparsityPattern
-        Pattern, shape (m, n), with entries.
+    indptr, indices : ndarray of int64, shapes (n + 1,) and (nnz,)
+        Rows of each column.
+    row_indptr, columns : ndarray of int64, shapes (m + 1,) and (nnz,)
+        Columns of each row.
     """
 
-    def __init__(self, pattern: SparsityPattern) -> None:
-        m, self.n = pattern.shape
-        indptr, indices = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
-        row_indptr, columns = np.empty(m + 1, dtype=np.int64), np.empty(indices.size, dtype=np.int64)
-        _run(kernels.by_rows, indptr, indices, m, self.n, row_indptr, columns)
+    def __init__(self, indptr: IndexArray, indices: IndexArray, row_indptr: IndexArray, columns: IndexArray) -> None:
+        self.n = indptr.size - 1
         self.parts = indptr, indices, row_indptr, columns
         self.row_lengths = np.diff(row_indptr)
-        self.densest_row = int(self.row_lengths.max())
+        self.densest_row = int(self.row_lengths.max(initial=0))
+
+    @classmethod
+    def of(cls, pattern: SparsityPattern) -> ColumnGraph:
+        """Make the graph of a pattern."""
+        by_columns = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
+        return cls(*by_columns, *(np.ascontiguousarray(part, dtype=np.int64) for part in pattern.by_rows()))
 
     def orders(self) -> Iterator[tuple[str, IndexArray]]:
         """Yield names and orders, each found when it is asked for, and overwritten by the next."""
@@ -194,13 +199,13 @@ class _Graph:
         if float(np.sum(self.row_lengths.astype(np.float64) ** 2)) > NEIGHBOUR_BUDGET:
             return
         degrees, work = np.empty(self.n, dtype=np.int64), np.empty(self.n, dtype=np.int64)
-        largest = _run(kernels.count_neighbours, *self.parts, self.n, work, degrees)
+        largest = run_kernel(kernels.count_neighbours, *self.parts, self.n, work, degrees)
         order = np.empty(self.n, dtype=np.int64)
-        _run(kernels.largest_first, degrees, largest, self.n, np.empty(largest + 2, dtype=np.int64), order)
+        run_kernel(kernels.largest_first, degrees, largest, self.n, np.empty(largest + 2, dtype=np.int64), order)
         yield "largest first", order
         work = np.empty(3 * self.n + 2 * largest + 2, dtype=np.int64)
         for backward in (1, 0):
-            _run(kernels.smallest_last, *self.parts, largest, backward, self.n, degrees.copy(), work, order)
+            run_kernel(kernels.smallest_last, *self.parts, largest, backward, self.n, degrees.copy(), work, order)
             yield "smallest last", order
 
     def color(self, order: IndexArray, name: str) -> Coloring:
@@ -212,7 +217,9 @@ class _Graph:
             kept = int(np.count_nonzero(is_long))
             places = np.where(is_long, np.cumsum(is_long) - 1, -1).astype(np.int64, copy=False)
             seen, full, taken = (np.zeros(size, dtype=np.int64) for size in (kept * words, kept, 2 * words))
-            used = _run(kernels.color_greedily, *self.parts, order, places, self.n, words, seen, full, taken, colors)
+            used = run_kernel(
+                kernels.color_greedily, *self.parts, order, places, self.n, words, seen, full, taken, colors
+            )
             words *= 2
         return Coloring(colors.astype(np.intp, copy=False), int(used), name)
 
@@ -222,8 +229,3 @@ class _Graph:
         while np.count_nonzero(self.row_lengths > length) * words > BITS_BUDGET and length < self.densest_row:
             length = max(2 * length, FIRST_LONG)
         return length
-
-
-def _run(kernel: Kernel, *arguments: Any) -> Any:
-    """Call a kernel with arrays where it takes pointers; other threads go on meanwhile."""
-    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))

@@ -105,7 +105,11 @@ class ComplexStep:
         )
         checked = self.check and self.steps == "tiny"
         if checked:
-            plain = _one_point(residual) if self.vectorized else residual
+            plain = residual
+            if self.vectorized:
+                from nlsq.derivatives.colored import one_point
+
+                plain = one_point(residual)
             check_complex_step(plain, np.asarray(x0, dtype=np.float64), m, lower=lower, upper=upper, scale=scale)
         probe = ResidualProbe(residual, m, WorkerMap(self.workers), vectorized=self.vectorized, kind=np.complex128)
         if pattern is not None:
@@ -113,11 +117,6 @@ class ComplexStep:
 
             return ColoredComplex(probe, sizes, ColoredLayout(pattern, m, x0.size, sizes.fixed), checked=checked)
         return DenseComplex(probe, sizes, m, checked=checked)
-
-
-def _one_point(residual: Residual) -> Residual:
-    """Turn a vectorised residual into one that takes and returns a single point."""
-    return lambda x: np.asarray(residual(x[:, np.newaxis]))[:, 0]
 
 
 @final

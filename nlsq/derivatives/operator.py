@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from nlsq.derivatives.analytic import Analytic
 from nlsq.derivatives.colored import Colored
 from nlsq.derivatives.complex_step import ComplexStep
+from nlsq.derivatives.detection import detect_sparsity
 from nlsq.derivatives.estimator import JacobianEstimator
 from nlsq.derivatives.finite_difference import CentralDifference, ForwardDifference
 from nlsq.derivatives.steps import machine_epsilon
@@ -76,8 +78,10 @@ def jacobian(
     method : str, JacobianEstimator or callable, optional
         ``"auto"`` (default, central differences), ``"forward"``, ``"central"``, ``"complex"``; an estimator with its
         own options; or a function ``jac(x)``, which is then only checked and copied.
-    sparsity : array_like, sparse array or SparsityPattern, shape (m, n), optional
-        Where the Jacobian may be nonzero. Columns are then coloured once, and the result is sparse.
+    sparsity : array_like, sparse array or SparsityPattern, shape (m, n), or "auto", optional
+        Where the Jacobian may be nonzero. Columns are then coloured once, and the result is sparse. ``"auto"``: found
+        at the first call, see `detect_sparsity`; the attribute `pattern` has it. With a function ``jac(x)`` that
+        returns a LinearOperator, products with it and its transpose give the matrix, see `bicolor`.
     bounds : tuple of array_like, optional
         ``(lower, upper)``; `fun` is not evaluated outside.
     scale : array_like, optional
@@ -97,14 +101,19 @@ def jacobian(
            [1., 0.]])
     """
     estimator = estimator_for(method)
-    if sparsity is not None:
+    if sparsity is not None and not isinstance(sparsity, str):
         estimator = Colored(estimator, SparsityPattern.from_matrix(sparsity))
-    return JacobianFunction(fun, estimator, (None, None) if bounds is None else bounds, scale)
+    elif sparsity not in (None, "auto"):
+        raise ValueError(f"sparsity must be 'auto' or a pattern, got {sparsity!r}.")
+    ends = (None, None) if bounds is None else bounds
+    return JacobianFunction(fun, estimator, ends, scale, detects=isinstance(sparsity, str))
 
 
 @final
 class JacobianFunction:
     """The Jacobian of a function; depends on nothing but x, so that it may be shared between threads.
+
+    What is found at the first call, the pattern and whether it is right, is kept.
 
     Parameters
     ----------
@@ -116,6 +125,8 @@ class JacobianFunction:
         ``(lower, upper)``, None for none.
     scale : array_like or None
         Sizes of the parameters.
+    detects : bool
+        Whether to find the sparsity pattern at the first call.
     """
 
     def __init__(
@@ -124,11 +135,19 @@ class JacobianFunction:
         estimator: JacobianEstimator,
         bounds: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
         scale: ArrayLike | None = None,
+        *,
+        detects: bool = False,
     ) -> None:
+        self._detects = detects
         self.fun = fun
         self.estimator = estimator
         self.bounds = bounds
         self.scale = scale
+
+    @property
+    def pattern(self) -> SparsityPattern | None:
+        """Where the Jacobian may be nonzero; None where it is dense, or not known yet."""
+        return self.estimator.pattern if isinstance(self.estimator, Colored) else None
 
     def __call__(self, x: ArrayLike) -> Any:
         """Return the Jacobian at `x`.
@@ -154,7 +173,12 @@ class JacobianFunction:
         r = value.astype(np.float64)
         lower, upper = self.bounds
         dtype = value.dtype if machine_epsilon(value.dtype) >= machine_epsilon(given.dtype) else given.dtype
-        prepared = self.estimator.prepare(
-            self.fun, point, r.size, lower=lower, upper=upper, scale=self.scale, dtype=dtype
-        )
-        return prepared.evaluate(point, r, None)
+        estimator = self.estimator
+        if self._detects and not isinstance(estimator, Colored):
+            found = detect_sparsity(self.fun, point, bounds=self.bounds)
+            self.estimator = estimator = Colored(estimator, found.pattern)
+        prepared = estimator.prepare(self.fun, point, r.size, lower=lower, upper=upper, scale=self.scale, dtype=dtype)
+        jac = prepared.evaluate(point, r, None)
+        if isinstance(estimator, Colored) and estimator.check:
+            self.estimator = replace(estimator, check=False)  # once is enough
+        return jac

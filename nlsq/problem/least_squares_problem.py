@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nlsq.compiler.routes import MANY_PARAMETERS, Route, unwrapped
-from nlsq.derivatives import Analytic, CentralDifference, ComplexStep, ForwardDifference
+from nlsq.derivatives import Analytic, CentralDifference, Colored, ComplexStep, ForwardDifference
 from nlsq.derivatives.exact import Exact, why_not_exact
 from nlsq.loss import Loss
 from nlsq.problem.compiled import CompiledFunction, CompiledResidual
@@ -22,9 +22,12 @@ from nlsq.problem.residual import PlainResidual
 from nlsq.status import Counters
 
 if TYPE_CHECKING:
+    from nlsq.derivatives.detection import Detection
+    from nlsq.pattern import SparsityPattern
     from nlsq.problem.traced import RoutedResidual
 
 FloatArray = NDArray[np.float64]
+_CHECKED = ForwardDifference, CentralDifference, ComplexStep, Exact, Analytic  # estimators whose pattern is checked
 _ESTIMATORS = {"2-point": ForwardDifference, "3-point": CentralDifference, "cs": ComplexStep}
 
 
@@ -42,8 +45,11 @@ class LeastSquaresProblem:
         Jacobian ``x -> J (m, n)`` with ``J[i, j] = dr_i/dx_j`` (array, sparse matrix or LinearOperator), or how to
         estimate it. Default: the exact derivative of a compiled function (see ``nlsq.compile``), where it has one and J
         is dense; else forward differences.
-    sparsity : SparsityPattern or sparse matrix, optional
-        Pattern of J; differences are then compressed by colouring.
+    sparsity : SparsityPattern, sparse matrix or "auto", optional
+        Pattern of J; differences and dual numbers are then compressed by colouring, and a LinearOperator that `jac`
+        returns becomes a matrix. The first Jacobian is compared with a difference along one direction: an entry that is
+        missing raises `MissingEntryError`, a ValueError that names it. ``"auto"``: where the residual can be traced J
+        is exact and its pattern that of the graph; else the pattern is found by `nlsq.detect_sparsity`.
     bounds : (lower, upper), optional
         Scalars or arrays of shape (n,); ``None`` leaves an end open.
     constraints : sequence
@@ -63,6 +69,9 @@ class LeastSquaresProblem:
         Evaluations of the current or last solve.
     sparse : bool
         Whether the default Jacobian is a sparse matrix.
+    detection : Detection or None
+        What ``sparsity="auto"`` found, with the evaluations that it took; None before, and where nothing had to be
+        looked for.
     fallbacks : list of str
         Why the Jacobian is not estimated in the way that is the default for such a residual; empty when it is.
 
@@ -97,14 +106,17 @@ class LeastSquaresProblem:
         self.scale = _scale(scale, self.x0.size)
         self.loss = Loss(loss, loss_scale)
         self.estimator = _estimator(jac)
-        self.pattern = _pattern(sparsity)
-        self._is_default = jac is None and self.pattern is None
+        self._detects = isinstance(sparsity, str)
+        self._pattern = _pattern(sparsity)
+        self.detection: Detection | None = None
+        self._unpaid = 0  # evaluations for detection that no counter has seen yet
+        self._is_default = jac is None and self._pattern is None
         self._given = residual
         self.sparse = False
         self._routed: RoutedResidual | None = None
         self.residual = _residual(residual, self.x0)
         self._settle_estimator(None)
-        if hasattr(residual, "nlsq_route"):
+        if hasattr(residual, "nlsq_route") or (self._detects and self._is_default):
             self.use_kernels()
         self.fallbacks: list[str] = []
         self.counters = Counters()
@@ -112,7 +124,8 @@ class LeastSquaresProblem:
     def _settle_estimator(self, sparse: Any) -> None:
         """Choose the estimator that is the default for the residual; `sparse` evaluates a sparse Jacobian."""
         self.sparse = self._is_default and sparse is not None
-        self._exact_by_default = self._is_default and not self.sparse and _is_differentiable(self.residual)
+        dense = not (self.sparse or self._detects)
+        self._exact_by_default = self._is_default and dense and _is_differentiable(self.residual)
         if self.sparse:
             self.estimator = Analytic(sparse.jacobian)
         elif self._exact_by_default:
@@ -129,10 +142,11 @@ class LeastSquaresProblem:
             return False
         function = unwrapped(self._given, "residual")[0]
         found = None
-        if route.ready or (self.n >= MANY_PARAMETERS and route.may_compile()):
+        if route.ready or ((self.n >= MANY_PARAMETERS or self._detects) and route.may_compile()):
             from nlsq.problem.traced import routed_residual
 
-            found = routed_residual(route, function, self.x0, self._routed)
+            sparse_from = 1 if self._detects else MANY_PARAMETERS + 1
+            found = routed_residual(route, function, self.x0, self._routed, sparse_from)
         if found is not self._routed:
             self._routed = found
             self.residual = PlainResidual(function) if found is None else found.residual
@@ -149,6 +163,24 @@ class LeastSquaresProblem:
         if route is not None:
             route.refuse(reason)
         self.fallbacks.append(f"the residual was called plainly: {reason}")
+
+    @property
+    def pattern(self) -> SparsityPattern | None:
+        """Where J may be nonzero; None where it is dense, or where nothing is known of it beforehand.
+
+        With ``sparsity="auto"`` it is found when it is first asked for.
+        """
+        if self._pattern is None and self._detects:
+            if self._routed is not None and self._routed.sparse is not None:
+                known: SparsityPattern = self._routed.sparse.pattern
+                return known
+            from nlsq.derivatives.detection import detect_sparsity
+
+            given: Any = unwrapped(self._given, "residual")[0] if self.route is not None else self.residual
+            self.detection = detect_sparsity(given, self.x0, bounds=(self.lower, self.upper))
+            self._pattern, self._unpaid = self.detection.pattern, self.detection.evaluations
+        pattern: SparsityPattern | None = self._pattern
+        return pattern
 
     @property
     def route(self) -> Route | None:
@@ -175,12 +207,7 @@ class LeastSquaresProblem:
         """
         if estimator is None and self._exact_by_default:
             self._settle_default(x)
-        options: dict[str, Any] = {
-            "lower": self.lower,
-            "upper": self.upper,
-            "scale": self.scale,
-            "pattern": self.pattern,
-        }
+        options: dict[str, Any] = {"lower": self.lower, "upper": self.upper, "scale": self.scale}
         function: Any = self.residual
         if isinstance(self.residual, PlainResidual):
             function = self.residual.function  # estimators make their own copies and checks
@@ -188,7 +215,15 @@ class LeastSquaresProblem:
                 options["dtype"] = self.residual.dtype
         elif isinstance(estimator or self.estimator, ComplexStep):
             function = self.residual.in_python
-        return (estimator or self.estimator).prepare(function, x, m, **options)
+        chosen = estimator or self.estimator
+        pattern = self.pattern
+        if pattern is None or self.sparse or not isinstance(chosen, _CHECKED):
+            return chosen.prepare(function, x, m, pattern=pattern, **options)
+        prepared = Colored(chosen, pattern).prepare(function, x, m, **options)
+        if self._unpaid:
+            prepared = Charged(prepared, self._unpaid)
+            self._unpaid = 0
+        return prepared
 
     def _settle_default(self, x: FloatArray) -> None:
         reason = why_not_exact(self.residual, x, lower=self.lower, upper=self.upper)
@@ -196,6 +231,22 @@ class LeastSquaresProblem:
             self._exact_by_default = False
             self.fallbacks.append(f"forward differences instead of exact derivatives: {reason}")
             self.estimator = ForwardDifference()
+
+
+class Charged:
+    """A prepared Jacobian whose first evaluation bears the cost of finding its pattern."""
+
+    def __init__(self, prepared: Any, evaluations: int) -> None:
+        self._prepared, self._evaluations = prepared, evaluations
+        self.pattern = prepared.pattern
+        self.residual_calls: int = prepared.residual_calls
+
+    def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray | None) -> Any:
+        """Evaluate the Jacobian."""
+        jac = self._prepared.evaluate(x, r, jac_out)
+        self.residual_calls = self._prepared.residual_calls + self._evaluations
+        self._evaluations = 0
+        return jac
 
 
 def _residual(residual: Any, x0: FloatArray) -> PlainResidual | CompiledResidual:
@@ -281,8 +332,10 @@ def _estimator(jac: Any) -> Any:
 
 
 def _pattern(sparsity: Any) -> Any:
-    if sparsity is None:
+    if sparsity is None or (isinstance(sparsity, str) and sparsity == "auto"):
         return None
+    if isinstance(sparsity, str):
+        raise ValueError(f"sparsity must be 'auto' or a pattern, got {sparsity!r}.")
     from nlsq.pattern import SparsityPattern
 
     return sparsity if isinstance(sparsity, SparsityPattern) else SparsityPattern.from_matrix(sparsity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from nlsq.compiler.routes import MANY_PARAMETERS, Route
 from nlsq.kernels.backend import address_of_array
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
+from nlsq.pattern import SparsityPattern
 from nlsq.problem.compiled import CompiledResidual, Derivative
 
 FloatArray = NDArray[np.float64]
@@ -63,7 +65,11 @@ def traced_residual(
 
 
 def routed_residual(
-    route: Route, function: Callable[..., Any], x0: FloatArray, known: RoutedResidual | None = None
+    route: Route,
+    function: Callable[..., Any],
+    x0: FloatArray,
+    known: RoutedResidual | None = None,
+    sparse_from: int = MANY_PARAMETERS + 1,
 ) -> RoutedResidual | None:
     """Return a plain residual by the kernels of its graph, with what the function reads now.
 
@@ -77,6 +83,8 @@ def routed_residual(
         Start: its size counts.
     known : RoutedResidual, optional
         What was returned last for this function: it is returned again while its graph is valid.
+    sparse_from : int
+        Number of parameters from which the Jacobian is to be sparse where it can be.
 
     Returns
     -------
@@ -91,7 +99,7 @@ def routed_residual(
     if entry is None or arrays is None or len(entry.trace.shape) != 1:
         return None
     if known is None or known.entry is not entry:
-        is_sparse = n > MANY_PARAMETERS and not entry.kernels.is_curve and entry.kernels.is_sparse
+        is_sparse = n >= sparse_from and not entry.kernels.is_curve and entry.kernels.is_sparse
         sparse = SparseEvaluation(entry, arrays) if is_sparse else None
         known = RoutedResidual(entry, traced_residual(entry, function), sparse)
     elif known.sparse is not None:
@@ -136,13 +144,29 @@ class SparseEvaluation:
         """Evaluate at a contiguous `p` into `residual` and `values`."""
         call(self._address, p, self._binding.table, self.residual, self.values)
 
+    @cached_property
+    def pattern(self) -> SparsityPattern:
+        """Where the Jacobian may be nonzero."""
+        return SparsityPattern.from_entries(self.rows, self.columns, self.shape)
+
+    @cached_property
+    def _form(self) -> tuple[Any, Any, Any, Any]:
+        """Order of the values by rows, where each entry begins in it (None: all are single), and a csr's indices."""
+        order = np.lexsort((self.columns, self.rows))
+        rows, columns = self.rows[order], self.columns[order]
+        starts = np.flatnonzero(np.append(True, (np.diff(rows) != 0) | (np.diff(columns) != 0))[: rows.size])
+        index = np.int32 if max(rows.size, *self.shape) < 2**31 else np.int64
+        indptr = np.searchsorted(rows[starts], np.arange(self.shape[0] + 1)).astype(index)
+        return order, None if starts.size == rows.size else starts, columns[starts].astype(index), indptr
+
     def __call__(self, p: FloatArray) -> tuple[FloatArray, Any]:
-        """Return residual and Jacobian as arrays of their own."""
-        from scipy.sparse import coo_array
+        """Return residual and Jacobian as arrays of their own; the csr arrays share their structure."""
+        from scipy.sparse import csr_array
 
         self.into(p)
-        jac = coo_array((self.values, (self.rows, self.columns)), shape=self.shape).tocsr()
-        return self.residual.copy(), jac
+        order, starts, indices, indptr = self._form
+        values = self.values[order] if starts is None else np.add.reduceat(self.values[order], starts)
+        return self.residual.copy(), csr_array((values, indices, indptr), shape=self.shape)
 
     def jacobian(self, p: FloatArray) -> Any:
         """Return the Jacobian as an array of its own."""
