@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array, csr_matrix
 
 from nlsq.linalg.linear_solver import LinearStatus
+from nlsq.linalg.normal_structure import NormalStructure
 from nlsq.linalg.sparse_cholesky import SparseCholesky, SparsePlan
 from nlsq.pattern import SparsityPattern
 from tests.references.block_patterns import block_jacobians
@@ -52,7 +53,7 @@ class TestPlan:
     def test_normal_equations(self, drawn):
         _, jac = drawn
         pattern = SparsityPattern.from_matrix(jac)
-        plan = SparsePlan(pattern)
+        plan = SparsePlan(NormalStructure(pattern))
         matrix = jac.toarray()
         for _ in range(2):  # the scratch is clean again
             values = np.full(plan.indices.size, np.nan)
@@ -67,15 +68,15 @@ class TestPlan:
 
     def test_a_dense_row_is_refused(self):
         pattern = SparsityPattern.from_dense(np.vstack([np.eye(30), np.ones((1, 30))]))
-        assert SparsePlan(pattern, limit=465).indices.size == 465
+        assert NormalStructure(pattern, limit=465).indices.size == 465
         with pytest.raises(ValueError, match=r"row 30 of J has 30 entries.*at least 465.*use LSMR"):
-            SparsePlan(pattern, limit=464)
+            NormalStructure(pattern, limit=464)
 
     def test_many_rows_are_refused(self):
         pattern = SparsityPattern.from_matrix(chain(np.random.default_rng(0)))
-        size = SparsePlan(pattern).indices.size
+        size = NormalStructure(pattern).indices.size
         with pytest.raises(ValueError, match=f"more than {size - 1} entries"):
-            SparsePlan(pattern, limit=size - 1)
+            NormalStructure(pattern, limit=size - 1)
 
 
 class TestSteps:
@@ -154,6 +155,20 @@ class TestStructure:
                 assert factorization.solve(r, damping, step) is LinearStatus.SOLVED
             np.testing.assert_array_equal(again, fresh)
         assert used.replans == 0
+
+    def test_solves_share_the_structure_but_no_values(self):
+        rng = np.random.default_rng(10)
+        jac = chain(rng)
+        pattern = SparsityPattern.from_matrix(jac)
+        first, second = (SparseCholesky().prepare(jac.shape, pattern) for _ in range(2))
+        assert first.analysis is second.analysis
+        r, damping, step, again = rng.standard_normal(jac.shape[0]), np.ones(60), np.empty(60), np.empty(60)
+        first.factorize(jac)
+        first.solve(r, damping, step)
+        second.factorize(2.0 * jac)
+        second.solve(r, damping, again)
+        first.solve(r, damping, again)
+        np.testing.assert_array_equal(step, again)
 
     def test_fewer_entries_find_their_places(self):
         rng = np.random.default_rng(6)

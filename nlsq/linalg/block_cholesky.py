@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, final
+from weakref import WeakKeyDictionary
 
 from nlsq.block_jacobian import BlockPattern
 from nlsq.linalg.block_plan import BlockPlan, Ordering
 from nlsq.linalg.normal_cholesky import Backend, NormalFactorization
-from nlsq.linalg.sparse_factor import analyse
+from nlsq.linalg.sparse_factor import Analysis, analyse
 
-__all__ = ["BlockCholesky"]
+__all__ = ["BlockCholesky", "analyse_blocks"]
+
+_ANALYSES: WeakKeyDictionary[BlockPattern, tuple[BlockPlan, Analysis]] = WeakKeyDictionary()
 
 
 @final
@@ -45,8 +48,33 @@ class BlockCholesky:
         """
         if not isinstance(pattern, BlockPattern):
             raise TypeError(f"BlockCholesky needs a BlockPattern, got {type(pattern).__name__}; use SparseCholesky.")
-        plan = BlockPlan(pattern)
-        order = plan.permutation(self.ordering)
-        options: dict[str, Any] = {} if self.backend is None else {"backend": self.backend}
-        analysis = analyse(plan.indptr, plan.indices, plan.diagonal.size, ordering=order, **options)
-        return NormalFactorization(plan, analysis)
+        if self.backend is None and isinstance(self.ordering, str) and self.ordering == "amd":
+            return NormalFactorization(*analyse_blocks(pattern))
+        return NormalFactorization(*_analysed(pattern, self.ordering, self.backend))
+
+
+def analyse_blocks(pattern: BlockPattern) -> tuple[BlockPlan, Analysis]:
+    """Plan and analyse J'J in the default order; kept for as long as the pattern lives.
+
+    Parameters
+    ----------
+    pattern : BlockPattern
+        Pattern of J.
+
+    Returns
+    -------
+    plan : BlockPlan
+        How J'J is formed.
+    analysis : Analysis
+        Order and predicted size of its factor.
+    """
+    found = _ANALYSES.get(pattern)
+    if found is None:
+        found = _ANALYSES[pattern] = _analysed(pattern, "amd", None)
+    return found
+
+
+def _analysed(pattern: BlockPattern, ordering: Ordering, backend: Backend) -> tuple[BlockPlan, Analysis]:
+    plan = BlockPlan(pattern)
+    order = plan.permutation(ordering)
+    return plan, analyse(plan.indptr, plan.indices, plan.diagonal.size, ordering=order, backend=backend)

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal, final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nlsq.kernels import normal_assembly_sparse as kernels
-from nlsq.kernels.backend import Kernel, handle
-from nlsq.kernels.coloring import by_rows
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
 from nlsq.linalg.normal_cholesky import Backend, NormalFactorization
+from nlsq.linalg.normal_structure import LARGEST_NORMAL, NormalStructure, empty, run
 from nlsq.linalg.sparse_factor import Analysis, analyse
-from nlsq.pattern import IndexArray, SparsityPattern
+from nlsq.pattern import SparsityPattern
 
-__all__ = ["SparseCholesky"]
+__all__ = ["SparseCholesky", "analyse_entries"]
 
-LARGEST_NORMAL = 200_000_000  # entries of the upper triangle of J'J: 3.2 GB with their rows
+_ANALYSES: WeakKeyDictionary[SparsityPattern, tuple[NormalStructure, Analysis]] = WeakKeyDictionary()
 
 
 @final
@@ -129,11 +129,49 @@ class SparseCholeskyFactorization:
 
     def _plan_for(self, pattern: SparsityPattern) -> None:
         """Find the structure of J'J and analyse it."""
-        self._pattern, self._plan = pattern, SparsePlan(pattern)
-        options: dict[str, Any] = {} if self._solver.backend is None else {"backend": self._solver.backend}
-        plan = self._plan
-        analysis = analyse(plan.indptr, plan.indices, plan.diagonal.size, ordering=self._solver.ordering, **options)
-        self._normal = NormalFactorization(plan, analysis)
+        ordering, backend = self._solver.ordering, self._solver.backend
+        if backend is None and isinstance(ordering, str) and ordering == "amd":
+            structure, analysis = analyse_entries(pattern)
+        else:
+            structure, analysis = _analysed(pattern, ordering, backend, LARGEST_NORMAL)
+        self._pattern, self._plan = pattern, SparsePlan(structure)
+        self._normal = NormalFactorization(self._plan, analysis)
+
+
+def analyse_entries(pattern: SparsityPattern, limit: int = LARGEST_NORMAL) -> tuple[NormalStructure, Analysis]:
+    """Find the structure of J'J and analyse it in the default order; kept for as long as the pattern lives.
+
+    Parameters
+    ----------
+    pattern : SparsityPattern
+        Pattern of J.
+    limit : int
+        Largest number of entries of the upper triangle of J'J.
+
+    Returns
+    -------
+    structure : NormalStructure
+        Of J'J.
+    analysis : Analysis
+        Order and predicted size of its factor.
+
+    Raises
+    ------
+    ValueError
+        If J'J is larger than the limit.
+    """
+    found = _ANALYSES.get(pattern)
+    if found is None:
+        found = _ANALYSES[pattern] = _analysed(pattern, "amd", None, limit)
+    return found
+
+
+def _analysed(
+    pattern: SparsityPattern, ordering: Any, backend: Backend, limit: int
+) -> tuple[NormalStructure, Analysis]:
+    structure = NormalStructure(pattern, limit)
+    n = structure.diagonal.size
+    return structure, analyse(structure.indptr, structure.indices, n, ordering=ordering, backend=backend)
 
 
 def _union(first: SparsityPattern, second: SparsityPattern) -> SparsityPattern:
@@ -143,64 +181,28 @@ def _union(first: SparsityPattern, second: SparsityPattern) -> SparsityPattern:
 
 @final
 class SparsePlan:
-    """Structure of J'J, and how it is filled.
+    """Values of J in the places of its pattern, and J'J.
 
     Parameters
     ----------
-    pattern : SparsityPattern
-        Pattern of J.
-    limit : int
-        Largest number of entries of the upper triangle of J'J.
+    structure : NormalStructure
+        Of J'J.
 
     Attributes
     ----------
     pattern : SparsityPattern
         Pattern of J.
-    indptr, indices : ndarray of int64
-        Upper triangle of J'J with its diagonal, by columns; rows ascend.
-    diagonal : ndarray of int64, shape (n,)
-        Where the diagonal of J'J lies among its values.
-
-    Raises
-    ------
-    ValueError
-        If J'J is larger than the limit.
+    indptr, indices, diagonal : ndarray of int64
+        See `NormalStructure`.
     """
 
-    def __init__(self, pattern: SparsityPattern, limit: int = LARGEST_NORMAL) -> None:
-        self.pattern = pattern
-        m, n = pattern.shape
-        indptr, indices = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
-        row_indptr, columns, positions = _empty(m + 1), _empty(indices.size), _empty(indices.size)
-        _run(kernels.order_by_rows, indptr, indices, m, n, row_indptr, columns, positions)
-        self._parts = indptr, indices, positions, row_indptr, columns
-        self._check_rows(np.diff(row_indptr), limit)
-        self.indptr, self.indices = self._find_structure(n, limit)
-        self.diagonal = self.indptr[1:] - 1
-        self._values = np.zeros(indices.size)
-        self._column = np.zeros(n)
-        self._matched: tuple[Any, Any] = (row_indptr, columns)
-
-    def _check_rows(self, lengths: IndexArray, limit: int) -> None:
-        """Refuse a row that alone gives J'J too many entries."""
-        longest = int(lengths.max(initial=0))
-        if longest * (longest + 1) // 2 > limit:
-            raise ValueError(
-                f"row {int(np.argmax(lengths))} of J has {longest} entries, so that J'J has at least "
-                f"{longest * (longest + 1) // 2} in its upper triangle (the limit is {limit}); use LSMR."
-            )
-
-    def _find_structure(self, n: int, limit: int) -> tuple[IndexArray, IndexArray]:
-        """Return the upper triangle of J'J by columns, rows ascending: listed, then transposed twice."""
-        work, counted = _empty(n), _empty(n + 1)
-        total = int(_run(kernels.count_normal, *self._parts, n, limit, work, counted))
-        if total > limit:
-            raise ValueError(f"J'J has more than {limit} entries in its upper triangle; use LSMR.")
-        listed, by_row, row_starts, starts = _empty(total), _empty(total), _empty(n + 1), _empty(n + 1)
-        _run(kernels.list_normal, *self._parts, n, work, listed)
-        _run(by_rows, counted, listed, n, n, row_starts, by_row)
-        _run(by_rows, row_starts, by_row, n, n, starts, listed)
-        return starts, listed
+    def __init__(self, structure: NormalStructure) -> None:
+        self.pattern = structure.pattern
+        self.indptr, self.indices, self.diagonal = structure.indptr, structure.indices, structure.diagonal
+        self._parts = structure.parts
+        self._values = np.zeros(self.pattern.nnz)
+        self._column = np.zeros(self.pattern.shape[1])
+        self._matched: tuple[Any, Any] = self._parts[3:]  # row starts and columns of the Jacobians that come
 
     def take(self, csr: Any) -> bool:
         """Put the values of a Jacobian in their places; return whether all are in the pattern."""
@@ -211,9 +213,9 @@ class SparsePlan:
             csr = csr.copy()
             csr.sum_duplicates()
         indptr, indices = (np.ascontiguousarray(part, dtype=np.int64) for part in (csr.indptr, csr.indices))
-        places = _empty(indices.size)
+        places = empty(indices.size)
         _, _, _, row_indptr, columns = self._parts
-        if _run(kernels.find_entries, indptr, indices, row_indptr, columns, self.pattern.shape[0], places) >= 0:
+        if run(kernels.find_entries, indptr, indices, row_indptr, columns, self.pattern.shape[0], places) >= 0:
             return False
         if places.size == self._values.size:  # the pattern itself, as this maker gives it
             self._matched = csr.indptr.copy(), csr.indices.copy()
@@ -228,13 +230,4 @@ class SparsePlan:
     def assemble(self, jac: Any, normal_out: FloatArray) -> None:
         """Form the upper triangle of J'J from the values taken in; normal_out (nnz,)."""
         structure = *self._parts, self.indptr, self.indices
-        _run(kernels.form_normal, self._values, *structure, self.diagonal.size, self._column, normal_out)
-
-
-def _empty(size: int) -> IndexArray:
-    return np.empty(size, dtype=np.int64)
-
-
-def _run(kernel: Kernel, *arguments: Any) -> Any:
-    """Call a kernel with arrays where it takes pointers."""
-    return kernel.entry()(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))
+        run(kernels.form_normal, self._values, *structure, self.diagonal.size, self._column, normal_out)
