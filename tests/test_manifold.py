@@ -106,7 +106,7 @@ def test_sphere_step_is_along_a_great_circle(seed, length, dimension):
     np.testing.assert_allclose(np.einsum("bi,bij->bj", x, basis), 0.0, atol=1e-15)
     np.testing.assert_allclose(np.einsum("bij,bik->bjk", basis, basis), [np.eye(dimension - 1)] * 3, atol=1e-15)
     expected = np.cos(length) * x + np.sin(length) / length * direction
-    np.testing.assert_allclose(plus(manifold, x, step), expected, rtol=0, atol=2e-15)
+    np.testing.assert_allclose(plus(manifold, x, step), expected, rtol=0, atol=1e-15 * (2.0 + length))
 
 
 # All of them
