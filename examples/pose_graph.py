@@ -5,9 +5,10 @@ measured, in the units of its standard deviations. Planar poses are ``x, y, thet
 and a quaternion of unit length, which steps leave at unit length because the blocks are told what they are
 (``nlsq.SE2()``, ``nlsq.SE3()``). One pose is held, since nothing measures where the whole is.
 
-With t and q the translation and rotation of a pose, the residual of a measurement (t_m, q_m) of pose j from pose i is
+With t, R and q the translation and rotation of a pose, the residual of a measurement (t_m, R_m) of pose j from pose i is
 
-    t_ij = R_i^T (t_j - t_i) - t_m,        2 vec(q_m^-1 q_i^-1 q_j)        (in the plane: theta_j - theta_i - theta_m),
+    R_m^T (R_i^T (t_j - t_i) - t_m),    theta_j - theta_i - theta_m, taken between -pi and pi      in the plane
+    R_i^T (t_j - t_i) - t_m,            2 vec(q_m^-1 q_i^-1 q_j)                                   in space
 
 and the information matrix of the file weights it.
 
@@ -31,12 +32,10 @@ def measured_in_plane(first, second, measured):
     """Return the residual of a measurement of one planar pose from another."""
     cosine, sine = math.cos(first[2]), math.sin(first[2])
     x, y = second[0] - first[0], second[1] - first[1]
+    x, y = cosine * x + sine * y - measured[0], cosine * y - sine * x - measured[1]
+    cosine, sine = math.cos(measured[2]), math.sin(measured[2])
     angle = second[2] - first[2] - measured[2]
-    return (
-        cosine * x + sine * y - measured[0],
-        cosine * y - sine * x - measured[1],
-        math.atan2(math.sin(angle), math.cos(angle)),
-    )
+    return cosine * x + sine * y, cosine * y - sine * x, math.atan2(math.sin(angle), math.cos(angle))
 
 
 def product(p, q):

@@ -58,7 +58,7 @@ def bundle_adjustment(cameras, points, observations, seed=0):
     rng = np.random.default_rng(seed)
     point = np.concatenate([np.arange(points), rng.integers(0, points, observations - points)])
     camera = np.clip(point * cameras // points + rng.integers(-3, 4, observations), 0, cameras - 1)
-    return _observations(camera, point, cameras, points)
+    return observation_pattern(camera, point, cameras, points)
 
 
 def read_bundle_adjustment(path):
@@ -66,10 +66,11 @@ def read_bundle_adjustment(path):
     with open(path, encoding="ascii") as lines:
         cameras, points, observations = (int(number) for number in next(lines).split())
         pairs = np.array([next(lines).split()[:2] for _ in range(observations)], dtype=int)
-    return _observations(pairs[:, 0], pairs[:, 1], cameras, points)
+    return observation_pattern(pairs[:, 0], pairs[:, 1], cameras, points)
 
 
-def _observations(camera, point, cameras, points):
+def observation_pattern(camera, point, cameras, points):
+    """Return two rows for each observation: 9 unknowns of its camera and 3 of its point."""
     unknowns = [9 * camera[:, None] + np.arange(9), 9 * cameras + 3 * point[:, None] + np.arange(3)]
     return _rows_of(np.repeat(np.concatenate(unknowns, axis=1), 2, axis=0), 9 * cameras + 3 * points)
 
