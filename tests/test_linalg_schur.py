@@ -86,7 +86,7 @@ def structures(draw):
 
 
 @FORMS
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(case=structures())
 def test_step_is_that_of_stacked_least_squares(reduced, case):
     jac, eliminated, rng = case
@@ -102,7 +102,7 @@ def test_step_is_that_of_stacked_least_squares(reduced, case):
 
 
 @FORMS
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(case=structures())
 def test_order_of_residual_blocks_and_scale_of_columns_do_not_matter(reduced, case):
     jac, eliminated, rng = case
@@ -132,7 +132,7 @@ def test_order_of_residual_blocks_and_scale_of_columns_do_not_matter(reduced, ca
 
 
 @FORMS
-@pytest.mark.parametrize(("width", "height"), [(9, 3), (6, 3), (10, 2), (3, 1), (17, 3)])
+@pytest.mark.parametrize(("width", "height"), [(9, 3), (7, 2), (17, 3)])
 def test_kernels_of_known_sizes_and_of_any_size_agree(monkeypatch, reduced, width, height):
     """A pattern with one family of each kind, through kernels specialised on its sizes."""
     rng = np.random.default_rng(1)

@@ -13,12 +13,13 @@ With V_e + D_e = L L', z = L^-1 b_e and Y_s = L^-1 W_s, elimination leaves [1]_ 
 and when x is known in the kept blocks, x_e = -L^-T L^-1 (b_e + sum W_s x[f_s]).
 
 A block of S with w rows and v columns lies in w v consecutive numbers: its first `main` columns row by row, then the
-others column by column. Where v is a little more than a multiple of the vector length, as nine is, both parts are whole
-vectors; elsewhere main = v. Blocks of V and W are row by row.
+others column by column. `main` is a multiple of a vector's length where v is larger than that, so that of nine columns
+eight are vectors, and the ninth is one too, but for its last number. Blocks of V and W are row by row.
 
-Sizes are constants where a kernel is specialised: D, W for eliminated and kept blocks, Q, A, B for the residuals and
-the two arguments of a product. Zero stands for a size that is read at run time. Where sizes are constants the loop over
-consecutive numbers is the outer one: the compiler unrolls the inner loops and makes vectors of what is left.
+Sizes are constants where it pays to specialise a kernel: D, W for eliminated and kept blocks, Q, A, B for the
+residuals and the two arguments of a product. Zero stands for a size that is read at run time. Where sizes are constants
+the loop over consecutive numbers is the outer one: the compiler unrolls the inner loops and makes vectors of what is
+left.
 
 References
 ----------
@@ -95,15 +96,14 @@ def add_gradient(values, r, count, rows, stride, first_a, width_a, targets, grad
 
 
 @kernel("double(double*, double*, int*, int, int, double*, int*)", apart=True)
-def factor_blocks(blocks, damping, columns, count, order, factors_out, failed_out):
-    """L L' = V_e + D_e for eliminated blocks of one order, row by row, with 1 / L_jj on the diagonal.
+def factor_blocks(blocks, damping, columns, count, d, factors_out, failed_out):
+    """L L' = V_e + D_e for eliminated blocks of one order d, row by row, with 1 / L_jj on the diagonal.
 
     blocks, factors_out : (count, d, d).  damping : (n,).  columns : (count,) first column of each.
 
     Returns the smallest ratio of a squared pivot L_jj^2 to the diagonal; 0 if a block is not definite in floating
     point, and its index in failed_out (1,).
     """
-    d = D if D > 0 else order
     worst = 1.0
     for e in range(count):
         block = shift(blocks, e * d * d)
@@ -222,9 +222,9 @@ def eliminate(
 
 @kernel("int(int)")
 def main_columns(width):
-    """Give how many columns of a block of S lie row by row."""
-    beyond = width - width // 8 * 8
-    return width - beyond if width > 8 and beyond <= 2 else width
+    """Give how many columns of a block of S lie row by row: vectors of four or eight, whatever the processor has."""
+    length = 8 if width > 8 else 4
+    return width // length * length if width > length else width
 
 
 @kernel("void(double*, double*, double*, int*, int, int, int*, int*, int*, int*, double*, double*)", apart=True)
@@ -234,7 +234,7 @@ def substitute(
     gradient,
     columns,
     count,
-    order,
+    d,
     slots,
     slot_blocks,
     slot_columns,
@@ -242,19 +242,18 @@ def substitute(
     reduced_step,
     step_out,
 ):
-    """Give the step of eliminated blocks of one order: x_e = -L^-T L^-1 (b_e + sum W_s x[f_s]).
+    """Give the step of eliminated blocks of one order d: x_e = -L^-T L^-1 (b_e + sum W_s x[f_s]).
 
     Arguments as in `eliminate`; reduced_step : (reduced columns,).  step_out : (n,), written in the columns of the
     eliminated blocks.
     """
-    d = D if D > 0 else order
     for e in range(count):
         factor = shift(factors, e * d * d)
         x = shift(step_out, columns[e])
         for k in range(d):
             x[k] = gradient[columns[e] + k]
         for s in range(slots[e], slots[e + 1]):
-            w = W if W > 0 else slot_widths[s]
+            w = slot_widths[s]
             block = shift(couplings, slot_blocks[s])
             kept = shift(reduced_step, slot_columns[s])
             for k in range(d):

@@ -37,7 +37,7 @@ from nlsq.linalg.schur_reduced import DenseReduced, SparseReduced, reduced_syste
 
 __all__ = ["SchurComplement", "SchurFactorization"]
 
-SPECIALISED_FROM = 1000  # residual blocks: for fewer, a kernel of their sizes is not worth its compilation
+SPECIALISED_FROM = 4000  # residual blocks: fewer take 2 us each, and a kernel of their sizes 0.1 s to compile
 LARGEST_SIZE = 16  # beyond it, loops of a known length are no faster and take long to compile
 
 
@@ -193,15 +193,12 @@ class SchurFactorization:
         pairs = reduced.pair_blocks[reduced.first_pairs[first] :]
         return _FamilyKernels(
             first,
-            _Call(
-                _sized(kernels.factor_blocks, sizes),
-                *(own, self._damping, columns, columns.size, d, factors, self._failed),
-            ),
+            _Call(kernels.factor_blocks, own, self._damping, columns, columns.size, d, factors, self._failed),
             _Call(
                 _sized(kernels.eliminate, sizes),
                 *(*before, reduced.panels, pairs, np.empty(d + widest), reduced.step, reduced.blocks),
             ),
-            _Call(_sized(kernels.substitute, sizes), *before, reduced.step, self._step),
+            _Call(kernels.substitute, *before, reduced.step, self._step),
         )
 
 
@@ -211,7 +208,7 @@ class _Call:
 
     def __init__(self, kernel: Kernel, *arguments: Any) -> None:
         self._arrays = arguments
-        self._entry = kernel.entry()
+        self._entry = kernel.entry(release_gil=True)
         self._arguments = [handle(a) if isinstance(a, np.ndarray) else a for a in arguments]
 
     def __call__(self) -> Any:
@@ -255,7 +252,7 @@ class _Product:
         if count < SPECIALISED_FROM or max(sizes.values()) > LARGEST_SIZE:
             sizes = {}
         self._group = term.group
-        self._entry = _sized(kernels.add_products, sizes).entry()
+        self._entry = _sized(kernels.add_products, sizes).entry(release_gil=True)
         self._arrays = term.targets, out
         places = group.starts[term.left], widths[0], group.starts[term.right], widths[1], main
         self._arguments = (count, rows, stride, *places, handle(term.targets), handle(out))
@@ -285,7 +282,7 @@ class _Slope:
         width = one.widths[argument]
         sizes = {"Q": rows, "A": width} if count >= SPECIALISED_FROM and max(rows, width) <= LARGEST_SIZE else {}
         self._group, self._rows = group, slice(one.first_row, one.first_row + count * rows)
-        self._entry = _sized(kernels.add_gradient, sizes).entry()
+        self._entry = _sized(kernels.add_gradient, sizes).entry(release_gil=True)
         targets = np.ascontiguousarray(pattern.places[group][:, argument])
         self._arrays = targets, out
         self._arguments = (count, rows, stride, one.starts[argument], width, handle(targets), handle(out))

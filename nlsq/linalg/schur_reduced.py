@@ -15,7 +15,7 @@ from nlsq.kernels import coloring, schur_pattern
 from nlsq.kernels import schur as kernels
 from nlsq.kernels.backend import Kernel, handle
 from nlsq.linalg.linear_solver import FloatArray
-from nlsq.linalg.schur_plan import Elimination, IndexArray, ranges
+from nlsq.linalg.schur_plan import Elimination, IndexArray, main_columns, ranges
 
 if TYPE_CHECKING:
     from nlsq.linalg.sparse_factor import Analysis
@@ -232,8 +232,7 @@ def diagonal_places(plan: Elimination, diagonal_blocks: IndexArray) -> IndexArra
     order = np.arange(int(plan.starts[-1]))
     owner = np.repeat(np.arange(widths.size), widths)
     a, w = order - plan.starts[owner], widths[owner]
-    beyond = w % 8
-    main = np.where((w > 8) & (beyond <= 2), w - beyond, w)
+    main = np.array([main_columns(width) for width in range(int(w.max(initial=0)) + 1)], dtype=np.int64)[w]
     return np.asarray(diagonal_blocks[owner] + np.where(a < main, a * main + a, a * w + a))
 
 
