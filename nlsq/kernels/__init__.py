@@ -30,6 +30,7 @@ KERNEL_MODULES = (
     "block_products",
     "normal_assembly",
     "normal_assembly_sparse",
+    "block_preconditioner",
     "ordering",
     "ordering_graph",
     "schur",
