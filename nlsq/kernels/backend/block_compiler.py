@@ -3,8 +3,8 @@
     int f(int64* table)      table = [count, data, weights, r, jac, then for each argument: values, indices, seeds]
 
 Residual block b takes block ``indices[b]`` of each argument. The Jacobian comes from one run of the user's code on
-dual numbers whose partials lie in one vector, a lane for each column; with more than `WIDEST` columns the code runs
-again for the next ones. Everything that the code calls is compiled into it.
+dual numbers whose partials lie in vector registers, a lane for each column; with more than `WIDEST` columns the code
+runs again for the next ones. Everything that the code calls is compiled into it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from nlsq.kernels.backend.block_form import LONGEST_TUPLE, BlockForm
 from nlsq.kernels.backend.compiler import compile_native
 from nlsq.kernels.backend.dual import DualType, is_plain
 from nlsq.kernels.backend.dual_form import dual_form, plain_form
+from nlsq.kernels.backend.fused import host
 from nlsq.kernels.backend.lowering import LOWERED
 from nlsq.kernels.backend.primitives import double_pointer, int_pointer, shift
 from nlsq.kernels.backend.user_function import _why
 
-WIDEST = 32  # partials in one vector
+WIDEST = 32  # partials in one go
 _SIGNATURE = types.void(types.int64)
 _FLAGS = {"contract", "nsz"}
 # what object files may leave open: functions of the C library, which every process has
@@ -215,9 +216,12 @@ def _arguments(form: BlockForm, dual: DualType | None, start: str, scope: dict[s
         elif one.kind == "vector":
             scope[f"seed{k}"] = emission.read_dual(dual, one.size, offset)
             written.append(f"seed{k}(p{k}, {start})")
-        else:
+        elif start == "0":
             scope[f"seed{k}"] = emission.read_seeded(dual, one.size, one.width, offset)
-            written.append(f"seed{k}(p{k}, t{k}, {start})")
+            written.append(f"seed{k}(p{k}, t{k})")
+        else:
+            scope[f"seed{k}"] = emission.read_seeded_in_part(dual, one.size, one.width, offset)
+            written.append(f"seed{k}(p{k}, t{k}, start)")
     if form.data > LONGEST_TUPLE:
         written.append(f"carray(d, ({form.data},))")
     elif form.data:
@@ -245,7 +249,7 @@ def _given_wrapper(function: Any, jacobian: Any, form: BlockForm, residuals: int
 
 def _dual_wrapper(function: Any, form: BlockForm, residuals: int, name: str) -> Any:
     chunks = -(-form.width // WIDEST)
-    dual = DualType(-(-form.width // chunks), packed=True)
+    dual = DualType(-(-form.width // chunks), host().lanes)
     called = dual_form(function, dual, helpers=True)
     returned = _returned(called, _argument_kinds(form, dual), name)
     if _count(returned, name) != residuals:

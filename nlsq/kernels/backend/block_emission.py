@@ -17,7 +17,7 @@ from nlsq.kernels.backend.dual import DOUBLE, DualType, combine, pack, unpack
 from nlsq.kernels.backend.lowering import DOUBLE_POINTER
 
 INTEGER = ir.IntType(64)
-Row = list[tuple[int, Any]]  # vectors of partials of one residual, with the column at which each begins
+Row = list[tuple[int, int, Any]]  # partials of one residual: first column, how many columns, vector
 
 
 def _load(builder: Any, pointer: Any, place: int) -> Any:
@@ -57,11 +57,9 @@ def read_dual(dual: DualType, size: int, offset: int) -> Any:
             numbers = []
             for k in range(size):
                 place = builder.sub(INTEGER(offset + k), start)
-                lanes = ir.Constant(dual.no_partials()[0].type, ir.Undefined)
-                for lane in range(dual.width):
-                    hit = builder.icmp_signed("==", place, INTEGER(lane))
-                    lanes = builder.insert_element(lanes, builder.uitofp(hit, DOUBLE), ir.IntType(32)(lane))
-                numbers.append(pack(builder, dual, _load(builder, pointer, k), [lanes]))
+                hits = [builder.icmp_signed("==", place, INTEGER(lane)) for lane in range(dual.width)]
+                parts = [builder.uitofp(hit, DOUBLE) for hit in hits]
+                numbers.append(pack(builder, dual, _load(builder, pointer, k), dual.filled(builder, parts)))
             return context.make_tuple(builder, kind, numbers)
 
         return kind(DOUBLE_POINTER, types.int64), generate
@@ -69,8 +67,42 @@ def read_dual(dual: DualType, size: int, offset: int) -> Any:
     return read
 
 
+def _seeds_of_number(builder: Any, dual: DualType, seeds: Any, place: int, width: int, offset: int) -> list[Any]:
+    """Load the partials of a number that has `width` of them from column `offset` on."""
+    parts = []
+    for first, piece in zip(range(0, dual.width, dual.lanes), dual.pieces):
+        begin, end = max(offset, first), min(offset + width, first + piece.count)
+        if begin >= end:
+            parts.append(ir.Constant(piece, None))
+            continue
+        loaded = _load_vector(builder, seeds, place + begin - offset, end - begin)
+        lanes = [lane - begin if begin <= lane < end else end - begin for lane in range(first, first + piece.count)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), piece.count), lanes)
+        parts.append(builder.shuffle_vector(loaded, ir.Constant(loaded.type, None), mask))
+    return parts
+
+
 def read_seeded(dual: DualType, size: int, width: int, offset: int) -> Any:
-    """Give the function ``pointer, seeds, start -> tuple`` of dual numbers whose partials are rows of a matrix."""
+    """Give the function ``pointer, seeds -> tuple`` of dual numbers whose partials are rows of a matrix."""
+
+    @intrinsic
+    def read(typing_context: Any, pointer: Any, seeds: Any) -> Any:
+        kind = types.UniTuple(dual, size)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            numbers = []
+            for k in range(size):
+                parts = _seeds_of_number(builder, dual, arguments[1], k * width, width, offset)
+                numbers.append(pack(builder, dual, _load(builder, arguments[0], k), parts))
+            return context.make_tuple(builder, kind, numbers)
+
+        return kind(DOUBLE_POINTER, DOUBLE_POINTER), generate
+
+    return read
+
+
+def read_seeded_in_part(dual: DualType, size: int, width: int, offset: int) -> Any:
+    """Give the function ``pointer, seeds, start -> tuple`` of the same, for the columns from `start` on."""
 
     @intrinsic
     def read(typing_context: Any, pointer: Any, seeds: Any, start: Any) -> Any:
@@ -80,15 +112,14 @@ def read_seeded(dual: DualType, size: int, width: int, offset: int) -> Any:
             pointer, seeds, start = arguments
             numbers = []
             for k in range(size):
-                lanes = ir.Constant(dual.no_partials()[0].type, ir.Undefined)
+                parts = []
                 for lane in range(dual.width):
                     column = builder.add(start, INTEGER(lane - offset))
                     inside = builder.icmp_unsigned("<", column, INTEGER(width))
                     place = builder.add(INTEGER(k * width), builder.select(inside, column, INTEGER(0)))
                     seed = builder.load(builder.gep(seeds, [place]))
-                    part = builder.select(inside, seed, DOUBLE(0.0))
-                    lanes = builder.insert_element(lanes, part, ir.IntType(32)(lane))
-                numbers.append(pack(builder, dual, _load(builder, pointer, k), [lanes]))
+                    parts.append(builder.select(inside, seed, DOUBLE(0.0)))
+                numbers.append(pack(builder, dual, _load(builder, pointer, k), dual.filled(builder, parts)))
             return context.make_tuple(builder, kind, numbers)
 
         return kind(DOUBLE_POINTER, DOUBLE_POINTER, types.int64), generate
@@ -110,6 +141,10 @@ def _split(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]
     return unpack(builder, kind, value)
 
 
+def _row(dual: DualType, parts: Sequence[Any]) -> Row:
+    return [(k * dual.lanes, min(dual.lanes, dual.width - k * dual.lanes), part) for k, part in enumerate(parts)]
+
+
 def _weighted(builder: Any, weight: str, weights: Any, values: list[Any], rows: list[Row]) -> tuple[Any, Any]:
     """Multiply residuals and their partials by the weights of their block."""
     q = len(values)
@@ -124,12 +159,11 @@ def _weighted(builder: Any, weight: str, weights: Any, values: list[Any], rows: 
     for factors in matrix:
         used = [(factor, values[j], rows[j]) for j, factor in enumerate(factors) if factor is not None]
         sums.append(combine(builder, [(factor, [value]) for factor, value, _ in used])[0])  # type: ignore[index]
-        columns = sorted({column for _, _, row in used for column, _ in row})
-        combined = [
-            (column, combine(builder, [(f, [part]) for f, _, row in used for at, part in row if at == column]))
-            for column in columns
-        ]
-        products.append([(column, parts[0]) for column, parts in combined if parts])
+        row = []
+        for k, (column, count, _) in enumerate(rows[0]):
+            part = combine(builder, [(factor, [theirs[k][2]]) for factor, _, theirs in used])
+            row.append((column, count, part[0]))  # type: ignore[index]
+        products.append(row)
     return sums, products
 
 
@@ -140,8 +174,11 @@ def _store_values(builder: Any, values: Sequence[Any], pointer: Any) -> None:
 
 def _store_rows(builder: Any, rows: list[Row], pointer: Any, stride: int, start: Any) -> None:
     for i, row in enumerate(rows):
-        for column, part in row:
+        for column, count, part in row:
             place = builder.gep(pointer, [builder.add(start, INTEGER(i * stride + column))])
+            if count < part.type.count:
+                kept = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(count)))
+                part = builder.shuffle_vector(part, ir.Constant(part.type, ir.Undefined), kept)
             builder.store(part, builder.bitcast(place, part.type.as_pointer()), align=8)
 
 
@@ -173,7 +210,7 @@ def write_dual(weight: str, dual: DualType, stride: int) -> Any:
             result_value, weights, r_out, jac_out, start = arguments
             split = [_split(context, builder, *item) for item in _items(builder, result, result_value)]
             values = [value for value, _ in split]
-            rows = [[(0, (dual.no_partials() if parts is None else parts)[0])] for _, parts in split]
+            rows = [_row(dual, dual.no_partials() if parts is None else parts) for _, parts in split]
             values, rows = _weighted(builder, weight, weights, values, rows)
             _store_values(builder, values, r_out)
             _store_rows(builder, rows, jac_out, stride, start)
@@ -207,7 +244,7 @@ def write_given(weight: str, blocks: Sequence[tuple[int, int, bool]]) -> Any:
                 vector = ir.Constant(ir.VectorType(DOUBLE, size), ir.Undefined)
                 for k, number in enumerate(numbers):
                     vector = builder.insert_element(vector, number, ir.IntType(32)(k))
-            row.append((column, vector))
+            row.append((column, width, vector))
             column += width
         return row
 

@@ -5,7 +5,7 @@
 Seeding parameter j with e_j and running a function on such numbers gives its value and its exact partial derivatives
 [1]_, whatever loops, branches and calls it goes through: the arithmetic of the derivative is that of the chain rule,
 and nothing is approximated. A number with `width` partials is `width` + 1 doubles in registers. Partials are scalars
-where loops over data points are to vectorise across the points, and one vector, packed, where the code runs for one
+where loops over data points are to vectorise across the points, and packed into vectors where the code runs for one
 residual block at a time and only the partials can be treated side by side.
 
 Comparisons compare values. Where a function has a kink the derivative is, as JAX has it: 0 for abs at 0; half of each
@@ -40,29 +40,47 @@ FLAGS = ("contract", "nsz")
 # how functions that meet dual numbers are compiled: numba cannot hand those to Python, so nothing is wrapped
 INTERNAL = {"error_model": "numpy", "fastmath": set(FLAGS), "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-Partials = list[Any] | None  # scalars, or one vector; of a plain number: none
+Partials = list[Any] | None  # scalars, or vectors; of a plain number: none
 Term = tuple[Any, Partials]  # a slope with what it multiplies
 
 
 class DualType(types.Type):
-    """A double with `width` partial derivatives, each a scalar, or all in one vector where they are `packed`."""
+    """A double with `width` partial derivatives.
 
-    def __init__(self, width: int, packed: bool = False) -> None:
-        self.width, self.packed = width, packed
-        super().__init__(f"dual({width}{', packed' if packed else ''})")
+    Parameters
+    ----------
+    width : int
+        How many.
+    lanes : int
+        Doubles in a vector register, of which the partials fill as many as they need; 0: each is a scalar. What is
+        over in the last register is 0 and may become anything.
+    """
+
+    def __init__(self, width: int, lanes: int = 0) -> None:
+        self.width, self.lanes = width, lanes
+        full, rest = divmod(width, lanes) if lanes else (width, 0)
+        last = [ir.VectorType(DOUBLE, max(2, 1 << (rest - 1).bit_length()))] if rest else []
+        self.pieces = [ir.VectorType(DOUBLE, lanes) if lanes else DOUBLE] * full + last
+        super().__init__(f"dual({width}{f', {lanes} lanes' if lanes else ''})")
 
     @property
     def layout(self) -> Any:
-        """The LLVM type; that of packed partials may stand at any address, as an array's elements do."""
-        if self.packed:
-            return ir.LiteralStructType([DOUBLE, ir.VectorType(DOUBLE, self.width)], packed=True)
-        return ir.LiteralStructType([DOUBLE] * (self.width + 1))
+        """The LLVM type; one with vectors may stand at any address, as the elements of an array do."""
+        return ir.LiteralStructType([DOUBLE, *self.pieces], packed=self.lanes > 0)
 
     def no_partials(self) -> list[Any]:
         """Give partials that are 0."""
-        if self.packed:
-            return [ir.Constant(ir.VectorType(DOUBLE, self.width), None)]
-        return [DOUBLE(0.0)] * self.width
+        return [ir.Constant(piece, None) for piece in self.pieces]
+
+    def filled(self, builder: Any, parts: Sequence[Any]) -> list[Any]:
+        """Give partials made of scalars."""
+        if not self.lanes:
+            return list(parts)
+        vectors = self.no_partials()
+        for k, part in enumerate(parts):
+            place = ir.IntType(32)(k % self.lanes)
+            vectors[k // self.lanes] = builder.insert_element(vectors[k // self.lanes], part, place)
+        return vectors
 
     def cast_python_value(self, value: Any) -> float:
         """Give a constant, such as the 0 that numba's sums start from, as a plain number."""
@@ -100,8 +118,8 @@ def unpack(builder: Any, kind: Any, number: Any) -> tuple[Any, Partials]:
     """Value and partials of a dual number, or of a double: the value and None."""
     if not isinstance(kind, DualType):
         return number, None
-    count = 1 if kind.packed else kind.width
-    return builder.extract_value(number, 0), [builder.extract_value(number, k + 1) for k in range(count)]
+    parts = [builder.extract_value(number, k + 1) for k in range(len(kind.pieces))]
+    return builder.extract_value(number, 0), parts
 
 
 def _spread(builder: Any, slope: Any, part: Any) -> Any:
