@@ -48,7 +48,11 @@ def write_report(result: BlockResult) -> str:
     lines += ["", f"end    {result.status.name}: {result.message}", f"       optimality {result.optimality:.3e}"]
     lines += [f"note   {text}" for text in result.fallbacks]
     free_to_move = result.undetermined if result.converged else []
-    if free_to_move:
-        more = f" and {len(free_to_move) - NAMED} more" if len(free_to_move) > NAMED else ""
-        lines.append(f"not determined by the data: {', '.join(free_to_move[:NAMED])}{more}")
+    if len(free_to_move) > NAMED:
+        lines.append(
+            f"not determined by the data: {len(free_to_move)} blocks can move together, {free_to_move[0]} and others; "
+            "hold some if nothing fixes their frame"
+        )
+    elif free_to_move:
+        lines.append(f"not determined by the data: {', '.join(free_to_move)}")
     return "\n".join(lines)

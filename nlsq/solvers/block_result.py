@@ -15,7 +15,6 @@ from nlsq.status import Status, StepReport
 from nlsq.uncertainty.blocks import block_covariance, undetermined_columns
 
 FloatArray = NDArray[np.float64]
-NAMED = 5  # undetermined blocks that a text names
 
 
 @dataclass(slots=True)
@@ -110,11 +109,11 @@ class BlockResult:
 
         Empty if all is determined. It takes a few linear solves when it is first asked for.
         """
-        columns = np.flatnonzero(self._undetermined_columns())
-        named: dict[str, None] = {}
-        for column in columns.tolist():
-            named[self.structure.block_of(column)] = None
-        return list(named)
+        free = np.append(self._undetermined_columns(), False)  # -1, what has no column, is not free
+        named = []
+        for (name, *_), columns in zip(self.structure.parameters, self.structure.columns, strict=True):
+            named += [f"block {block} of {name}" for block in np.flatnonzero(free[columns].any(axis=1)).tolist()]
+        return named
 
     def covariance(self, blocks: ParameterBlocks | BlockSelection, *, scaled: bool = False) -> FloatArray:
         """Return the covariance of blocks, from the linear model at the solution: (J'J)^-1 of their tangents.

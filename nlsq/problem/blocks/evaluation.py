@@ -117,35 +117,25 @@ class BlockEvaluation:
     def coordinates(self, point: FloatArray) -> FloatArray:
         """Return what steps are compared with in length: the numbers of vectors, 1 for each column of a manifold."""
         out = np.ones(self.n)
-        for view, group, columns in zip(self.views(point), self.groups, self._columns, strict=True):
+        for view, group, free, span in zip(self.views(point), self.groups, self._free, self._spans, strict=True):
             if group.manifold is None:
-                free = columns[:, 0] >= 0
-                out[columns[free]] = view[free]
+                out[span] = view[free].reshape(-1)
         return out
 
     def move(self, point: FloatArray, step: FloatArray, point_out: FloatArray) -> None:
         """Take a step (n,) from a point, along each manifold; held components stay."""
         point_out[:] = point
-        for old, new, group, columns in zip(
-            self.views(point), self.views(point_out), self.groups, self._columns, strict=True
+        for old, new, group, free, span in zip(
+            self.views(point), self.views(point_out), self.groups, self._free, self._spans, strict=True
         ):
-            free = columns[:, 0] >= 0
-            if not free.any():
-                continue
-            every = bool(free.all())
-            change = step[columns] if every else step[columns[free]]
+            change = step[span].reshape(-1, group.width)
             if group.manifold is None:
-                if every:
-                    new += change
-                else:
-                    new[free] += change
+                new[free] += change
                 if group.lower is not None and group.upper is not None:
                     np.clip(new, group.lower, group.upper, out=new)
-            elif every:
-                group.manifold.plus(old, np.ascontiguousarray(change), new)
-            else:
-                moved = np.empty((change.shape[0], old.shape[1]))
-                group.manifold.plus(np.ascontiguousarray(old[free]), np.ascontiguousarray(change), moved)
+            elif change.size:
+                start, moved = np.ascontiguousarray(old[free]), np.empty((change.shape[0], old.shape[1]))
+                group.manifold.plus(start, change, moved)
                 new[free] = moved
 
     def evaluate(self, point: FloatArray, residual_out: FloatArray) -> None:
@@ -268,6 +258,8 @@ class BlockEvaluation:
         """Give a number to each column block: those that meet residual blocks and are not wholly held."""
         self._ids: list[NDArray[np.int64]] = []
         self._columns: list[NDArray[np.int64]] = []
+        self._free: list[Any] = []  # blocks that have columns: a slice where all have
+        self._spans: list[slice] = []  # their columns
         widths, pinned, column, block = [], [], 0, 0
         for group, seen in zip(self.groups, met, strict=True):
             free = seen & ~group.held.all(axis=1)
@@ -277,6 +269,8 @@ class BlockEvaluation:
             columns = np.full((group.handle.count, group.width), -1, dtype=np.int64)
             taken = int(np.count_nonzero(free)) * group.width
             columns[free] = column + np.arange(taken).reshape(-1, group.width)
+            self._free.append(slice(None) if free.all() else np.flatnonzero(free))
+            self._spans.append(slice(column, column + taken))
             column += taken
             self._ids.append(ids)
             self._columns.append(columns)
@@ -316,10 +310,9 @@ class BlockEvaluation:
     def _bounds(self) -> tuple[FloatArray, FloatArray]:
         """Return the bounds of each column, infinite where there are none."""
         lower, upper = np.full(self.n, -np.inf), np.full(self.n, np.inf)
-        for group, columns in zip(self.groups, self._columns, strict=True):
+        for group, free, span in zip(self.groups, self._free, self._spans, strict=True):
             if group.lower is not None and group.upper is not None:
-                free = columns[:, 0] >= 0
-                lower[columns[free]], upper[columns[free]] = group.lower[free], group.upper[free]
+                lower[span], upper[span] = group.lower[free].reshape(-1), group.upper[free].reshape(-1)
         return lower, upper
 
 
