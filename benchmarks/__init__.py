@@ -17,6 +17,8 @@ module                    contents
 ``graphs``                operations of derivatives; large sparse residuals
 ``elementary``            elementary functions in vectors
 ``batches``               batches of small fits, fits of millions of points; ``batches_jax`` a peer for them
+``sparse``                bundle adjustment and pose graphs; ``peers/ceres_bal.cpp`` is Ceres' program for them
+``factorisations``        sparse Cholesky factors and orderings
 ``startup``, ``scripts``  the code that fresh processes run
 ``rows``                  what a section is made of
 ``sections``, ``report``  the rows of the table, and its Markdown

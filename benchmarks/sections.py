@@ -1,7 +1,7 @@
 """The sections of the report: each measures something and returns rows of (what, peer, required, measured).
 
-What is required is the table of the first release, that of compiled plain functions and that of batches; sections of
-the latter two have files of their own.
+What is required is the table of the first release, and those of compiled plain functions, of batches and of sparse
+problems; sections of the latter three have files of their own.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
-from . import accuracy, batches, coloring, contraction, elementary, graphs, nist_speed, scripts, startup, traced
+from . import (
+    accuracy,
+    batches,
+    coloring,
+    contraction,
+    elementary,
+    factorisations,
+    graphs,
+    nist_speed,
+    scripts,
+    sparse,
+    startup,
+    traced,
+)
 from .compare import fresh, fresh_pairs, interleaved
 from .libraries import CURVES, LIBRARIES, Counted, branching, by_address, function, jitted, load_curve
 from .problems import more_garbow_hillstrom as mgh
@@ -236,4 +249,9 @@ SECTIONS = {
     "batch_answers": batches.share_section,
     "huge": batches.huge_section,
     "batch_compiling": batches.cold_section,
+    "sparse_blocks": sparse.blocks_section,
+    "pose_graphs": sparse.pose_graphs_section,
+    "factorisations": factorisations.section,
+    "sparse_memory": sparse.memory_section,
+    "sparse_start": sparse.start_section,
 }

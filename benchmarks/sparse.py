@@ -21,6 +21,7 @@ from .rows import Row, Section, in_units, limit_row, reported_row
 from .startup import COLD_CACHE
 
 __all__ = [
+    "block_problem_of",
     "blocks_section",
     "bundle_problem",
     "ceres",
@@ -44,10 +45,11 @@ GRAPH_LIMITS = {"sphere2500": 0.30, "parking-garage": 0.15, "manhattan": None, "
 @cache
 def bundle_problem():
     """Return the block problem of the bundle adjustment 49-7776."""
-    return _bundle(bundle_adjustment.read())
+    return block_problem_of(bundle_adjustment.read())
 
 
-def _bundle(scene):
+def block_problem_of(scene):
+    """Return the block problem of a bundle adjustment."""
     import nlsq
 
     example, problem = real_data.example("bundle_adjustment"), nlsq.BlockProblem()
@@ -169,7 +171,7 @@ def blocks_section(quick=False):
     if reason := real_data.missing(real_data.BUNDLE):
         return Section(title=title, rows=[], notes=[reason])
     repeat, problem, rows, notes = (1 if quick else 7), bundle_problem(), [], []
-    building, _ = cpu_seconds(lambda: _bundle(bundle_adjustment.read()), 1 if quick else 3)
+    building, _ = cpu_seconds(lambda: block_problem_of(bundle_adjustment.read()), 1 if quick else 3)
     seconds, result = cpu_seconds(lambda: our_solve(problem), repeat)
     peer = ceres("dense", repeat)
     text = "Ceres: 0.72-0.82 s (quoted)" if peer is None else f"Ceres {peer['ceres']}: {peer['cpu_s']:.2f} s"
@@ -212,22 +214,20 @@ def pose_graphs_section(quick=False):
         seconds, result = cpu_seconds(lambda problem=problem: our_solve(problem), repeat)
         ours = pose_graphs.cost(graph, result.values[0])
         if find_spec("gtsam") is None:
-            peer, least = "-", None
+            peer, peer_cost, least = "-", "-", None
         else:
             solve = gtsam_solve(graph, real_data.path_of(real_data.GRAPHS[name]))
             taken, (values, error, steps) = cpu_seconds(solve, repeat)
             least = pose_graphs.cost(graph, gtsam_poses(graph, values))
             peer = f"GTSAM {in_units(taken)}, {steps} iterations"
-            notes.append(f"{name}: GTSAM's own cost {error:.6g}, under our residuals {least:.6g}")
+            peer_cost = f"GTSAM {least:.6f} ({error:.6f} under its own residuals)"
         rows.append(limit_row(f"{name}: solve", peer, limit, seconds, "s", f", {result.nit} steps"))
         text = f"{ours:.6f}"
-        if least is None:
-            rows.append(reported_row(f"{name}: cost", "-", text))
+        if least is None or limit is None:  # planar: GTSAM's residuals differ by more than rounding
+            rows.append(reported_row(f"{name}: cost", peer_cost, text))
         else:
             met = ours <= least * (1.0 + COST_SHARE)
-            rows.append(
-                Row(what=f"{name}: cost", peer=f"GTSAM {least:.6f}", required="not higher", measured=text, met=met)
-            )
+            rows.append(Row(what=f"{name}: cost", peer=peer_cost, required="not higher", measured=text, met=met))
     if find_spec("gtsam") is None:
         notes.append("GTSAM is not installed")
     return Section(title="Pose graphs, the first pose held", rows=rows, notes=notes)
@@ -269,7 +269,7 @@ _BASE = "import resource, numpy\nprint(resource.getrusage(resource.RUSAGE_SELF).
 
 def small_problem():
     """Return a bundle adjustment of a few cameras, which loads all that a large one needs."""
-    return _bundle(bundle_adjustment.ring(49, 500))
+    return block_problem_of(bundle_adjustment.ring(49, 500))
 
 
 def memory_section(quick=False):

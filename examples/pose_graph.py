@@ -5,7 +5,7 @@ measured, in the units of its standard deviations. Planar poses are ``x, y, thet
 and a quaternion of unit length, which steps leave at unit length because the blocks are told what they are
 (``nlsq.SE2()``, ``nlsq.SE3()``). One pose is held, since nothing measures where the whole is.
 
-With t, R and q the translation and rotation of a pose, the residual of a measurement (t_m, R_m) of pose j from pose i is
+With t, R and q the translation and rotation of a pose, the residual of a measurement (t_m, R_m) of pose j from i is
 
     R_m^T (R_i^T (t_j - t_i) - t_m),    theta_j - theta_i - theta_m, taken between -pi and pi      in the plane
     R_i^T (t_j - t_i) - t_m,            2 vec(q_m^-1 q_i^-1 q_j)                                   in space
