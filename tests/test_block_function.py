@@ -1,5 +1,6 @@
 """Functions of parameter blocks: residuals and exact block Jacobians, compiled, kept on disk, or in plain Python."""
 
+import functools
 import inspect
 import math
 import os
@@ -369,6 +370,11 @@ def uses_a_set(a):
     return undefined_name(a[0])  # noqa: F821
 
 
+def test_objects_are_refused():
+    with pytest.raises(TypeError, match="is written with def or lambda, got an object of type partial"):
+        compile_block_function(functools.partial(distance, (0.0, 1.0)), vectors(2))
+
+
 @compiled_only
 @pytest.mark.parametrize(
     ("function", "message"),
@@ -450,7 +456,7 @@ def test_what_code_depends_on_is_in_its_key(cache):
 
 @compiled_only
 def test_what_has_no_key_is_not_kept(cache):
-    table = np.array([1.0, 2.0])
+    table = np.arange(20.0)[::2]
 
     def looks_up(a):
         return a[0] * table[1]
@@ -459,6 +465,32 @@ def test_what_has_no_key_is_not_kept(cache):
     assert "table, of type ndarray" in made.why_not_kept
     assert cache() == []
     assert first_value(looks_up) == 2.0
+    table[1] = 5.0
+    assert first_value(looks_up) == 5.0
+
+
+@compiled_only
+def test_numbers_of_small_arrays_are_in_the_key(cache):
+    table = np.array([1.0, 2.0])
+
+    def looks_up(a):
+        return a[0] * table[1]
+
+    assert first_value(looks_up) == 2.0
+    table[1] = 5.0
+    assert first_value(looks_up) == 5.0
+    assert len(cache()) == 2
+
+
+@compiled_only
+def test_code_that_raises_is_kept(cache, monkeypatch):
+    group = Group(refuses_negative, vectors(1))
+    assert not group.function.why_not_kept
+    monkeypatch.setattr(block_function, "_known", {})
+    again = Group(refuses_negative, vectors(1))
+    assert again.function.from_disk
+    again.values[0][:] = -1.0
+    assert again.run() != 0
 
 
 @compiled_only

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from itertools import count
+from types import FunctionType
 from typing import Any, final
 
 import numpy as np
@@ -105,10 +106,10 @@ class BlockFunction:
 
 
 def _address(array: NDArray[Any] | None) -> int:
-    return 0 if array is None else array.ctypes.data
+    return 0 if array is None else array.__array_interface__["data"][0]
 
 
-def compile_block_function(function: Any, form: BlockForm, jacobian: Any = None) -> Any:
+def compile_block_function(function: Any, form: BlockForm, jacobian: Any = None) -> BlockFunction:
     """Compile a block function, or find it on disk.
 
     Parameters
@@ -126,21 +127,26 @@ def compile_block_function(function: Any, form: BlockForm, jacobian: Any = None)
     TypeError
         If the function cannot be compiled, or returns something else than numbers.
     """
+    for one in (function, jacobian):
+        if one is not None and not isinstance(getattr(one, "py_func", one), FunctionType):
+            kind = type(one).__name__
+            raise TypeError(f"a function of blocks is written with def or lambda, got an object of type {kind}.")
     if compile_disabled():
         from nlsq.kernels.backend.block_python import PythonBlockFunction
 
-        return PythonBlockFunction(function, form, jacobian)
+        made: Any = PythonBlockFunction(function, form, jacobian)
+        return made
     with _lock:
         try:
             symbol, why_not = f"nlsq_block_{key_of(function, jacobian, *_form_parts(form))}", ""
         except NotKeyed as error:
             symbol, why_not = f"nlsq_block_unkeyed_{next(_serial)}", str(error)
         if symbol not in _known:
-            made = None if why_not else _from_disk(symbol, form)
-            made = made or _compiled(function, form, jacobian, symbol, why_not)
+            found = None if why_not else _from_disk(symbol, form)
+            found = found or _compiled(function, form, jacobian, symbol, why_not)
             if why_not:
-                return made
-            _known[symbol] = made
+                return found
+            _known[symbol] = found
         return _known[symbol]
 
 

@@ -1,8 +1,8 @@
 """What a function's machine code depends on, as text to be hashed.
 
-Bytecode with its constants and names; the functions it calls, with theirs; numbers, text and tuples in its globals and
-its closure. A function that refers to anything else, such as an array or an object, has no key: what it holds may
-change without a trace.
+Bytecode with its constants and names; the functions it calls, with theirs; numbers, text, tuples and small arrays in
+its globals and its closure. A function that refers to anything else has no key: what it holds may change without a
+trace.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from nlsq.kernels.backend.rebinding import codes
 
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
+LARGEST_ARRAY = 1 << 16  # bytes
 _GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
 _ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 _FIXED_ROOTS = {"numpy", "numba"}
@@ -59,10 +60,13 @@ class _Keyed:
             self.text(type(value).__name__, value.hex() if isinstance(value, float) else repr(value))
         elif isinstance(value, np.generic) and value.dtype.kind in "biufc":
             self.text("scalar", value.dtype.str, value.tobytes())
-        elif type(value) in (tuple, frozenset):
-            self.text(type(value).__name__, len(value))
+        elif isinstance(value, tuple | frozenset):
+            self.text(type(value).__qualname__, getattr(value, "_fields", ()), len(value))
             for item in value if isinstance(value, tuple) else sorted(value, key=repr):
                 self.add(item, name)
+        elif _is_small_array(value):
+            order = "C" if value.flags.c_contiguous else "F"
+            self.text("array", value.dtype.str, value.shape, order, value.tobytes(order))
         elif isinstance(value, FunctionType):
             self.function(value)
         elif isinstance(value, ModuleType):
@@ -112,6 +116,13 @@ class _Keyed:
                 self.code(constant)
             else:
                 self.add(constant, "a constant")
+
+
+def _is_small_array(value: Any) -> bool:
+    """Say whether a thing is an array whose numbers become part of the code; of a large one its address would."""
+    if type(value) is not np.ndarray or value.dtype.kind not in "biufc" or value.nbytes > LARGEST_ARRAY:
+        return False
+    return bool(value.flags.c_contiguous or value.flags.f_contiguous)
 
 
 def _is_fixed(value: Any) -> bool:
