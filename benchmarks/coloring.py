@@ -47,7 +47,7 @@ def by_order(name, small=False):
     graph = ColumnGraph.of(SparsityPattern.from_entries(*sparsity.PATTERNS[name].make(small)))
     found = {order: [] for order in ORDERS}
     for order, columns in graph.orders():
-        found[order].append(graph.color(columns, order).n_colors)
+        found[order].append(graph.color(columns, order, graph.n).n_colors)
     return found
 
 

@@ -148,7 +148,7 @@ def test_early_exit_at_the_densest_row(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("not needed")
 
-    monkeypatch.setattr("nlsq.kernels.coloring.count_neighbours", SimpleNamespace(entry=lambda **options: refuse))
+    monkeypatch.setattr("nlsq.kernels.coloring.find_neighbours", SimpleNamespace(entry=lambda **options: refuse))
     arrow = np.eye(50, dtype=bool)
     arrow[0] = True
     assert color_columns(SparsityPattern.from_dense(arrow)).n_colors == 50

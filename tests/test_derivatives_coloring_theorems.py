@@ -47,7 +47,7 @@ def of_edges(edges, n):
 def colored_in_each_order(pattern):
     """Return the colouring of each order, early exit or not."""
     graph = ColumnGraph.of(pattern)
-    return [graph.color(order.copy(), name) for name, order in graph.orders()]
+    return [graph.color(order.copy(), name, graph.n) for name, order in graph.orders()]
 
 
 def band(n, below, above):

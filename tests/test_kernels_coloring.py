@@ -28,18 +28,23 @@ class Lists:
         self.columns_of = twin.split(rows[1], rows[0])
         self.neighbours = twin.find_neighbours(self.rows_of, self.columns_of)
 
-    def count(self):
-        degrees, mark = np.full(self.n, 99), np.full(self.n, 99)
-        return call(coloring.count_neighbours, self.mode, *self.parts, self.n, mark, degrees), degrees
+    def find(self, room):
+        """List neighbours; return how many there are, the lengths of the lists, and the lists."""
+        degrees, mark, found = np.full(self.n, 99), np.full(self.n, 99), np.full(room, 99)
+        return (
+            call(coloring.find_neighbours, self.mode, *self.parts, self.n, room, mark, degrees, found),
+            degrees,
+            found,
+        )
 
-    def color(self, order, is_long, words):
+    def color(self, order, is_long, words, limit=1000):
         """Colour with bits for the rows where `is_long`; return the number of colours and the colours."""
         kept = int(np.sum(is_long))
         places = np.where(is_long, np.cumsum(is_long) - 1, -1)
         seen, full, taken = (np.zeros(size, dtype=np.int64) for size in (kept * words, kept, 2 * words))
         colors, order = np.full(self.n, 99), np.array(order, dtype=np.int64)
         work = seen, full, taken, colors
-        used = call(coloring.color_greedily, self.mode, *self.parts, order, places, self.n, words, *work)
+        used = call(coloring.color_greedily, self.mode, *self.parts, order, places, self.n, limit, words, *work)
         return used, colors.tolist()
 
 
@@ -57,17 +62,34 @@ def test_by_rows(mode, mask):
 @given(mask=masks)
 def test_orders(mode, mask):
     lists = Lists(mask, mode)
-    largest, degrees = lists.count()
+    expected = [near for every in lists.neighbours for near in every]
+    total, degrees, found = lists.find(len(expected))
     assert degrees.tolist() == [len(near) for near in lists.neighbours]
-    assert largest == max(degrees, default=0)
+    assert (total, found.tolist()) == (len(expected), expected)
+    little = lists.find(len(expected) // 2)
+    assert (little[0], little[1].tolist()) == (total, degrees.tolist())
+    assert little[2].tolist() == expected[: len(expected) // 2]
+    largest = max(degrees, default=0)
     order = np.full(lists.n, 99)
     call(coloring.largest_first, mode, degrees, largest, lists.n, np.full(largest + 2, 99), order)
     assert order.tolist() == twin.largest_first(lists.neighbours)
     for backward in (0, 1):
-        work = np.full(3 * lists.n + 2 * largest + 2, 99)
-        arguments = largest, backward, lists.n, degrees.copy(), work, order
-        call(coloring.smallest_last, mode, *lists.parts, *arguments)
+        work = np.full(3 * lists.n + largest + 2 + total, 99)
+        call(coloring.smallest_last, mode, found, largest, backward, lists.n, degrees.copy(), work, order)
         assert order.tolist() == twin.smallest_last(lists.neighbours, backward)
+
+
+@EVERY
+@given(mask=masks, repeats=st.lists(st.integers(1, 3), min_size=10, max_size=10))
+def test_repeated_rows_are_dropped(mode, mask, repeats):
+    repeated = np.repeat(mask, repeats[: len(mask)], axis=0)
+    rows = [part.astype(np.int64) for part in SparsityPattern.from_dense(repeated).by_rows()]
+    indptr, columns = np.full(len(repeated) + 1, 99), np.full(rows[1].size, 99)
+    kept = call(coloring.drop_repeated, mode, *rows, len(repeated), indptr, columns)
+    different = [i for i in range(len(mask)) if i == 0 or not np.array_equal(mask[i], mask[i - 1])]
+    expected = SparsityPattern.from_dense(mask[different].reshape(len(different), mask.shape[1])).by_rows()
+    np.testing.assert_array_equal(indptr[: kept + 1], expected[0])
+    np.testing.assert_array_equal(columns[: indptr[kept]], expected[1])
 
 
 @EVERY
@@ -79,6 +101,9 @@ def test_greedy_colors(mode, mask, data):
     colors, used = twin.color_greedily(lists.rows_of, order, lists.m)
     assert lists.color(order, is_long, 1) == (used, colors)
     assert lists.color(order, is_long, 3) == (used, colors)
+    assert lists.color(order, is_long, 1, limit=used) == (used, colors)
+    if used:
+        assert lists.color(order, is_long, 1, limit=used - 1)[0] == -2
 
 
 @EVERY

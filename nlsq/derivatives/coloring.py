@@ -12,7 +12,7 @@ columns, and three orders are tried, the best kept:
     natural         as they come
     largest first   descending number of distance-2 neighbours
     smallest last   repeatedly take the column with the fewest neighbours among those left; colour in reverse;
-                    once from each end where several have equally few
+                    where several have equally few, the last one, and in small patterns once more the first
 
 No colouring has fewer colours than the densest row has entries: the search ends as soon as one order reaches that. The
 rows of J are coloured as the columns of its transpose: that is for products with J', as many as there are colours.
@@ -46,6 +46,8 @@ __all__ = ["Coloring", "ColumnGraph", "color_columns", "color_rows"]
 IndexArray: TypeAlias = NDArray[np.intp]
 
 NEIGHBOUR_BUDGET = 100_000_000  # steps through rows to find all neighbours; beyond it only natural order is used
+LIST_BUDGET = 1 << 24  # neighbours that are listed (128 MiB); beyond it smallest last is left out
+BOTH_ENDS = 1 << 20  # neighbours up to which smallest last is tried from each end
 BITS_BUDGET = 1 << 24  # words for the colours that rows have (128 MiB)
 FIRST_LONG = 64  # entries: shorter rows are the first to keep no bits when there is no memory for all
 NO_ROOM = -1  # what the kernel returns when the words of bits are too few
@@ -161,9 +163,8 @@ def _best_of_three(pattern: SparsityPattern) -> Coloring:
         return best
     graph = ColumnGraph.of(pattern)
     for name, order in graph.orders():
-        candidate = graph.color(order, name)
-        if best.n_colors == 0 or candidate.n_colors < best.n_colors:
-            best = candidate
+        candidate = graph.color(order, name, best.n_colors - 1 if best.n_colors else pattern.shape[1])
+        best = best if candidate is None else candidate
         if best.n_colors == graph.densest_row:
             break
     return best
@@ -189,27 +190,43 @@ class ColumnGraph:
 
     @classmethod
     def of(cls, pattern: SparsityPattern) -> ColumnGraph:
-        """Make the graph of a pattern."""
-        by_columns = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
-        return cls(*by_columns, *(np.ascontiguousarray(part, dtype=np.int64) for part in pattern.by_rows()))
+        """Make the graph of a pattern, without rows that repeat the row before."""
+        m, n = pattern.shape
+        rows = [np.ascontiguousarray(part, dtype=np.int64) for part in pattern.by_rows()]
+        indptr, columns = np.empty(m + 1, dtype=np.int64), np.empty(pattern.nnz, dtype=np.int64)
+        kept = run_kernel(kernels.drop_repeated, *rows, m, indptr, columns)
+        if kept == m:
+            by_columns = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
+            return cls(*by_columns, *rows)
+        rows = [indptr[: kept + 1].copy(), columns[: indptr[kept]].copy()]
+        by_columns = np.empty(n + 1, dtype=np.int64), np.empty(rows[1].size, dtype=np.int64)
+        run_kernel(kernels.by_rows, *rows, n, kept, *by_columns)
+        return cls(*by_columns, *rows)
 
     def orders(self) -> Iterator[tuple[str, IndexArray]]:
         """Yield names and orders, each found when it is asked for, and overwritten by the next."""
         yield "natural", np.arange(self.n, dtype=np.int64)
-        if float(np.sum(self.row_lengths.astype(np.float64) ** 2)) > NEIGHBOUR_BUDGET:
+        steps = int(np.sum(self.row_lengths.astype(np.float64) ** 2))
+        if steps > NEIGHBOUR_BUDGET:
             return
-        degrees, work = np.empty(self.n, dtype=np.int64), np.empty(self.n, dtype=np.int64)
-        largest = run_kernel(kernels.count_neighbours, *self.parts, self.n, work, degrees)
-        order = np.empty(self.n, dtype=np.int64)
+        degrees, order = np.empty(self.n, dtype=np.int64), np.empty(self.n, dtype=np.int64)
+        neighbours: IndexArray = np.empty(min(steps - self.parts[3].size, LIST_BUDGET), dtype=np.int64)
+        room, total = (
+            neighbours.size,
+            run_kernel(kernels.find_neighbours, *self.parts, self.n, neighbours.size, order, degrees, neighbours),
+        )
+        largest = int(degrees.max())
         run_kernel(kernels.largest_first, degrees, largest, self.n, np.empty(largest + 2, dtype=np.int64), order)
         yield "largest first", order
-        work = np.empty(3 * self.n + 2 * largest + 2, dtype=np.int64)
-        for backward in (1, 0):
-            run_kernel(kernels.smallest_last, *self.parts, largest, backward, self.n, degrees.copy(), work, order)
+        if total > room:
+            return
+        work = np.empty(3 * self.n + largest + 2 + total, dtype=np.int64)
+        for backward in (1, 0) if total <= BOTH_ENDS else (1,):
+            run_kernel(kernels.smallest_last, neighbours, largest, backward, self.n, degrees.copy(), work, order)
             yield "smallest last", order
 
-    def color(self, order: IndexArray, name: str) -> Coloring:
-        """Colour greedily in `order`, with more room for colours until it is enough."""
+    def color(self, order: IndexArray, name: str, limit: int) -> Coloring | None:
+        """Colour greedily in `order`, with more room for colours until it is enough; None beyond `limit` colours."""
         colors = np.empty(self.n, dtype=np.int64)
         words, used = self.densest_row // kernels.BITS + 1, NO_ROOM
         while used == NO_ROOM:
@@ -217,11 +234,10 @@ class ColumnGraph:
             kept = int(np.count_nonzero(is_long))
             places = np.where(is_long, np.cumsum(is_long) - 1, -1).astype(np.int64, copy=False)
             seen, full, taken = (np.zeros(size, dtype=np.int64) for size in (kept * words, kept, 2 * words))
-            used = run_kernel(
-                kernels.color_greedily, *self.parts, order, places, self.n, words, seen, full, taken, colors
-            )
+            work = seen, full, taken, colors
+            used = run_kernel(kernels.color_greedily, *self.parts, order, places, self.n, limit, words, *work)
             words *= 2
-        return Coloring(colors.astype(np.intp, copy=False), int(used), name)
+        return None if used < 0 else Coloring(colors.astype(np.intp, copy=False), int(used), name)
 
     def _longest_short_row(self, words: int) -> int:
         """Return the length up to which rows keep no bits: 0 if there is memory for all."""

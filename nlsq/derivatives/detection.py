@@ -360,7 +360,8 @@ def _color(indptr: NDArray[np.int64], groups: NDArray[np.int64], count: int) -> 
         return np.zeros(count, dtype=np.int64), int(groups.size > 0)
     by_columns = np.empty(count + 1, dtype=np.int64), np.empty(groups.size, dtype=np.int64)
     run_kernel(by_rows, indptr, groups, count, indptr.size - 1, *by_columns)
-    coloring = ColumnGraph(*by_columns, indptr, groups).color(np.arange(count, dtype=np.int64), "natural")
+    coloring = ColumnGraph(*by_columns, indptr, groups).color(np.arange(count, dtype=np.int64), "natural", count)
+    assert coloring is not None
     return coloring.colors.astype(np.int64, copy=False), coloring.n_colors
 
 

@@ -20,13 +20,14 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nlsq.derivatives.estimator import FloatArray
+from nlsq.derivatives.estimator import FloatArray, PreparedJacobian
 from nlsq.derivatives.finite_difference import ForwardDifference
 from nlsq.derivatives.steps import StepSizes
 from nlsq.kernels import layout
@@ -59,8 +60,8 @@ class Exact:
         scale: ArrayLike | None = None,
         pattern: SparsityPattern | None = None,
         dtype: DTypeLike | None = None,
-    ) -> PreparedExact:
-        """Prepare for one compiled residual; see `JacobianEstimator.prepare`.
+    ) -> PreparedJacobian:
+        """Prepare for one compiled residual, with a `pattern` for a sparse Jacobian; see `JacobianEstimator.prepare`.
 
         Raises
         ------
@@ -69,6 +70,10 @@ class Exact:
         """
         if not getattr(residual, "differentiable", False):
             raise TypeError("exact derivatives need a function made by nlsq.compile; use jac='2-point' for others.")
+        if pattern is not None:
+            from nlsq.derivatives.exact_sparse import PreparedSparseExact
+
+            return PreparedSparseExact(residual, x0, m, pattern, lower=lower, upper=upper, scale=scale)
         reason = why_not_exact(residual, x0, lower=lower, upper=upper)
         if reason:
             raise TypeError(f"no exact derivatives: {reason}; use jac='2-point' or '3-point'.")
@@ -149,31 +154,48 @@ def why_not_exact(
     """
     derivative = residual.derivative
     if derivative.address and not derivative.compared:
-        disagreement = _disagreement(residual, x, lower, upper)
-        if disagreement is not None:
+        jac_t = np.empty((x.size, residual.m))
+
+        def slope(direction: FloatArray) -> FloatArray:
+            residual.jacobian_into(x, jac_t)
+            return direction @ jac_t
+
+        found = disagreement(residual, x, StepSizes("central", x, lower=lower, upper=upper), slope)
+        if found is not None:
             derivative.compared = True
-            if disagreement:
-                derivative.refuse(disagreement)
+            if found:
+                derivative.refuse(found)
     reason: str = derivative.reason
     return reason
 
 
-def _disagreement(residual: Any, x: FloatArray, lower: ArrayLike | None, upper: ArrayLike | None) -> str | None:
-    """Where J d and the difference along d differ; empty if nowhere, None if there is nothing to compare."""
-    sizes = StepSizes("central", x, lower=lower, upper=upper)
+def disagreement(
+    residual: Any, x: FloatArray, sizes: StepSizes, slope_along: Callable[[FloatArray], FloatArray]
+) -> str | None:
+    """Say where J d and the difference along d differ; empty if nowhere, None if there is nothing to compare.
+
+    Parameters
+    ----------
+    residual : callable
+        ``residual(x) -> r``.
+    x : ndarray, shape (n,)
+        Point.
+    sizes : StepSizes
+        Of central differences, with the bounds.
+    slope_along : callable
+        ``d -> J d`` at `x`.
+    """
     above, below = sizes.upper - x, x - sizes.lower
     size = np.abs(sizes.stencil(x).first - x) * np.random.default_rng(DIRECTION_SEED).uniform(0.5, 1.0, x.size)
     direction = np.where(above >= below, np.minimum(size, 0.5 * above), -np.minimum(size, 0.5 * below))
-    jac_t = np.empty((x.size, residual.m))
     try:
         base, near, far = (residual(x + k * direction) for k in range(3))
-        residual.jacobian_into(x, jac_t)
+        slope = slope_along(direction)
     except Exception:  # the solver meets it too if it matters, and then it passes through
         return None
-    if not (np.isfinite(base).all() and np.isfinite(jac_t).any()):
+    if not (np.isfinite(base).all() and np.isfinite(slope).any()):
         return None
     with np.errstate(invalid="ignore", over="ignore"):
-        slope = direction @ jac_t
         first_order, second_order = near - base, 0.5 * (4.0 * near - far - 3.0 * base)
         finite = np.isfinite(second_order) & np.isfinite(slope)
         largest = np.max(np.abs(second_order), initial=0.0, where=finite)

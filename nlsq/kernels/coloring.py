@@ -45,25 +45,52 @@ def by_rows(indptr, indices, m, n, row_indptr_out, columns_out):
     row_indptr_out[0] = 0
 
 
-@kernel("int(int*, int*, int*, int*, int, int*, int*)")
-def count_neighbours(indptr, indices, row_indptr, columns, n, mark_work, degrees_out):
-    """Count the columns that share a row with each; mark_work, degrees_out (n,). Returns the largest count."""
+@kernel("int(int*, int*, int, int*, int*)")
+def drop_repeated(row_indptr, columns, m, row_indptr_out, columns_out):
+    """Leave out rows with the same columns as the row before; row_indptr_out (m + 1,). Returns the rows that stay."""
+    kept, count, start = 0, 0, 0
+    row_indptr_out[0] = 0
+    for i in range(m):
+        length = row_indptr[i + 1] - row_indptr[i]
+        same = 1 if kept > 0 and length == count - start else 0
+        for k in range(length):
+            if same != 0 and columns_out[start + k] != columns[row_indptr[i] + k]:
+                same = 0
+        if same == 0:
+            start = count
+            for p in range(row_indptr[i], row_indptr[i + 1]):
+                columns_out[count] = columns[p]
+                count += 1
+            kept += 1
+            row_indptr_out[kept] = count
+    return kept
+
+
+@kernel("int(int*, int*, int*, int*, int, int, int*, int*, int*)")
+def find_neighbours(indptr, indices, row_indptr, columns, n, room, mark_work, degrees_out, neighbours_out):
+    """List the columns that share a row with each, one list after the other, as far as there is room.
+
+    mark_work : (n,).  degrees_out : (n,) lengths of the lists, whether there is room or not.  neighbours_out : (room,).
+
+    Returns the sum of all lengths.
+    """
     for j in range(n):
         mark_work[j] = NONE
-    largest = 0
+    total = 0
     for j in range(n):
         mark_work[j] = j
-        degree = 0
+        before = total
         for p in range(indptr[j], indptr[j + 1]):
             i = indices[p]
             for q in range(row_indptr[i], row_indptr[i + 1]):
                 k = columns[q]
                 if mark_work[k] != j:
                     mark_work[k] = j
-                    degree += 1
-        degrees_out[j] = degree
-        largest = max(largest, degree)
-    return largest
+                    if total < room:
+                        neighbours_out[total] = k
+                    total += 1
+        degrees_out[j] = total - before
+    return total
 
 
 @kernel("void(int*, int, int, int*, int*)")
@@ -81,55 +108,59 @@ def largest_first(degrees, largest, n, starts_work, order_out):
         starts_work[d] += 1
 
 
-@kernel("void(int*, int*, int*, int*, int, int, int, int*, int*, int*)")
-def smallest_last(indptr, indices, row_indptr, columns, largest, backward, n, degrees, lists_work, order_out):
+@kernel("void(int*, int, int, int, int*, int*, int*)")
+def smallest_last(neighbours, largest, backward, n, degrees, work, order_out):
     """Order so that each column has the fewest neighbours among those not after it [2]_.
 
-    The columns wait in lists by the number of neighbours that wait too. The front of the list of fewest takes the last
-    free place, and its neighbours go to the fronts of the next lower lists. `backward`: whether the lists start with
-    the last column rather than the first, which decides between equals.
+    The columns wait in stacks by the number of neighbours that wait too. The top of the stack of fewest takes the last
+    free place, and its neighbours go onto the next lower stacks; where they were before they are passed over when they
+    come up. `backward`: whether the last column goes onto its stack first, which decides between equals.
 
-    degrees : (n,) of `count_neighbours`, overwritten.  lists_work : (3 n + 2 largest + 2,).  order_out : (n,).
+    neighbours : lists of `find_neighbours`.  degrees : (n,) their lengths, overwritten.  order_out : (n,).
+    work : (2 n + largest + 2 + sum of all lengths,).
     """
-    mark, after, before = lists_work, shift(lists_work, n), shift(lists_work, 2 * n + largest + 1)
-    for d in range(largest + 1):  # the list of degree d is a ring through n + d
-        after[n + d] = n + d
-        before[n + d] = n + d
+    starts, tops = work, shift(work, n + 1)
+    stacked = shift(work, n + largest + 2)  # pairs: a column, and the pair below it
+    start = 0
+    for j in range(n):
+        starts[j] = start
+        start += degrees[j]
+    starts[n] = start
+    for d in range(largest + 1):
+        tops[d] = NONE
+    free = 0
     for t in range(n):
-        j = t if backward != 0 else n - 1 - t
-        mark[j] = NONE
-        ring = n + degrees[j]
-        after[j], before[j] = after[ring], ring
-        before[after[j]] = j
-        after[ring] = j
+        j = n - 1 - t if backward == 0 else t
+        stacked[free], stacked[free + 1] = j, tops[degrees[j]]
+        tops[degrees[j]] = free
+        free += 2
     fewest = 0
     for t in range(n):
-        while after[n + fewest] == n + fewest:
-            fewest += 1
-        j = after[n + fewest]
-        after[n + fewest] = after[j]
-        before[after[j]] = n + fewest
-        mark[j] = REMOVED
+        j = NONE
+        while j == NONE:
+            while tops[fewest] == NONE:
+                fewest += 1
+            top = tops[fewest]
+            tops[fewest] = stacked[top + 1]
+            if degrees[stacked[top]] == fewest:
+                j = stacked[top]
+        degrees[j] = REMOVED
         order_out[n - 1 - t] = j
-        for p in range(indptr[j], indptr[j + 1]):
-            i = indices[p]
-            for q in range(row_indptr[i], row_indptr[i + 1]):
-                k = columns[q]
-                if mark[k] != j and mark[k] != REMOVED:
-                    mark[k] = j
-                    after[before[k]] = after[k]
-                    before[after[k]] = before[k]
-                    degrees[k] -= 1
-                    ring = n + degrees[k]
-                    after[k], before[k] = after[ring], ring
-                    before[after[k]] = k
-                    after[ring] = k
+        for p in range(starts[j], starts[j + 1]):
+            k = neighbours[p]
+            degree = degrees[k]
+            if degree != REMOVED:
+                degree -= 1
+                degrees[k] = degree
+                stacked[free], stacked[free + 1] = k, tops[degree]
+                tops[degree] = free
+                free += 2
         fewest = max(fewest - 1, 0)
 
 
-@kernel("int(int*, int*, int*, int*, int*, int*, int, int, int*, int*, int*, int*)")
+@kernel("int(int*, int*, int*, int*, int*, int*, int, int, int, int*, int*, int*, int*)")
 def color_greedily(
-    indptr, indices, row_indptr, columns, order, places, n, words, seen_work, full_work, taken_work, colors_out
+    indptr, indices, row_indptr, columns, order, places, n, limit, words, seen_work, full_work, taken_work, colors_out
 ):
     """Give each column, in `order`, the smallest colour that no neighbour has; empty columns get colour 0.
 
@@ -139,7 +170,7 @@ def color_greedily(
     words that are full.  taken_work : (2, words), zeros on entry: colours of neighbours, and 1 + the column they are
     of.  colors_out : (n,).
 
-    Returns the number of colours, or -1 if there is no room for them.
+    Returns the number of colours, -1 if there is no room for them, or -2 as soon as they are more than `limit`.
     """
     stamps = shift(taken_work, words)
     for j in range(n):
@@ -184,6 +215,8 @@ def color_greedily(
             while free > 1:
                 free >>= 1
                 color += 1
+            if color >= limit:
+                return -2
             colors_out[j] = color
             used = max(used, color + 1)
     return used

@@ -167,6 +167,26 @@ class CompiledFunction:
         self._alive.append(keep)
         return Derivative(address)
 
+    def seeded_derivative(self, width: int) -> Derivative:
+        """Exact sparse derivative of a residual, `width` colours at a time, compiled when it is first asked for."""
+        with self._lock:
+            found = self._derivatives.get(~width)
+            if found is None:
+                found = self._derivatives[~width] = self._seeded_derivative(width)
+        return found
+
+    def _seeded_derivative(self, width: int) -> Derivative:
+        if compile_disabled():
+            return Derivative(reason="nothing is compiled, as NLSQ_DISABLE_COMPILE asks")
+        from nlsq.kernels.backend.seeded_derivative import compile_seeded_derivative
+
+        try:
+            address, keep = compile_seeded_derivative(self.function, width)
+        except TypeError as error:
+            return Derivative(reason=str(error))
+        self._alive.append(keep)
+        return Derivative(address)
+
     def bind_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None = None) -> CompiledResidual:
         """Residual ``w (f(x, p) - y)`` of a model.
 
@@ -217,6 +237,7 @@ class CompiledFunction:
             (self,),
             complex_address=lambda: self.complex_address(n),
             derivative=lambda: self.derivative(n),
+            seeded=self.seeded_derivative,
         )
 
 

@@ -66,6 +66,7 @@ class CompiledResidual:
         "_jacobian_entry",
         "_kernel",
         "_raw_address",
+        "_seeded",
         "binding",
         "calls_python",
         "in_python",
@@ -83,7 +84,9 @@ class CompiledResidual:
         calls_python: bool = False,
         complex_address: Callable[[], int] | None = None,
         derivative: Callable[[], Derivative] | None = None,
+        seeded: Callable[[int], Derivative] | None = None,
     ) -> None:
+        self._seeded = seeded
         self.calls_python = calls_python
         self._derivative = derivative
         self._complex_address = complex_address
@@ -124,6 +127,17 @@ class CompiledResidual:
     def derivative(self) -> Derivative:
         """The exact derivative, or why there is none; compiled when it is first asked for."""
         return Derivative(reason="this residual has none") if self._derivative is None else self._derivative()
+
+    @property
+    def takes_seeds(self) -> bool:
+        """Whether an exact sparse derivative may be asked for."""
+        return self._seeded is not None
+
+    def seeded_derivative(self, width: int) -> Derivative:
+        """Return the exact sparse derivative, `width` colours at a time, or why there is none."""
+        if self._seeded is None:
+            return Derivative(reason="sparse ones are for residuals compiled by nlsq.compile(f, kind='residual')")
+        return self._seeded(width)
 
     @property
     def jacobian_address(self) -> int:

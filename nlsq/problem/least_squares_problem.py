@@ -111,6 +111,7 @@ class LeastSquaresProblem:
         self.detection: Detection | None = None
         self._unpaid = 0  # evaluations for detection that no counter has seen yet
         self._is_default = jac is None and self._pattern is None
+        self._is_compressed = jac is None and sparsity is not None
         self._given = residual
         self.sparse = False
         self._routed: RoutedResidual | None = None
@@ -128,7 +129,7 @@ class LeastSquaresProblem:
         self._exact_by_default = self._is_default and dense and _is_differentiable(self.residual)
         if self.sparse:
             self.estimator = Analytic(sparse.jacobian)
-        elif self._exact_by_default:
+        elif self._exact_by_default or (self._is_compressed and _takes_seeds(self.residual)):
             self.estimator = Exact()
         elif self._is_default:
             self.estimator = ForwardDifference()
@@ -219,7 +220,14 @@ class LeastSquaresProblem:
         pattern = self.pattern
         if pattern is None or self.sparse or not isinstance(chosen, _CHECKED):
             return chosen.prepare(function, x, m, pattern=pattern, **options)
-        prepared = Colored(chosen, pattern).prepare(function, x, m, **options)
+        try:
+            prepared = Colored(chosen, pattern).prepare(function, x, m, **options)
+        except TypeError as error:
+            if estimator is not None or not (self._is_compressed and isinstance(chosen, Exact)):
+                raise
+            self.fallbacks.append(f"forward differences instead of exact derivatives: {error}")
+            self.estimator = ForwardDifference()
+            prepared = Colored(self.estimator, pattern).prepare(function, x, m, **options)
         if self._unpaid:
             prepared = Charged(prepared, self._unpaid)
             self._unpaid = 0
@@ -315,6 +323,10 @@ def _scale(scale: Any, n: int) -> FloatArray | None:
 
 def _is_differentiable(residual: PlainResidual | CompiledResidual) -> bool:
     return isinstance(residual, CompiledResidual) and residual.differentiable
+
+
+def _takes_seeds(residual: PlainResidual | CompiledResidual) -> bool:
+    return isinstance(residual, CompiledResidual) and residual.takes_seeds
 
 
 def _estimator(jac: Any) -> Any:
