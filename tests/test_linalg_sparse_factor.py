@@ -220,6 +220,15 @@ def test_nodes_hold_the_factor(mask, seed):
         alive = {c: r for c, r in alive.items() if plan.tree[c] != s} | {s: taken}
 
 
+def test_updates_of_a_chain_share_their_memory():
+    n = 300
+    indptr, indices, _ = upper(np.eye(n), band(n, 1))
+    pattern = Pattern(indptr, indices, n)
+    plan = MultifrontalPlan(pattern, Tree(pattern, np.arange(n)), np.ones(n))
+    assert plan.m > 10
+    assert plan.updates_size == 2
+
+
 # Refactoring
 
 

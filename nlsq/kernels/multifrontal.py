@@ -220,20 +220,16 @@ def solve(node_starts, row_starts, panel_starts, rows, m, panels, signs, below_w
         start = node_starts[s]
         width, size = node_starts[s + 1] - start, row_starts[s + 1] - row_starts[s]
         height = width + size
-        own, below = shift(x, start), shift(rows, row_starts[s])
-        for i in range(size):
-            below_work[i] = 0.0
+        own, below, panel = shift(x, start), shift(rows, row_starts[s]), shift(panels, panel_starts[s])
         for k in range(width):
-            column = shift(panels, panel_starts[s] + k * height)
+            column = shift(panel, k * height)
             value = own[k] / column[k]
             own[k] = value
             for i in range(k + 1, width):
                 own[i] -= column[i] * value
-            low = shift(column, width)
-            for i in range(size):
-                below_work[i] += low[i] * value
+        subtract(size, 1, width, shift(panel, width), height, own, 0, 1, below_work, size, 0)
         for i in range(size):
-            x[below[i]] -= below_work[i]
+            x[below[i]] += below_work[i]
     for t in range(m):
         s = m - 1 - t
         start = node_starts[s]

@@ -35,7 +35,7 @@ from nlsq.linalg.symmetric_pattern import Pattern, Tree, ordered
 __all__ = ["Analysis", "SparseFactor", "analyse"]
 
 METHODS = "auto", "simplicial", "multifrontal"
-SIMPLICIAL_BELOW = 8.0  # operations for each entry of L; measured
+SIMPLICIAL_BELOW = 9.0  # operations for each entry of L; measured
 
 
 class SparseFactor(Protocol):
