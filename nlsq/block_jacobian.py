@@ -203,7 +203,7 @@ class BlockJacobian:
         for k, group in enumerate(self.pattern.groups):
             starts = np.array(group.starts, dtype=np.int64)
             sizes = group.count, group.residuals, len(group.widths)
-            places, values = self.pattern.places[k], self.values[k]
+            places, values = self.pattern.places[k].reshape(-1), self.values[k]
             kernels.zero_columns.entry()(
                 handle(flags), handle(places), handle(starts), *sizes, handle(values.reshape(-1))
             )

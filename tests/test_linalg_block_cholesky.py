@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlsq.block_jacobian import BlockGroup, BlockPattern
+from nlsq.kernels.backend import compile_disabled
 from nlsq.linalg import block_plan
 from nlsq.linalg.block_cholesky import BlockCholesky
 from nlsq.linalg.block_plan import BlockPlan
@@ -177,6 +178,7 @@ class TestReuse:
                 assert used.solve(r, damping, again) is LinearStatus.SOLVED
                 np.testing.assert_array_equal(again, solve(BlockCholesky(), jac, r, damping)[0])
 
+    @pytest.mark.skipif(compile_disabled(), reason="plain Python allocates numbers, and takes minutes")
     def test_nothing_large_is_allocated(self):
         rng = np.random.default_rng(6)
         jac = pose_graph(rng, n_poses=400, n_loops=200, width=6)
