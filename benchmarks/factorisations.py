@@ -17,7 +17,7 @@ from .compare import interleaved
 from .problems import bundle_adjustment, pose_graphs, real_data
 from .rows import Section, in_units, limit_row, reported_row, share_row
 
-__all__ = ["MATRICES", "cholmod_refactor", "fill", "load", "our_refactor", "section"]
+__all__ = ["MATRICES", "cholmod_refactor", "fill", "load", "our_refactor", "scipy_factorisation", "section"]
 
 REFACTOR_LIMIT, FILL_LIMIT = 1.25, 1.05
 BAND_LIMIT = 3.0  # ms
@@ -162,6 +162,15 @@ def our_refactor(upper):
     if (column := factor.refactor(upper.data)) >= 0:
         raise ArithmeticError(f"the matrix is not positive definite: column {column}")
     return partial(factor.refactor, upper.data), found
+
+
+def scipy_factorisation(upper):
+    """Return a call of SciPy's `splu` on a matrix, which analyses it each time."""
+    from scipy.sparse import csc_array, triu
+    from scipy.sparse.linalg import splu
+
+    whole = csc_array(upper + triu(upper, 1).T)
+    return partial(splu, whole, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
 
 def cvxopt_matrix(upper):

@@ -22,6 +22,7 @@ from .startup import COLD_CACHE
 
 __all__ = [
     "block_problem_of",
+    "block_problem_of_graph",
     "blocks_section",
     "bundle_problem",
     "ceres",
@@ -29,6 +30,7 @@ __all__ = [
     "gtsam_solve",
     "memory_section",
     "pose_graphs_section",
+    "scipy_plane_solve",
     "scipy_solve",
     "start_section",
 ]
@@ -62,16 +64,22 @@ def block_problem_of(scene):
 
 @cache
 def graph_problem(name):
-    """Return a pose graph and its block problem."""
+    """Return a pose graph of the data folder and its block problem."""
+    graph = pose_graphs.read(name)
+    return graph, block_problem_of_graph(graph)
+
+
+def block_problem_of_graph(graph):
+    """Return the block problem of a pose graph, its first pose held."""
     import nlsq
 
-    example, graph, problem = real_data.example("pose_graph"), pose_graphs.read(name), nlsq.BlockProblem()
+    example, problem = real_data.example("pose_graph"), nlsq.BlockProblem()
     manifold = nlsq.SE2() if graph.kind == "SE2" else nlsq.SE3()
     poses = problem.add_parameters(graph.poses, manifold=manifold, name="poses")
     problem.hold(poses[0])
     ends = [poses[graph.edges[:, 0]], poses[graph.edges[:, 1]]]
     problem.add_residuals(example.RESIDUALS[graph.kind], ends, data=graph.measured, information=graph.information)
-    return graph, problem
+    return problem
 
 
 def our_solve(problem, **options):
@@ -124,6 +132,24 @@ def scipy_solve(scene):
     start = np.concatenate([scene.cameras.ravel(), scene.points.ravel()])
     options = {"method": "trf", "x_scale": "jac", "ftol": 1e-6, "jac_sparsity": pattern}
     return least_squares(bundle_adjustment.residual, start, args=(scene,), **options)
+
+
+def scipy_plane_solve(graph):
+    """Solve a planar pose graph by SciPy's trust region, with the pattern given and the first pose left out."""
+    from scipy.optimize import least_squares
+    from scipy.sparse import csr_array
+
+    root = np.linalg.cholesky(graph.information).transpose(0, 2, 1)
+    rows = np.repeat(np.arange(3 * len(graph.edges)), 6)
+    columns = np.repeat((3 * graph.edges[:, :, None] + np.arange(3)).reshape(-1, 6), 3, axis=0).ravel()
+    pattern = csr_array((np.ones(rows.size), (rows, columns)), shape=(3 * len(graph.edges), graph.poses.size))
+
+    def residual(x):
+        poses = np.concatenate([graph.poses[0], x]).reshape(-1, 3)
+        return np.einsum("bij,bj->bi", root, pose_graphs.residuals(graph, poses)).ravel()
+
+    options = {"method": "trf", "x_scale": "jac", "ftol": 1e-6, "jac_sparsity": pattern[:, 3:]}
+    return least_squares(residual, graph.poses[1:].ravel(), **options)
 
 
 def gtsam_solve(graph, path):

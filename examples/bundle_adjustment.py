@@ -64,7 +64,7 @@ def adjust(scene, loss="linear"):
     blocks = [cameras[scene.camera_index], points[scene.point_index]]
     problem.add_residuals(reproject, blocks, data=scene.observed, loss=loss)
     before = problem.evaluate()[1].reshape(-1, 2)
-    result = nlsq.solve(problem)
+    result = nlsq.solve(problem, tolerances=nlsq.Tolerances(cost=1e-8, step=1e-8))
     after = problem.evaluate(result)[1].reshape(-1, 2)
     return before, after, result, cameras, points
 
@@ -108,7 +108,7 @@ def draw(path, scene, before, after):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.9), layout="constrained")
     lengths = {"before": np.hypot(*before.T), "after": np.hypot(*after.T)}
     chosen = np.random.default_rng(0).permutation(len(before))[:4000]
     limit = np.quantile(np.abs(scene.observed), 0.995)

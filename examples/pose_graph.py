@@ -156,7 +156,7 @@ def draw(path, graph, poses):
 
     in_space = graph.kind == "SE3"
     projection = {"projection": "3d"} if in_space else {}
-    figure, panels = plt.subplots(1, 2, figsize=(9.0, 4.4), layout="constrained", subplot_kw=projection)
+    figure, panels = plt.subplots(1, 2, figsize=(8.0, 3.9), layout="constrained", subplot_kw=projection)
     loops = graph.edges[np.abs(graph.edges[:, 1] - graph.edges[:, 0]) > 1]
     for panel, (name, shown) in zip(panels, {"before": graph.poses, "after": poses}.items(), strict=True):
         place = shown[:, : 3 if in_space else 2]
@@ -167,7 +167,7 @@ def draw(path, graph, poses):
         panel.set_title(f"{len(place)} poses, {name}")
         panel.set_aspect("equal")
         panel.set_axis_off()
-    figure.savefig(path, dpi=80, pil_kwargs={"optimize": True})
+    figure.savefig(path, dpi=72, pil_kwargs={"optimize": True})
     plt.close(figure)
 
 

@@ -190,22 +190,28 @@ class TestSections:
 class TestAsv:
     """The classes that asv runs."""
 
-    def test_left_out_without_data(self, no_data):
-        with pytest.raises(NotImplementedError):
-            bench_sparse.BundleAdjustment().setup()
-        for graph in bench_sparse.PoseGraphs.params:
+    @pytest.mark.parametrize("library", ["nlsq", "scipy"])
+    def test_left_out_without_data(self, no_data, library):
+        cases = [(bench_sparse.BundleAdjustment, bench_sparse.FILE), (bench_sparse.Factorisations, "M3500, n = 10 500")]
+        cases += [(bench_sparse.PoseGraphs, graph) for graph in real_data.GRAPHS]
+        for made, parameter in cases:
             with pytest.raises(NotImplementedError):
-                bench_sparse.PoseGraphs().setup(graph)
-        with pytest.raises(NotImplementedError):
-            bench_sparse.Factorisations().setup("M3500, n = 10 500")
+                made().setup(library, parameter)
 
-    def test_every_benchmark_runs(self, small_data):
-        cases = [(bench_sparse.BundleAdjustment, []), (bench_sparse.PoseGraphs, ["intel"])]
-        cases += [(bench_sparse.Factorisations, ["M3500, n = 10 500"])]
-        for made, parameters in cases:
+    @pytest.mark.parametrize(
+        ("made", "parameter"), [(bench_sparse.BundleAdjustment, bench_sparse.FILE), (bench_sparse.PoseGraphs, "intel")]
+    )
+    def test_both_libraries_reach_the_same_cost(self, small_data, made, parameter):
+        costs = []
+        for library in ("nlsq", "scipy"):
             benchmark = made()
-            benchmark.setup(*parameters)
-            for name in dir(benchmark):
-                if name.startswith(("time_", "peakmem_", "track_")):
-                    outcome = getattr(benchmark, name)(*parameters)
-                    assert not name.startswith("track_") or outcome > 0.0
+            benchmark.setup(library, parameter)
+            costs.append(benchmark.track_cost(library, parameter))
+        np.testing.assert_allclose(*costs, rtol=1e-3)
+
+    def test_both_libraries_factorise(self, small_data):
+        for library in ("nlsq", "scipy"):
+            benchmark = bench_sparse.Factorisations()
+            benchmark.setup(library, "M3500, n = 10 500")
+            benchmark.time_factorise(library, "M3500, n = 10 500")
+            assert benchmark.entries > 300
