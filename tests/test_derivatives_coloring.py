@@ -424,3 +424,13 @@ def test_many_parameters():
     np.testing.assert_allclose(jac.diagonal(), 2 * x, atol=1e-9)
     np.testing.assert_allclose(jac.diagonal(1), 3.0, atol=1e-9)
     np.testing.assert_allclose(jac.diagonal(-1), -1.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[:2], ids=lambda e: type(e).__name__)
+def test_differences_lost_in_what_a_residual_is_the_difference_of(estimator):
+    """Residuals near zero of terms near a thousand: rounding is that of the terms."""
+    x = np.array([1e-11, 1000.0, 2000.0])
+    residual = lambda p: np.array([p[1] + 3.0 * p[0] - 1000.0, p[2] - 2.0 * p[0] - 2000.0 + 1e-13])
+    pattern = SparsityPattern.from_dense([[1, 1, 0], [1, 0, 1]])
+    jac = estimator.prepare(residual, x, 2, pattern=pattern).evaluate(x, residual(x), None).toarray()
+    np.testing.assert_allclose(jac, [[3.0, 1.0, 0.0], [-2.0, 0.0, 1.0]], rtol=1e-3)

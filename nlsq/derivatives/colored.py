@@ -27,6 +27,8 @@ from nlsq.derivatives.coloring import Coloring, color_columns
 from nlsq.derivatives.estimator import FloatArray, JacobianEstimator, PreparedJacobian, Residual
 from nlsq.derivatives.probe import FLOAT64, ResidualProbe
 from nlsq.derivatives.steps import LOST, Stencil, StepSizes, machine_epsilon
+from nlsq.kernels import colored_difference as kernels
+from nlsq.kernels.calling import run_kernel
 from nlsq.pattern import SparsityPattern
 
 __all__ = ["Colored", "ColoredComplex", "ColoredDifference", "ColoredLayout", "prepare_colored"]
@@ -114,6 +116,9 @@ class ColoredLayout:
         self.coloring: Coloring = color_columns(pattern)
         self.indptr, self.columns = pattern.by_rows()
         self.rows = np.repeat(np.arange(m), np.diff(self.indptr))
+        self.filled = np.flatnonzero(np.diff(pattern.indptr))
+        as_kernels_take = (self.indptr, self.columns, self.coloring.colors)
+        self.parts = tuple(np.ascontiguousarray(part, dtype=np.int64) for part in as_kernels_take)
         self.color_of = self.coloring.colors[self.columns]  # of each entry
         groups = [group[~fixed[group]] for group in self.coloring.groups()]
         index = np.int32 if max(pattern.nnz, m, n) < 2**31 else np.int64  # scipy.sparse would convert at each use
@@ -166,7 +171,7 @@ class ColoredDifference:
         central = sizes.scheme == "central"
         self._first = np.zeros(shape)
         self._second = np.zeros(shape) if central else None
-        self._entry_fixed = sizes.fixed[layout.columns]
+        self._fixed = sizes.fixed.astype(np.int64)
         self.residual_calls = (2 if central else 1) * len(layout.evaluated)
 
     def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray | None = None) -> Any:
@@ -179,11 +184,10 @@ class ColoredDifference:
         if self._adopt_precision(self._probe.lowest):
             stencil = self._sizes.stencil(x)
             self._evaluate_groups(x, stencil, layout.evaluated, layout.groups)
-        values = self._numerators(r, stencil, slice(None))
-        values[self._entry_fixed] = 0.0
+        values = self._all_numerators(r, stencil)
         if self._sizes.can_grow:
             stencil = self._regrow(x, r, stencil, values)
-        values /= stencil.width[layout.columns]
+        run_kernel(kernels.divide_columns, stencil.width, self._fixed, layout.parts[1], values.size, values)
         self.residual_calls = self._probe.calls - calls_before
         return layout.to_csr(values)
 
@@ -207,36 +211,57 @@ class ColoredDifference:
             self._probe.fill(x, groups, moved, part)
             rows_out[colors] = part
 
-    def _numerators(self, r: FloatArray, stencil: Stencil, entries: Any) -> FloatArray:
-        """Return the numerators of the quotients for some entries of the pattern."""
-        rows, colors = self._layout.rows[entries], self._layout.color_of[entries]
+    def _all_numerators(self, r: FloatArray, stencil: Stencil) -> FloatArray:
+        """Return the numerators of the quotients for all entries of the pattern."""
+        values: FloatArray = np.empty(self._layout.columns.size)
+        base, m = np.ascontiguousarray(r, dtype=np.float64), r.size
+        if self._second is None:
+            run_kernel(kernels.forward_entries, self._first, base, *self._layout.parts, m, values)
+        else:
+            one_sided = np.zeros(self._fixed.size, dtype=np.int64)
+            if stencil.one_sided is not None:
+                one_sided[:] = stencil.one_sided
+            parts = self._layout.parts
+            run_kernel(kernels.central_entries, self._first, self._second, base, one_sided, *parts, m, values)
+        return values
+
+    def _some_numerators(self, r: FloatArray, stencil: Stencil, entries: IndexArray) -> FloatArray:
+        """Return the numerators for some entries."""
+        columns, rows = self._layout.columns[entries], self._layout.rows[entries]
+        colors = self.coloring.colors[columns]
         first = self._first[colors, rows]
         if self._second is None:
             return np.asarray(first - r[rows])
         second = self._second[colors, rows]
         if stencil.one_sided is None:
             return np.asarray(second - first)
-        one_sided = stencil.one_sided[self._layout.columns[entries]]
+        one_sided = stencil.one_sided[columns]
         return np.asarray(np.where(one_sided, -3.0 * r[rows] + 4.0 * first - second, second - first))
 
     def _regrow(self, x: FloatArray, r: FloatArray, stencil: Stencil, values: FloatArray) -> Stencil:
         """Repeat the columns whose differences were lost in rounding, with longer steps."""
-        layout, n = self._layout, x.size
-        noise = (LOST * self._sizes.eps) * np.abs(r)[layout.rows]
-        columns = np.unique(layout.columns)
+        layout, candidates = self._layout, self._layout.filled
+        base, point = (np.ascontiguousarray(one, dtype=np.float64) for one in (r, x))
         for attempt in range(MAX_GROWTHS):
-            seen = np.bincount(layout.columns[~(np.abs(values) <= noise)], minlength=n) > 0
-            lost = columns[~seen[columns]]
+            seen = np.zeros(x.size, dtype=np.int64)
+            indptr, columns, _ = layout.parts
+            threshold = LOST * self._sizes.eps
+            run_kernel(
+                kernels.mark_significant, values, stencil.width, point, base, indptr, columns, r.size, threshold, seen
+            )
+            lost = candidates[seen[candidates] == 0]
             if lost.size == 0:
                 break
-            columns, stencil = self._sizes.grow(x, stencil, lost, to_limit=attempt == MAX_GROWTHS - 1)
-            if columns.size == 0:
+            candidates, stencil = self._sizes.grow(x, stencil, lost, to_limit=attempt == MAX_GROWTHS - 1)
+            if candidates.size == 0:
                 break
-            colors = self.coloring.colors[columns]
+            colors = self.coloring.colors[candidates]
             again = np.unique(colors).tolist()
-            self._evaluate_groups(x, stencil, again, [columns[colors == c] for c in again])
-            entries = np.flatnonzero(np.isin(layout.columns, columns))
-            values[entries] = self._numerators(r, stencil, entries)
+            self._evaluate_groups(x, stencil, again, [candidates[colors == c] for c in again])
+            is_again = np.zeros(x.size, dtype=np.bool_)
+            is_again[candidates] = True
+            entries = np.flatnonzero(is_again[layout.columns])
+            values[entries] = self._some_numerators(r, stencil, entries)
         return stencil
 
 

@@ -196,8 +196,8 @@ class ColumnGraph:
         indptr, columns = np.empty(m + 1, dtype=np.int64), np.empty(pattern.nnz, dtype=np.int64)
         kept = run_kernel(kernels.drop_repeated, *rows, m, indptr, columns)
         if kept == m:
-            by_columns = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
-            return cls(*by_columns, *rows)
+            columns_of = [np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices)]
+            return cls(*columns_of, *rows)
         rows = [indptr[: kept + 1].copy(), columns[: indptr[kept]].copy()]
         by_columns = np.empty(n + 1, dtype=np.int64), np.empty(rows[1].size, dtype=np.int64)
         run_kernel(kernels.by_rows, *rows, n, kept, *by_columns)

@@ -18,7 +18,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from nlsq.derivatives.colored import ColoredLayout
 from nlsq.derivatives.estimator import FloatArray, PreparedJacobian
@@ -49,7 +48,7 @@ class PreparedSparseExact:
         Number of residuals.
     pattern : SparsityPattern
         Where the Jacobian may be nonzero.
-    options : dict
+    **options : array_like
         Bounds and scale, for differences where the derivative is not finite.
 
     Attributes
@@ -67,9 +66,7 @@ class PreparedSparseExact:
         If the function has no derivative by dual numbers, or one that differs from differences.
     """
 
-    def __init__(
-        self, residual: Any, x0: FloatArray, m: int, pattern: SparsityPattern, **options: ArrayLike | None
-    ) -> None:
+    def __init__(self, residual: Any, x0: FloatArray, m: int, pattern: SparsityPattern, **options: Any) -> None:
         from nlsq.kernels.backend.seeded_derivative import width_for
 
         self._residual, self._options, self._start, self._m = residual, options, x0, m

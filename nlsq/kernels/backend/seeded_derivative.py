@@ -1,8 +1,8 @@
 """The sparse Jacobian of a user's njit residual by dual numbers, as a C function. Imports numba.
 
-``int jac(const double* p, const int64* data, double* values)`` runs the residual on dual numbers in which all parameters
-of one colour share a partial, as many colours at a time as a number has partials, and writes the entries where they
-belong. What `data` points to is in `PLACES`.
+``int jac(const double* p, const int64* data, double* values)`` runs the residual on dual numbers in which all
+parameters of one colour share a partial, as many colours at a time as a number has partials, and writes the entries
+where they belong. What `data` points to is in `PLACES`.
 """
 
 from __future__ import annotations
