@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.kernels import block_products as kernels
-from nlsq.kernels.backend import Kernel, handle
+from nlsq.kernels.backend import Kernel, handle, specialised
 from nlsq.pattern import SparsityPattern
 
 __all__ = ["BlockGroup", "BlockJacobian", "BlockPattern"]
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
+SPECIALISE_FROM = 1000  # residual blocks: for fewer, a kernel of their own sizes is not worth its compilation
+LARGEST_SPECIALISED = 256  # values of one argument in a block up to which loops are unrolled
 CONSTANT = -1  # in place of a column block: the argument is held
 
 
@@ -172,7 +174,7 @@ class BlockJacobian:
         return np.sqrt(norms, out=norms)
 
     def gradient_and_norms(self, r: FloatArray, gradient_out: FloatArray, squares_out: FloatArray) -> None:
-        """Form J'r and the squared norms of the columns, reading the values once.
+        """Form J'r and the squared norms of the columns, reading each value once.
 
         Parameters
         ----------
@@ -186,7 +188,12 @@ class BlockJacobian:
         gradient, squares = _result(gradient_out, n, "gradient_out"), _result(squares_out, n, "squares_out")
         gradient[...] = squares[...] = 0.0
         for k, group in enumerate(self.pattern.groups):
-            self._run(kernels.add_gradient_and_squares, k, [r[group.first_row :]], [gradient, squares])
+            values, places, rows = self.values[k].reshape(-1), self.pattern.places[k].reshape(-1), r[group.first_row :]
+            count, q, width = group.shape
+            for a, length in enumerate(group.widths):
+                run = _gradient_kernel(group, a).entry()
+                sizes = count, q, width, len(group.widths), group.starts[a], length
+                run(*map(handle, (values, places[a:], rows)), *sizes, handle(gradient), handle(squares))
 
     def zero_columns(self, mask: NDArray[np.bool_]) -> None:
         """Set the values in some columns to zero, in place.
@@ -249,6 +256,15 @@ class BlockJacobian:
         """Return the pattern entry by entry."""
         rows, columns, _ = self.entries()
         return SparsityPattern.from_entries(rows, columns, self.shape)
+
+
+def _gradient_kernel(group: BlockGroup, argument: int) -> Kernel:
+    """Choose the kernel of gradients: one made for the sizes where there are many blocks."""
+    _, q, width = group.shape
+    length = group.widths[argument]
+    if group.count < SPECIALISE_FROM or q * length > LARGEST_SPECIALISED:
+        return kernels.add_gradient_and_squares
+    return specialised(kernels.add_gradient_and_squares, Q=q, WIDTH=width, LENGTH=length)
 
 
 def _operand(array: FloatArray, length: int, name: str) -> FloatArray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from nlsq import block_jacobian
 from nlsq.block_jacobian import CONSTANT, BlockGroup, BlockPattern
 from nlsq.linalg.lsmr import LSMR, column_norms, products
 from tests.references.block_patterns import block_jacobians, random_jacobian, random_pattern
@@ -45,6 +46,19 @@ def test_products_are_those_of_the_matrix(drawn):
     jac.gradient_and_norms(u, gradient, squares)
     close(gradient, matrix.T @ u)
     close(squares, (matrix**2).sum(axis=0))
+
+
+@pytest.mark.parametrize(("q", "widths"), [(2, (9, 3)), (3, (3, 3)), (1, (1, 2, 4)), (6, (6, 6))])
+def test_specialised_kernels_agree(q, widths, monkeypatch):
+    monkeypatch.setattr(block_jacobian, "SPECIALISE_FROM", 0)
+    rng = np.random.default_rng(1)
+    jac = random_jacobian(rng, random_pattern(rng, np.tile(np.unique(widths), 4), [(30, q, widths)]))
+    assert "Q" in block_jacobian._gradient_kernel(jac.pattern.groups[0], 0).symbol
+    r = rng.standard_normal(jac.shape[0])
+    gradient, squares = np.full((2, jac.shape[1]), np.nan)
+    jac.gradient_and_norms(r, gradient, squares)
+    close(gradient, dense(jac).T @ r)
+    close(squares, (dense(jac) ** 2).sum(axis=0))
 
 
 @given(drawn=block_jacobians())

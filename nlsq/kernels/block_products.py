@@ -11,6 +11,11 @@ values are not read. Pointers to rows of J (products, residuals) begin at the gr
 
 from nlsq.kernels.backend import kernel, shift
 
+# Sizes are zero in this module: they are read at run time. Specialised kernels have their own.
+Q = 0  # residuals of a block
+WIDTH = 0  # columns of all its arguments
+LENGTH = 0  # columns of one argument
+
 
 @kernel("void(double*, int*, int*, double*, int, int, int, double*)")
 def multiply(values, places, starts, v, count, q, arguments, product_out):
@@ -71,27 +76,30 @@ def add_squares(values, places, starts, count, q, arguments, squares_out):
                     target[t] += total
 
 
-@kernel("void(double*, int*, int*, double*, int, int, int, double*, double*)")
-def add_gradient_and_squares(values, places, starts, r, count, q, arguments, gradient_out, squares_out):
-    """Add J'r and the squared lengths of the columns over the rows of a group; r (count q,), outputs (n,)."""
-    width = starts[arguments]
+@kernel("void(double*, int*, double*, int, int, int, int, int, int, double*, double*)", apart=True)
+def add_gradient_and_squares(values, places, r, count, q, width, arguments, start, length, gradient_out, squares_out):
+    """Add J'r and the squared lengths of the columns of one argument over the rows of a group.
+
+    places : (count, arguments) from the argument's own on.  start, length : its columns in the rows of `values`.
+    r : (count q,).  gradient_out, squares_out : (n,).
+    """
+    q = Q if Q > 0 else q
+    width = WIDTH if WIDTH > 0 else width
+    length = LENGTH if LENGTH > 0 else length
     for i in range(count):
-        block = shift(values, i * q * width)
-        for k in range(arguments):
-            place = places[i * arguments + k]
-            if place >= 0:
-                length = starts[k + 1] - starts[k]
-                part = shift(block, starts[k])
-                gradient, squares = shift(gradient_out, place), shift(squares_out, place)
-                for t in range(length):
-                    slope = 0.0
-                    square = 0.0
-                    for a in range(q):
-                        value = part[a * width + t]
-                        slope += value * r[i * q + a]
-                        square += value * value
-                    gradient[t] += slope
-                    squares[t] += square
+        place = places[i * arguments]
+        if place >= 0:
+            part = shift(values, i * q * width + start)
+            gradient, squares = shift(gradient_out, place), shift(squares_out, place)
+            for t in range(length):
+                slope = 0.0
+                square = 0.0
+                for a in range(q):
+                    value = part[a * width + t]
+                    slope += value * r[i * q + a]
+                    square += value * value
+                gradient[t] += slope
+                squares[t] += square
 
 
 @kernel("void(int*, int*, int*, int, int, int, double*)")
