@@ -226,6 +226,17 @@ class TestReuse:
             factorization.inverse_columns([0])
 
 
+def test_a_graph_that_nothing_holds_has_no_inverse():
+    for seed in range(10):
+        jac = pose_graph(np.random.default_rng(seed), n_poses=5, n_loops=3, held=False)
+        jac.values[0][:, :, 3:] = -jac.values[0][:, :, :3]  # only differences between poses are measured
+        factorization = BlockCholesky().prepare(jac.shape, jac.pattern)
+        factorization.factorize(jac)
+        with pytest.raises(np.linalg.LinAlgError, match="not determined"):
+            factorization.inverse_columns(np.arange(jac.shape[1]))
+        assert factorization.failed_column >= 0
+
+
 def test_another_pattern_is_refused():
     with pytest.raises(TypeError, match="BlockPattern"):
         BlockCholesky().prepare((3, 3), SparsityPattern.from_dense(np.eye(3)))

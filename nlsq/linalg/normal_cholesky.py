@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nlsq.block_jacobian import IndexArray
 from nlsq.kernels import normal_assembly as kernels
 from nlsq.kernels.backend import handle
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
@@ -23,6 +24,7 @@ from nlsq.linalg.sparse_factor import Analysis
 
 Backend = Literal["cholmod", "pardiso"] | None
 INVERSE_COLUMNS = 64  # columns of the inverse that are solved for at a time
+LARGEST_INFLATION = 1e13  # beyond it rounding has left nothing of the angle between a column and the others
 
 
 class NormalPlan(Protocol):
@@ -67,6 +69,11 @@ class NormalFactorization:
         self._damp = kernels.damp.entry()
         self._transposed: Callable[[FloatArray], FloatArray] = np.negative
 
+    @property
+    def diagonal(self) -> FloatArray:
+        """Diagonal of J'J, the squares of the column norms; shape (n,)."""
+        return np.asarray(self._normal[self._plan.diagonal])
+
     def factorize(self, jac: Any) -> LinearStatus:
         """Form J'J; factorisation waits for a damping. The Jacobian is kept for J'r until the next call."""
         self.failed_column = -1
@@ -92,6 +99,11 @@ class NormalFactorization:
         np.negative(self._step, out=step_out)
         return LinearStatus.SOLVED
 
+    def solve_again(self, gradient: FloatArray, step_out: FloatArray) -> None:
+        """Solve ``(J'J + diag(d)) p = -gradient`` with the factor at hand."""
+        self._factor.solve(gradient, self._step)
+        np.negative(self._step, out=step_out)
+
     def inverse_columns(self, columns: ArrayLike, damping_diag: FloatArray | None = None) -> FloatArray:
         """Return columns of (J'J + diag(d))^-1, for covariances.
 
@@ -115,15 +127,29 @@ class NormalFactorization:
         if columns.size and not 0 <= columns.min() <= columns.max() < self._n:
             raise ValueError(f"columns must lie in 0..{self._n - 1}, got {columns.min()}..{columns.max()}.")
         if not self._refactor(self._zeros if damping_diag is None else damping_diag):
-            raise np.linalg.LinAlgError(
-                f"J'J is not definite: column {self.failed_column} of J is not determined beside the others."
-            )
+            raise np.linalg.LinAlgError(_undetermined(self.failed_column))
         inverse = np.zeros((self._n, columns.size), order="F")
         inverse[columns, np.arange(columns.size)] = 1.0
         for start in range(0, columns.size, INVERSE_COLUMNS):
             part = inverse[:, start : start + INVERSE_COLUMNS]
             part[...] = self._factor.solve_many(part)
+        self._check_inflation(columns, inverse[columns, np.arange(columns.size)], damping_diag)
         return inverse
+
+    def _check_inflation(self, columns: IndexArray, variances: FloatArray, damping_diag: FloatArray | None) -> None:
+        """Raise LinAlgError where a column lies in the span of the others up to rounding, though no pivot failed.
+
+        The product of the diagonals of a matrix and its inverse is one over the squared sine of the angle between a
+        column and the others.
+        """
+        diagonal = self._normal[self._plan.diagonal[columns]]
+        if damping_diag is not None:
+            diagonal = diagonal + damping_diag[columns]
+        inflation = variances * diagonal
+        bad = np.flatnonzero(~((inflation > 0.5) & (inflation < LARGEST_INFLATION)))
+        if bad.size:
+            self.failed_column = int(columns[bad[0]])
+            raise np.linalg.LinAlgError(_undetermined(self.failed_column))
 
     def _refactor(self, damping_diag: FloatArray) -> bool:
         """Factorise J'J + diag(d); return whether it is definite."""
@@ -134,3 +160,7 @@ class NormalFactorization:
         self._damp(*arrays, self._normal.size, self._n, handle(self._damped))
         self.failed_column = int(self._factor.refactor(self._damped))
         return self.failed_column < 0
+
+
+def _undetermined(column: int) -> str:
+    return f"J'J is not definite: column {column} of J is not determined beside the others."
