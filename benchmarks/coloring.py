@@ -5,6 +5,7 @@ than the time that finds them once. Each call starts from the rows and columns i
 """
 
 import os
+import time
 
 import numpy as np
 
@@ -12,7 +13,11 @@ from .compare import interleaved
 from .problems import sparsity
 from .rows import Row, Section, share_row
 
-__all__ = ["our_coloring", "peer_coloring", "section"]
+__all__ = ["detection_rows", "our_coloring", "peer_coloring", "section"]
+
+MOST_EVALUATIONS = 150
+MOST_SECONDS = 0.5
+SEEDS = 20
 
 ORDERS = "natural", "largest first", "smallest last"
 
@@ -51,6 +56,46 @@ def by_order(name, small=False):
     return found
 
 
+def detection_rows(small=False):
+    """Find the patterns of two large residuals by probing, from several seeds."""
+    from nlsq.derivatives import detect_sparsity
+    from nlsq.pattern import SparsityPattern
+
+    rows = []
+    cases = {
+        "chain of 1e5": sparsity.chained(200 if small else 100_000),
+        "bundle adjustment": sparsity.observed(sparsity.PATTERNS["bundle adjustment"].make(small)),
+    }
+    for name, (residual, x, pattern) in cases.items():
+        true = SparsityPattern.from_entries(*pattern)
+        spent, taken, own, missing = 0.0, [], [], 0
+
+        def timed(point, residual=residual):
+            nonlocal spent
+            start = time.process_time()
+            value = residual(point)
+            spent += time.process_time() - start
+            return value
+
+        for seed in range(2 if small else SEEDS):
+            spent, start = 0.0, time.process_time()
+            found = detect_sparsity(timed, x, seed=seed, trace=False)
+            own.append(time.process_time() - start - spent)
+            taken.append(found.evaluations)
+            missing += true.nnz - int(true.to_csr().multiply(found.pattern.to_csr()).nnz)
+        what, seconds = f"{name}: pattern by probing", float(np.median(own))
+        rows.append(Row(
+            what=f"{what}, evaluations and missing entries over {len(own)} seeds", peer="-",
+            required=f"<= {MOST_EVALUATIONS}, none", measured=f"{max(taken)}, {missing}",
+            met=max(taken) <= MOST_EVALUATIONS and missing == 0,
+        ))  # fmt: skip
+        rows.append(Row(
+            what=f"{what}, CPU time beside the residual's", peer="-", required=f"<= {MOST_SECONDS} s",
+            measured=f"{seconds:.2f} s", met=seconds <= MOST_SECONDS,
+        ))  # fmt: skip
+    return rows
+
+
 def section(quick=False):
     """Count colours and time colouring against SciPy's."""
     rows, notes = [], []
@@ -67,4 +112,5 @@ def section(quick=False):
         notes.append(f"{name}, colours of each order: {counts}")
     if not os.environ.get(sparsity.BAL_VARIABLE):
         notes.append(f"bundle adjustment: a random pattern of the file's size; {sparsity.BAL_VARIABLE} names no file")
-    return Section(title="Colouring sparse patterns (our CPU time / SciPy's)", rows=rows, notes=notes)
+    rows += detection_rows(quick)
+    return Section(title="Colouring sparse patterns (our CPU time / SciPy's), and finding them", rows=rows, notes=notes)

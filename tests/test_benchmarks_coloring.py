@@ -75,9 +75,10 @@ class TestColoring:
         monkeypatch.setattr(coloring, "interleaved", quick_ratio)
         monkeypatch.delenv(sparsity.BAL_VARIABLE, raising=False)
         section = sections.SECTIONS["colouring"](quick=True)
-        assert len(section.rows) == 2 * len(sparsity.PATTERNS)
-        assert [row.met for row in section.rows] == [True, None] * len(sparsity.PATTERNS)
+        assert len(section.rows) == 2 * len(sparsity.PATTERNS) + 4
+        assert [row.met for row in section.rows] == [True, None] * len(sparsity.PATTERNS) + [True] * 4
+        assert section.rows[-2].measured.endswith(", 0")
         assert section.rows[0].measured == "5"
-        assert all("SciPy" in row.peer for row in section.rows)
-        assert "smallest last 5, 7" in section.notes[0]
+        assert all("SciPy" in row.peer for row in section.rows[:-4])
+        assert "smallest last 5, 7" in section.notes[0]  # of the small grid, from both ends
         assert sparsity.BAL_VARIABLE in section.notes[-1]

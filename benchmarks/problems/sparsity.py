@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 __all__ = [
-    "BAL_VARIABLE", "PATTERNS", "PatternCase", "bundle_adjustment", "grid", "poses_around_a_torus", "random_rows",
-    "read_bundle_adjustment",
+    "BAL_VARIABLE", "PATTERNS", "PatternCase", "bundle_adjustment", "chained", "grid", "observed",
+    "poses_around_a_torus", "random_rows", "read_bundle_adjustment",
 ]  # fmt: skip
 
 BAL_VARIABLE = "NLSQ_BENCHMARK_BAL"
@@ -73,6 +73,33 @@ def observation_pattern(camera, point, cameras, points):
     """Return two rows for each observation: 9 unknowns of its camera and 3 of its point."""
     unknowns = [9 * camera[:, None] + np.arange(9), 9 * cameras + 3 * point[:, None] + np.arange(3)]
     return _rows_of(np.repeat(np.concatenate(unknowns, axis=1), 2, axis=0), 9 * cameras + 3 * points)
+
+
+def chained(n):
+    """Return Rosenbrock's function chained: a residual, its start, and rows, columns and shape of its pattern."""
+
+    def residual(x):
+        r = np.empty(2 * x.size - 2)
+        r[::2] = 10.0 * (x[1:] - x[:-1] ** 2)
+        r[1::2] = 1.0 - x[:-1]
+        return r
+
+    row = np.arange(n - 1)
+    entries = np.concatenate([2 * row, 2 * row, 2 * row + 1]), np.concatenate([row, row + 1, row])
+    return residual, np.random.default_rng(0).normal(size=n), (*entries, (2 * n - 2, n))
+
+
+def observed(pattern, seed=0):
+    """Return a residual with the pattern of a bundle adjustment, of smooth functions in place of projections."""
+    _, columns, shape = pattern
+    of_row = np.asarray(columns).reshape(shape[0], -1)
+    weights = 10.0 ** np.random.default_rng(seed).uniform(-2, 2, of_row.shape)
+
+    def residual(x):
+        moved = x[of_row]
+        return np.einsum("ij,ij->i", weights, np.sin(moved)) + 0.1 * np.prod(1.0 + 0.1 * moved, axis=1) - 3.0
+
+    return residual, np.random.default_rng(seed).normal(size=shape[1]), pattern
 
 
 def _rows_of(columns, n):
