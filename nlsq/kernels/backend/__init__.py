@@ -41,5 +41,6 @@ __all__ = [
     "precompile",
     "shift",
     "specialised",
+    "subtract_product",
     "ticket",
 ]
