@@ -237,6 +237,19 @@ def test_a_graph_that_nothing_holds_has_no_inverse():
         assert factorization.failed_column >= 0
 
 
+@pytest.mark.parametrize(("sine", "is_refused"), [(1e-5, False), (1e-7, True)])
+def test_columns_apart_by_rounding_have_no_inverse(sine, is_refused):
+    jac = BlockPattern((BlockGroup(2, 0, np.array([[0]]), (2,)),), np.array([2])).zeros()
+    jac.values[0][0] = [[1.0, 1.0], [0.0, sine]]
+    factorization = BlockCholesky().prepare(jac.shape, jac.pattern)
+    factorization.factorize(jac)
+    if is_refused:
+        with pytest.raises(np.linalg.LinAlgError, match="not determined"):
+            factorization.inverse_columns([0])
+    else:
+        assert factorization.inverse_columns([0])[0, 0] == pytest.approx(1.0 / sine**2, rel=1e-4)
+
+
 def test_another_pattern_is_refused():
     with pytest.raises(TypeError, match="BlockPattern"):
         BlockCholesky().prepare((3, 3), SparsityPattern.from_dense(np.eye(3)))
