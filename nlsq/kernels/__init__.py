@@ -27,6 +27,7 @@ KERNEL_MODULES = (
     "supernodes",
     "multifrontal",
     "simplicial",
+    "block_loss",
     "block_products",
     "normal_assembly",
     "normal_assembly_sparse",
