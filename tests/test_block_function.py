@@ -375,6 +375,11 @@ def test_objects_are_refused():
         compile_block_function(functools.partial(distance, (0.0, 1.0)), vectors(2))
 
 
+def prints(a):
+    print(a[0])
+    return a[0]
+
+
 @compiled_only
 @pytest.mark.parametrize(
     ("function", "message"),
@@ -384,6 +389,7 @@ def test_objects_are_refused():
         (uneven, "uneven cannot be compiled"),
         (uses_a_set, r"uses_a_set cannot be compiled.*undefined_name"),
         (distance, "distance takes 2 arguments, and is called with 1"),
+        (prints, "prints cannot be compiled: print needs the interpreter"),
     ],
 )
 def test_refused(function, message):

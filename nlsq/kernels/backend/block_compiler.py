@@ -93,7 +93,8 @@ def compile_block_functions(
     name = getattr(function, "__name__", repr(function))
     with global_compiler_lock:
         rtsys.initialize(cpu_target.target_context)
-        plain = plain_form(function)
+        with _explained(name):
+            plain = plain_form(function)
         arguments = _argument_kinds(form, None)
         residuals = _count(_returned(plain, arguments, name), name)
         wrappers = [_residual_wrapper(plain, form, residuals)]

@@ -29,7 +29,8 @@ IntArray = NDArray[np.int64]
 
 FIXED_PLACES = 5  # of a table, before the arguments
 _HEADER = 8  # bytes before the object file, with the number of residuals
-_PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)  # releases the GIL
+_FREE = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)  # releases the GIL
+_HOLDING = ctypes.PYFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)  # for code that may call Python, to print
 _known: dict[str, BlockFunction] = {}
 _serial = count()
 
@@ -65,7 +66,8 @@ class BlockFunction:
         self.form, self.residuals, self.keep = form, residuals, keep
         self.residual_address, self.jacobian_address = addresses
         self.from_disk, self.why_not_kept = from_disk, why_not_kept
-        self._calls: list[Callable[[int], int]] = [_PROTOTYPE(one) for one in addresses]
+        prototype = _FREE if keep is None else _HOLDING
+        self._calls: list[Callable[[int], int]] = [prototype(one) for one in addresses]
 
     def evaluate(
         self,

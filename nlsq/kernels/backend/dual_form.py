@@ -20,7 +20,7 @@ from numba.core.typed_passes import NopythonRewrites
 
 from nlsq.kernels.backend.dual import INTERNAL, DualType
 from nlsq.kernels.backend.dual_arrays import REDUCTIONS, constructors
-from nlsq.kernels.backend.rebinding import is_helper, is_users_module, rebound
+from nlsq.kernels.backend.rebinding import codes, is_helper, is_users_module, rebound
 
 
 class DualPipeline(CompilerBase):
@@ -76,7 +76,10 @@ def _jitted(function: Any, replaced: dict[int, Any], done: dict[int, Any], helpe
 
     if id(function) not in done:
         done[id(function)] = function  # what calls itself keeps calling the original
-        copy = rebound(getattr(function, "py_func", function), replacement)
+        source = getattr(function, "py_func", function)
+        if helpers and any("print" in code.co_names for code in codes(source.__code__)):
+            raise NotImplementedError("print needs the interpreter, which compiled blocks run without.")
+        copy = rebound(source, replacement)
         done[id(function)] = numba.njit(pipeline_class=DualPipeline, forceinline=True, **INTERNAL)(copy)
     return done[id(function)]
 
