@@ -381,3 +381,16 @@ def test_wrong_patterns_are_errors_natively_and_silent_as_in_scipy():
     with pytest.raises(MissingEntryError):
         nlsq.jacobian(opaque, sparsity=wrong)(x0)
     assert nlsq.least_squares(opaque, x0, jac_sparsity=wrong.to_csr()).status >= 0
+
+
+def test_long_loops_are_probed_rather_than_traced():
+    def looped(x):
+        r = np.empty(x.size - 1)
+        for i in range(x.size - 1):
+            r[i] = x[i + 1] - x[i] ** 2
+        return r
+
+    x = np.full(6000, 0.5)
+    assert detect_sparsity(looped, x[:30]).source == "graph"
+    assert detect_sparsity(looped, x).source == "probing"
+    assert detect_sparsity(chain, x).source == "graph"

@@ -28,6 +28,7 @@ References
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -56,6 +57,7 @@ SHRINKAGES = (1.0, 1e-3, 1e-6)  # of the moves, one after the other while residu
 FIRST_SIZE = 3  # parameters in a group before the last level
 TOP = 4  # groups to begin with
 BITS = np.array([bin(number).count("1") for number in range(16)])
+MOST_IN_LOOPS = 5000  # parameters up to which a function with loops is traced; beyond, probing is quicker
 MOST_ROUNDS = 4  # of looking for what is missing
 
 
@@ -154,13 +156,28 @@ def pattern_from_graph(residual: Callable[..., Any], n: int) -> SparsityPattern 
         function, route = unwrapped(residual, "residual")
     except TypeError:
         return None
-    if route is None:
+    if route is None or (n > MOST_IN_LOOPS and _has_loops(function)):
         return None
     found = route.examine(function, (n, 0), lambda: trace_residual(function, n))
     if isinstance(found, str) or len(found.trace.shape) != 1:
         return None
     rows, columns = structural_pattern(found.trace)
     return SparsityPattern.from_entries(rows, columns, (found.trace.m, n))
+
+
+def _has_loops(function: Any) -> bool:
+    """Whether a function, or one that it calls, goes through the parameters in Python's loops, or nobody knows."""
+    from nlsq.compiler.clean import Unclean, examine_cached
+
+    try:
+        reached = [function, *examine_cached(function, ()).functions]
+    except Unclean:
+        return True
+    codes = [getattr(one, "__code__", None) for one in reached]
+    return any(
+        code is None or any(one.opname in ("FOR_ITER", "JUMP_BACKWARD") for one in dis.get_instructions(code))
+        for code in codes
+    )
 
 
 class _NotFinite(Exception):
