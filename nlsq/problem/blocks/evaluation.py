@@ -331,9 +331,14 @@ def _raise_original(one: ResidualGroup, values: list[FloatArray]) -> None:
             row.append(tuple(one.data[block].tolist()))
         try:
             function(*row)
-        except ZeroDivisionError:
-            continue  # compiled code divides as IEEE 754 says
         except Exception as error:
+            if isinstance(error, ArithmeticError) or _outside_domain(error):
+                continue  # compiled code gives inf or NaN, as IEEE 754 says
             error.add_note(f"raised in {one.place(block)}")
             raise
     raise RuntimeError(f"the compiled kernel of {one.name} failed, but its Python code does not.")
+
+
+def _outside_domain(error: Exception) -> bool:
+    """Whether a function of `math` refused its argument, as sqrt does -1: "math domain error", or "expected a ..."."""
+    return type(error) is ValueError and str(error).startswith(("math domain error", "expected a "))

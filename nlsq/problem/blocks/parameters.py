@@ -236,5 +236,6 @@ def read_values(given: ArrayLike, argument: str, size: int | None, manifold: Any
         block, component = (int(k) for k in np.argwhere(~np.isfinite(values))[0])
         raise ValueError(f"{argument}[{block}, {component}] is not finite.")
     if manifold is not None:
-        manifold.validate(values)
+        on_manifold: FloatArray = manifold.validate(values)
+        return on_manifold
     return values
