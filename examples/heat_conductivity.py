@@ -27,7 +27,7 @@ NOISE = 0.003  # standard deviation of a measured temperature; temperatures are 
 SHARE = 0.3  # of the cells have a thermometer
 SMOOTHNESS = 100.0  # 1 / beta is the variance of a difference of s between neighbours
 BALANCE = 0.02  # standard deviation of the balance of heat, as a share of what is heated
-METHOD = "lm"
+METHOD = None  # the default
 
 
 def outflow(s, u):

@@ -249,3 +249,44 @@ class TestResiduals:
         inside = example.outflow(s, u).sum()
         rim = sum(np.sum(2.0 * np.exp(s[k]) * u[k]) for k in (0, -1, np.s_[:, 0], np.s_[:, -1]))
         np.testing.assert_allclose(inside, rim)
+
+
+# Small runs
+
+
+class TestRuns:
+    """Each example on something small."""
+
+    def test_bundle_adjustment(self, load):
+        example = load("bundle_adjustment")
+        scene = example.made_up_scene(n_cameras=5, n_points=40)
+        before, after, result, cameras, _ = example.adjust(scene)
+        assert result.converged
+        assert np.sqrt(np.mean(after**2)) < 0.6 < 5.0 < np.sqrt(np.mean(before**2))
+        assert result[cameras].shape == (5, 9)
+        assert "reproject" in result.report()
+
+    def test_bundle_adjustment_of_a_file(self, load, bal, tmp_path, capsys):
+        example = load("bundle_adjustment")
+        bal.write(tmp_path / "scene.txt", example.made_up_scene(n_cameras=4, n_points=30))
+        assert example.main([str(tmp_path / "scene.txt")]).converged
+        assert "residuals after" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("name", ["town", "torus"])
+    def test_pose_graph(self, load, name):
+        example = load("pose_graph")
+        graph = example.town(60) if name == "town" else example.torus(60, turns=5)
+        poses, result = example.optimise(graph)
+        assert result.converged
+        assert result.cost < result.initial_cost
+        np.testing.assert_array_equal(poses[0], graph.poses[0])
+
+    def test_pose_graph_of_a_file(self, load, tmp_path, capsys):
+        example = load("pose_graph")
+        assert example.main([str(file(tmp_path, SPACE))]).converged
+        assert "2 poses and 1 measurements" in capsys.readouterr().out
+
+    def test_heat(self, load, capsys):
+        example = load("heat_conductivity")
+        assert example.main(["--size", "12"]).converged
+        assert "288 unknowns" in capsys.readouterr().out
