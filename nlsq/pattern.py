@@ -87,7 +87,8 @@ class SparsityPattern:
             raise ValueError(f"rows and columns differ in length: {i.size} and {j.size}.")
         if i.size and (i.min() < 0 or i.max() >= m or j.min() < 0 or j.max() >= n):
             raise ValueError(f"an entry lies outside a pattern of shape {(m, n)}.")
-        flat = np.unique(j * m + i)
+        flat = np.sort(j * m + i)
+        flat = flat[np.concatenate(([True], flat[1:] != flat[:-1]))[: flat.size]]
         indptr = np.zeros(n + 1, dtype=np.intp)
         if m:
             np.cumsum(np.bincount(flat // m, minlength=n), out=indptr[1:])

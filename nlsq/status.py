@@ -143,6 +143,8 @@ class SolveResult:
         See `Counters`.
     fallbacks : list of str
         What was done differently from what was asked, empty when nothing was.
+    linear_solver : str
+        How the linear problems of a sparse Jacobian or an operator were solved, and why; empty for a dense one.
     history : list of StepReport or None
         Every judged step, when asked for.
     multipliers : ndarray or None
@@ -167,6 +169,7 @@ class SolveResult:
     history: list[StepReport] | None = None
     multipliers: FloatArray | None = None
     constr_violation: float = 0.0
+    linear_solver: str = ""
 
     @property
     def message(self) -> str:

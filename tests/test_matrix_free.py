@@ -99,7 +99,7 @@ class TestBroyden:
         result = solve(
             LeastSquaresProblem(case.residual, case.x0, **case.sources()["forward"]), "trf", tolerances=SCIPY
         )
-        assert result.nfev_jac == 3 * result.njev
+        assert result.nfev_jac == 3 * result.njev + 1  # one to check the pattern
 
     def test_the_first_jacobian_is_evaluated_once(self):
         case = Broyden(20)
@@ -216,7 +216,7 @@ class TestSameAsDense:
     def test_sparse_with_a_dense_solver(self):
         case = Broyden(12)
         for source in ("csr", "forward"):
-            for solver in (TrustRegionReflective(linear_solver="qr"), LevenbergMarquardt(linear_solver="cholesky")):
+            for solver in (TrustRegionReflective(linear_solver="qr"), LevenbergMarquardt(linear_solver="qr")):
                 result = solve(LeastSquaresProblem(case.residual, case.x0, **case.sources()[source]), solver)
                 assert result.converged
                 assert isinstance(result.jac, np.ndarray)

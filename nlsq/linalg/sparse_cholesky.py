@@ -104,6 +104,11 @@ class SparseCholeskyFactorization:
         """Column of J at which the last factorisation failed; -1 if it did not."""
         return self._normal.failed_column
 
+    @property
+    def diagonal(self) -> FloatArray:
+        """Diagonal of J'J."""
+        return self._normal.diagonal
+
     def factorize(self, jac: Any) -> LinearStatus:
         """Form J'J of a sparse Jacobian; see `NormalFactorization.factorize`."""
         from scipy.sparse import csr_array
@@ -122,6 +127,14 @@ class SparseCholeskyFactorization:
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
         """Factorise for this damping and solve; see `Factorization.solve`."""
         return self._normal.solve(r, damping_diag, step_out)
+
+    def solve_gradient(self, gradient: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
+        """Solve for any gradient; see `NormalFactorization.solve_gradient`."""
+        return self._normal.solve_gradient(gradient, damping_diag, step_out)
+
+    def solve_again(self, gradient: FloatArray, step_out: FloatArray) -> None:
+        """Solve for another gradient with the factor at hand."""
+        self._normal.solve_again(gradient, step_out)
 
     def inverse_columns(self, columns: ArrayLike, damping_diag: FloatArray | None = None) -> FloatArray:
         """Return columns of (J'J + diag(d))^-1; see `NormalFactorization.inverse_columns`."""

@@ -27,7 +27,10 @@ FloatArray = NDArray[np.float64]
 
 
 class JacobianSource(NamedTuple):
-    """Where the Jacobian comes from: a function or an estimator, its sparsity, and the method for linear problems."""
+    """Where the Jacobian comes from: a function or an estimator, its sparsity, and the method for linear problems.
+
+    That is "exact" for dense ones, "lsmr" for operators and where it is asked for, "direct" for other sparse ones.
+    """
 
     source: Any
     sparsity: Any
@@ -78,7 +81,8 @@ def analytic_source(function: Function, x0: FloatArray, m: int, method: str, tr_
     if not dense and tr_solver == "exact":
         raise ValueError("tr_solver='exact' works only with dense Jacobian matrices.")
     source = starting_with(value, function)
-    return JacobianSource(source, None, tr_solver or ("exact" if dense else "lsmr"), operator)
+    by_default = "exact" if dense else "lsmr" if operator else "direct"
+    return JacobianSource(source, None, tr_solver or by_default, operator)
 
 
 def differenced_source(
@@ -92,7 +96,7 @@ def differenced_source(
             raise ValueError("tr_solver='exact' is incompatible with `jac_sparsity`.")
         if jac_sparsity.shape != shape:
             raise ValueError("`jac_sparsity` has wrong shape.")
-    linear_solver = tr_solver or ("exact" if jac_sparsity is None else "lsmr")
+    linear_solver = tr_solver or ("exact" if jac_sparsity is None else "direct")
     return JacobianSource(differences, jac_sparsity, linear_solver, False)
 
 

@@ -114,7 +114,9 @@ def least_squares(
     diff_step : array_like, optional
         Relative steps of differences. By default chosen by the size of each parameter.
     tr_solver, tr_options : {"exact", "lsmr"} and dict, optional
-        How "trf" and "dogbox" solve their linear problems; options of ``lsmr``, and "regularize" for "trf".
+        How "trf" and "dogbox" solve their linear problems; options of ``lsmr``, and "regularize" for "trf". By default
+        "exact" for dense Jacobians; sparse ones are factorised while that is cheap, unless options of ``lsmr`` are
+        given.
     jac_sparsity : array_like or sparse array, shape (m, n), optional
         Where the Jacobian may be nonzero, for differences.
     max_nfev : int, optional
@@ -306,7 +308,7 @@ class Task(NamedTuple):
 
 
 def choose_solver(method: str, linear_solver: str, tr_options: Any) -> Any:
-    """Translate a method and its options."""
+    """Translate a method and its options; options of LSMR ask for it."""
     if method == "lm":
         return LevenbergMarquardt()
     options = {} if tr_options is None else tr_options.copy()
@@ -314,9 +316,10 @@ def choose_solver(method: str, linear_solver: str, tr_options: Any) -> Any:
         return TrustRegionReflective() if method == "trf" else Dogbox()
     regularize = options.pop("regularize", True) if method == "trf" else True
     check_keywords("lsmr", options, (), LSMR_OPTIONS)
+    name = "lsmr" if linear_solver == "lsmr" or options else "auto"
     if method == "trf":
-        return TrustRegionReflective(linear_solver="lsmr", regularize=regularize, lsmr_options=options)
-    return Dogbox(linear_solver="lsmr", lsmr_options=options)
+        return TrustRegionReflective(linear_solver=name, regularize=regularize, lsmr_options=options)
+    return Dogbox(linear_solver=name, lsmr_options=options)
 
 
 def translate(

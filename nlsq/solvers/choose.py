@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nlsq import solvers
+from nlsq.linalg import LSMR
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.blocks.block_problem import BlockProblem
 
@@ -23,8 +24,9 @@ def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = Non
     Parameters
     ----------
     problem : LeastSquaresProblem
-        Decides when `method` is None: trust-region reflective with bounds, Levenberg-Marquardt without; trust-region
-        reflective with LSMR where the Jacobian is sparse.
+        Decides when `method` is None: trust-region reflective with bounds, Levenberg-Marquardt without; but
+        trust-region reflective, which is content with rough steps, where a sparse Jacobian is too large to be
+        factorised.
     method : None, str or Solver
         ``"lm"``, ``"trf"``, ``"dogbox"``, ``"gauss-newton"``, ``"gradient"``, or a solver object.
 
@@ -35,10 +37,8 @@ def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = Non
     """
     if isinstance(problem, BlockProblem):
         return _for_blocks(method)
-    if method is None and problem.sparse:
-        return solvers.TrustRegionReflective(linear_solver="lsmr")
     if method is None:
-        method = "trf" if problem.bounded else "lm"
+        method = "trf" if problem.bounded or _is_too_large(problem) else "lm"
     if not isinstance(method, str):
         if isinstance(method, type) or not (hasattr(method, "start") and hasattr(method, "advance")):
             raise TypeError(f"method must be a name or a solver object such as LevenbergMarquardt(), got {method!r}.")
@@ -46,6 +46,15 @@ def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = Non
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)} or a solver, got {method!r}.")
     return getattr(solvers, METHODS[method])()
+
+
+def _is_too_large(problem: LeastSquaresProblem) -> bool:
+    """Whether J is sparse and its pattern known, but sparse Cholesky is not the way."""
+    if problem.pattern is None:
+        return False
+    from nlsq.linalg.sparse_choice import choose_linear_solver
+
+    return isinstance(choose_linear_solver(problem.pattern)[0], LSMR)
 
 
 def _for_blocks(method: Any) -> Any:

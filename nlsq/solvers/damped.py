@@ -21,6 +21,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -37,7 +38,12 @@ if TYPE_CHECKING:
 
 MOST_SOLVES = 12  # for one radius; two or three are the rule
 LEAST_SHARE = 1e-3  # of the interval, where nothing better is known (More 1978, section 5)
-WORTH_TELLING = (LinearStatus.HANDED_OVER, LinearStatus.NOT_CONVERGED, LinearStatus.ILL_CONDITIONED)
+WORTH_TELLING = (
+    LinearStatus.HANDED_OVER,
+    LinearStatus.CORRECTED,
+    LinearStatus.NOT_CONVERGED,
+    LinearStatus.ILL_CONDITIONED,
+)
 
 
 @final
@@ -143,29 +149,59 @@ class DampedSteps:
             w[layout.DAMPING] = 0.0
             return self._newton
         iw[layout.STEP_CUT] = 1
-        inverse = 1.0 / self._newton_length
-        low, high = 0.0, (1.0 / radius - inverse) * float(np.linalg.norm(state.vector(layout.SCALED_GRADIENT)))
-        last, last_psi = 0.0, inverse - 1.0 / radius
-        damping = float(w[layout.DAMPING])
-        if not low < damping < high:
-            damping = LEAST_SHARE * high
         step[:] = np.nan
-        for _ in range(MOST_SOLVES):
-            w[layout.DAMPING] = damping
-            status = self._solve(state, damping, step)
-            length = _length(step, state) if status.usable else np.inf
-            if abs(length - radius) <= RADIUS_PRECISION * radius:
-                break
-            psi = (1.0 / length if length > 0.0 else np.inf) - 1.0 / radius
-            low, high = (damping, high) if psi < 0.0 else (low, damping)
-            slope = (psi - last_psi) / (damping - last) if damping != last else 0.0
-            last, last_psi = damping, psi
-            following = damping - psi / slope if slope > 0.0 else np.nan
-            if not low < following < high:
-                following = max(float(np.sqrt(low * high)), LEAST_SHARE * high)
-                following = following if low < following < high else 0.5 * (low + high)
-            damping = following
+
+        def length_at(damping: float) -> float:
+            return _length(step, state) if self._solve(state, damping, step).usable else np.inf
+
+        gradient = float(np.linalg.norm(state.vector(layout.SCALED_GRADIENT)))
+        lengths = self._newton_length, gradient, radius
+        w[layout.DAMPING] = meet_radius(length_at, lengths, float(w[layout.DAMPING]), RADIUS_PRECISION, MOST_SOLVES)
         return step
+
+
+def meet_radius(
+    length_at: Callable[[float], float], lengths: tuple[float, float, float], first: float, precision: float, most: int
+) -> float:
+    """Find the damping of a step of length radius.
+
+    Parameters
+    ----------
+    length_at : callable
+        ``lambda -> |D p(lambda)|``, infinite where there is no step.
+    lengths : tuple of float
+        ``|D p(0)|``, which may be infinite; ``|D^-1 J'r|``; the radius, less than the first.
+    first : float
+        Where to begin, if it is within what the lengths say.
+    precision : float
+        Relative, of the length.
+    most : int
+        Trials at most.
+
+    Returns
+    -------
+    float
+        The damping tried last.
+    """
+    newton, gradient, radius = lengths
+    inverse = 1.0 / newton
+    low, high = 0.0, (1.0 / radius - inverse) * gradient
+    last, last_psi = 0.0, inverse - 1.0 / radius
+    damping = first if low < first < high else LEAST_SHARE * high
+    for trial in range(1, most + 1):
+        length = length_at(damping)
+        if trial == most or abs(length - radius) <= precision * radius:
+            break
+        psi = (1.0 / length if length > 0.0 else np.inf) - 1.0 / radius
+        low, high = (damping, high) if psi < 0.0 else (low, damping)
+        slope = (psi - last_psi) / (damping - last) if damping != last else 0.0
+        last, last_psi = damping, psi
+        following = damping - psi / slope if slope > 0.0 else np.nan
+        if not low < following < high:
+            following = max(float(np.sqrt(low * high)), LEAST_SHARE * high)
+            following = following if low < following < high else 0.5 * (low + high)
+        damping = following
+    return damping
 
 
 def _length(step: FloatArray, state: MatrixFreeState | BlockState) -> float:

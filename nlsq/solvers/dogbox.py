@@ -12,6 +12,7 @@ from nlsq.kernels import dogleg as steps
 from nlsq.problem import LeastSquaresProblem
 from nlsq.solvers.dense import advance_dense, write_bounds
 from nlsq.solvers.matrix_free import start_solve
+from nlsq.solvers.newton_steps import newton_steps
 from nlsq.solvers.subspace import DogboxSubspace
 from nlsq.solvers.termination import Tolerances
 
@@ -23,14 +24,15 @@ class Dogbox:
 
     Parameters
     ----------
-    linear_solver : {"auto", "cholesky", "qr", "lsmr"}
-        How the Gauss-Newton step is found; ``"lsmr"`` without factorisation, as for any sparse Jacobian or
-        LinearOperator.
+    linear_solver : {"auto", "cholesky", "qr", "lsmr", "cholmod", "pardiso"} or LinearSolver
+        How the Gauss-Newton step is found. That of a sparse Jacobian by sparse Cholesky while its factor is small (or
+        by the package that is named), else by LSMR, as that of a LinearOperator. ``"qr"`` makes a sparse Jacobian
+        dense.
     lsmr_options : dict
         Passed to ``scipy.sparse.linalg.lsmr``.
     """
 
-    linear_solver: str = "auto"
+    linear_solver: Any = "auto"
     lsmr_options: dict[str, Any] = field(default_factory=dict)
 
     kernels = (steps.linearise, steps.propose, steps.judge)
@@ -38,7 +40,13 @@ class Dogbox:
     def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
         """Evaluate the start and lay out the workspace."""
         state = start_solve(
-            problem, self, tolerances, max_evaluations, lambda shape: DogboxSubspace(shape, self.lsmr_options)
+            problem,
+            self,
+            tolerances,
+            max_evaluations,
+            lambda shape, linear_solver, pattern: DogboxSubspace(
+                shape, newton_steps(shape, linear_solver, pattern, self.lsmr_options)
+            ),
         )
         write_bounds(problem, state)
         return state

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from nlsq.kernels import levenberg_marquardt as steps
-from nlsq.linalg import LSMR
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.blocks.block_problem import BlockProblem
 from nlsq.solvers.damped import DampedSteps
@@ -52,8 +51,7 @@ class LevenbergMarquardt:
             raise ValueError(
                 "LevenbergMarquardt takes no bounds; use method 'trf' or 'dogbox' (TrustRegionReflective, Dogbox)."
             )
-        linear_solver = LSMR() if isinstance(self.linear_solver, str) else self.linear_solver
-        state = start_solve(problem, self, tolerances, max_evaluations, lambda shape: DampedSteps(shape, linear_solver))
+        state = start_solve(problem, self, tolerances, max_evaluations, DampedSteps)
         (self.damping or MoreRadius()).write(state.w, state.iw)
         return state
 

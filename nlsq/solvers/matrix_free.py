@@ -2,7 +2,8 @@
 
 The iteration is that of the dense solvers (linearise, propose, try, judge), on the same workspace without its matrices.
 What needs J works with the products ``J v`` and ``J'u`` and with column norms: `nlsq.solvers.subspace` for the trust
-regions, `nlsq.solvers.damped` for Levenberg-Marquardt through the seam of `nlsq.linalg`.
+regions, `nlsq.solvers.damped` for Levenberg-Marquardt through the seam of `nlsq.linalg`. Which linear solver a sparse J
+gets is for `nlsq.linalg.sparse_choice` to say: sparse Cholesky, corrected through J, while its factor is small.
 
 Optimality is the cosine between the residual and a column of J, as everywhere. A LinearOperator shows no columns. They
 are then taken to be of equal length in scaled variables, as a well chosen scale makes them, namely of the length with
@@ -25,8 +26,12 @@ import numpy as np
 from nlsq.kernels import layout
 from nlsq.kernels.backend import Kernel
 from nlsq.kernels.watchdog import lost_influence
+from nlsq.linalg.corrected import Corrected
 from nlsq.linalg.lsmr import column_norms, products
+from nlsq.linalg.sparse_choice import choose_linear_solver
+from nlsq.linalg.sparse_cholesky import SparseCholesky
 from nlsq.loss import scale_for_loss
+from nlsq.pattern import SparsityPattern
 from nlsq.problem import LeastSquaresProblem
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.solvers.dense import (
@@ -43,7 +48,9 @@ from nlsq.solvers.termination import Tolerances
 from nlsq.solvers.workspace import Workspace
 from nlsq.status import Counters, SolveResult, Status, StepReport
 
-DENSE_SOLVERS = ("auto", "cholesky", "qr")
+FOR_DENSE = ("auto", "cholesky", "qr")
+FOR_SPARSE = ("auto", "cholesky", "lsmr", "pcg", "cholmod", "pardiso")
+NAMES = (*FOR_DENSE, "lsmr", "pcg", "cholmod", "pardiso")
 MOST_DENSE = 10**7  # entries of J up to which a start that is not finite is taken for a dense problem's
 
 
@@ -83,6 +90,8 @@ class MatrixFreeState:
 
     Attributes
     ----------
+    chosen : str
+        The linear solver and why it was chosen; empty where it is the user's object.
     jac : ndarray, csr_array or LinearOperator
         J at x, scaled by the loss.
     product, transposed : callable
@@ -90,8 +99,8 @@ class MatrixFreeState:
     """
 
     __slots__ = (
-        "_judge", "_lost_influence", "by_address", "estimate", "fallbacks", "finer", "iw", "jac", "judge", "limit",
-        "method", "pending", "problem", "product", "propose", "python_loss", "space", "stale", "status",
+        "_judge", "_lost_influence", "by_address", "chosen", "estimate", "fallbacks", "finer", "iw", "jac", "judge",
+        "limit", "method", "pending", "problem", "product", "propose", "python_loss", "space", "stale", "status",
         "transposed", "w",
     )  # fmt: skip
 
@@ -114,6 +123,7 @@ class MatrixFreeState:
         if tolerances.tight and hasattr(problem.estimator, "finer"):
             self.finer = problem.estimator.finer()
         self.fallbacks: list[str] = []
+        self.chosen = ""
         self.estimate: Any = None
         self.jac: Any = None
         self.product: Callable[[FloatArray], FloatArray]
@@ -129,7 +139,9 @@ class MatrixFreeState:
 
     def result(self) -> SolveResult:
         """Collect the best point and what is known there."""
-        return collect(self, self.jac)
+        result = collect(self, self.jac)
+        result.linear_solver = self.chosen
+        return result
 
     def report(self) -> StepReport:
         """Describe the step that was just judged."""
@@ -216,13 +228,22 @@ def start_solve(
     solver: Any,
     tolerances: Tolerances,
     max_evaluations: int | None,
-    make_method: Callable[[tuple[int, int]], Method],
+    make_method: Callable[[tuple[int, int], Any, SparsityPattern | None], Method],
     start: FloatArray | None = None,
 ) -> Any:
     """Evaluate the start and find out which kind of J the problem has: returns a DenseState or a MatrixFreeState.
 
-    A problem is solved without a matrix if the solver's `linear_solver` says so ("lsmr", or an object), or if J is
-    sparse or an operator and the linear solver is left to us ("auto").
+    A problem is solved without a dense matrix if J is sparse or an operator, unless the solver's `linear_solver` is
+    "qr", or if that is "lsmr" or "pcg" or an object.
+
+    Parameters
+    ----------
+    problem, solver, tolerances, max_evaluations
+        As in `nlsq.solvers.drive`.
+    make_method : callable
+        ``(shape, linear_solver, pattern) -> Method``.
+    start : ndarray, shape (n,), optional
+        Start instead of the problem's own.
 
     Raises
     ------
@@ -230,25 +251,33 @@ def start_solve(
         If the linear solver is unknown, or a LinearOperator meets ``scale="jac"``.
     """
     residual, x0, wanted = problem.residual, problem.x0 if start is None else start, solver.linear_solver
-    if isinstance(wanted, str) and wanted not in (*DENSE_SOLVERS, "lsmr"):
-        raise ValueError(f"linear_solver must be one of {', '.join(DENSE_SOLVERS)}, lsmr, got {wanted!r}.")
+    if isinstance(wanted, str) and wanted not in NAMES:
+        raise ValueError(f"linear_solver must be one of {', '.join(NAMES)} or a LinearSolver, got {wanted!r}.")
     first = None if isinstance(residual, CompiledResidual) else residual.first(x0)
     finite = first is None or bool(np.isfinite(first).all())
     estimate = problem.prepare_jacobian(x0, residual.m)
-    chosen = wanted not in DENSE_SOLVERS
+    free = wanted not in FOR_DENSE  # of dense matrices, whatever J is
     jac = None
-    if finite and (chosen or wanted == "auto") and getattr(estimate, "kind", "known") is None:
+    if finite and wanted != "qr" and getattr(estimate, "kind", "known") is None:
         jac = estimate.evaluate(x0, residual.first(x0) if first is None else first, None)
         estimate = Remembered(estimate, jac)
     sparse = not isinstance(jac, np.ndarray) if jac is not None else getattr(estimate, "pattern", None) is not None
-    if not (chosen or (sparse and wanted == "auto")) and (finite or residual.m * x0.size <= MOST_DENSE):
+    if not (free or (sparse and wanted != "qr")) and (finite or residual.m * x0.size <= MOST_DENSE):
         if not sparse:
             return new_state(problem, solver, tolerances, max_evaluations, start, first, estimate)
         dense = new_state(problem, solver, tolerances, max_evaluations, start, first, Densified(estimate))
         dense.finer = None  # it would be sparse again
         return dense
     problem.counters = Counters(nfev=1)
-    state = MatrixFreeState(problem, residual.m, make_method((residual.m, x0.size)), tolerances, max_evaluations)
+    shape = residual.m, x0.size
+    pattern = sparsity_of(estimate, jac) if finite else None
+    linear_solver, reason = choose_linear_solver(pattern, wanted if finite else "lsmr")
+    if isinstance(linear_solver, SparseCholesky):
+        linear_solver = Corrected(normal=linear_solver)
+    state = MatrixFreeState(
+        problem, residual.m, make_method(shape, linear_solver, pattern), tolerances, max_evaluations
+    )
+    state.chosen = "" if hasattr(wanted, "prepare") else reason
     state.estimate = estimate
     space = state.space
     space.x[:] = x0
@@ -264,6 +293,14 @@ def start_solve(
     if not np.isfinite(space.residual).all():
         state.status = Status.NONFINITE_START
     return state
+
+
+def sparsity_of(estimate: Any, jac: Any) -> SparsityPattern | None:
+    """Where J may have entries: what is known beforehand, or those of the first one; None if it is not sparse."""
+    known: SparsityPattern | None = getattr(estimate, "pattern", None)
+    if known is None and hasattr(jac, "tocsr"):
+        return SparsityPattern.from_matrix(jac)
+    return known
 
 
 class Remembered:

@@ -1,21 +1,23 @@
-r"""Trust regions in a subspace of two directions, for Jacobians that are only multiplied with.
+r"""Trust regions in a subspace of two or three directions, for sparse Jacobians and such that are only multiplied with.
 
 In scaled variables (see `nlsq.kernels.trust_region`: ``x = S y``, model Hessian ``B = J_s'J_s + C``) the step is sought
-in the span of the gradient and of an inexact Gauss-Newton step, which LSMR finds [1]_, [2]_:
+in the span of the gradient and of a Gauss-Newton step, which a sparse factorisation or LSMR finds [1]_, [2]_:
 
     minimise  g_s'p + 1/2 p'B p   over  p = Q a,  |p| <= radius,     Q = orthonormal basis of {g_s, p_GN}
     p_GN = argmin |J_s p + r|^2 + |(C + delta I)^(1/2) p|^2
 
-With regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient
-within the radius): far from the minimum that keeps LSMR short on ill-conditioned problems, near it delta vanishes. The
-problem in Q has two unknowns and is solved exactly, by singular values of ``[J_s; C^(1/2)] Q`` and Newton's method on
+A factorisation takes delta = 0; where p_GN is longer than the radius a damped step of about its length joins the two,
+so that the step is nearly the best of all, also where J is next to singular and p_GN says little. For LSMR with
+regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient within
+the radius): far from the minimum that keeps LSMR short on ill-conditioned problems, near it delta vanishes. The problem
+in Q has as few unknowns and is solved exactly, by singular values of ``[J_s; C^(1/2)] Q`` and Newton's method on
 ``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
 
 An inexact or damped step may be short because it is inexact: along directions in which J is small LSMR moves last. So a
 convergence that such steps suggest is checked: J_s p_GN is solved for once more, without delta and to the end, and only
 if what it promises is below the tolerances too the solve is over. Otherwise it goes on with steps as exact as that.
 
-Dogbox takes the undamped LSMR step over the variables that no bound holds, and the kernels follow the dogleg from
+Dogbox takes the undamped step over the variables that no bound holds, and the kernels follow the dogleg from
 there.
 
 References
@@ -28,28 +30,24 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from nlsq.kernels import bounds, dogleg, judgement, layout, trust_region
 from nlsq.kernels.backend import handle
-from nlsq.linalg.lsmr import LSMR, LSMRFactorization
+from nlsq.solvers.damped import meet_radius
 from nlsq.solvers.dense import FloatArray
 from nlsq.solvers.matrix_free import MatrixFreeState
+from nlsq.solvers.newton_steps import NewtonSteps
 from nlsq.status import Status
 
-TOLERANCE = 1e-6  # of the gradient of the linear problem, where LSMR stops
-SHARP = 1e-12  # the same where convergence is in question
 SAME_DIRECTION = 1e-10  # share of the Gauss-Newton step across the gradient below which there is one direction only
 FLAT = 1e-14  # singular values below this share of the largest count as zero
 ROOT_STEPS = 50
+ABOUT = 0.5  # relative precision of a damped step's length: the subspace finds the rest
+MOST_DAMPED = 4  # factorisations for it
 EXACT = 1e-13
-
-
-def _lsmr(shape: tuple[int, int], options: Mapping[str, Any]) -> LSMRFactorization:
-    return LSMR(tolerance=TOLERANCE, options=options).prepare(shape)
 
 
 @final
@@ -61,16 +59,15 @@ class ReflectiveSubspace:
     shape : tuple of int
         ``(m, n)``.
     regularize : bool
-        Whether to damp the LSMR step by delta.
-    lsmr_options : dict
-        For `scipy.sparse.linalg.lsmr`.
+        Whether to damp inexact steps by delta.
+    newton : NewtonSteps
+        Finds Gauss-Newton steps.
     """
 
     judge = trust_region.judge
 
-    def __init__(self, shape: tuple[int, int], regularize: bool, lsmr_options: Mapping[str, Any]) -> None:
-        self.sharp = False
-        self.solver = _lsmr(shape, lsmr_options)
+    def __init__(self, shape: tuple[int, int], regularize: bool, newton: NewtonSteps) -> None:
+        self.newton = newton
         self._regularize = regularize
         self._newton = np.empty(shape[1])
         self._basis = np.empty((shape[1], 0))  # Q   (n, k)
@@ -78,6 +75,8 @@ class ReflectiveSubspace:
         self._curvatures = np.empty(0)  # Q'B Q, diagonal   (k,)
         self._slopes = np.empty(0)  # Q'g_s   (k,)
         self._descent_curvature = 0.0
+        self._slope_image = np.empty(0)  # of the gradient's direction   (m,)
+        self._gradient_length = self._newton_length = self._radius = 0.0
         self._update_scaling = trust_region.update_scaling.entry()
         self._scale_variables = trust_region.scale_variables.entry()
         self._start_radius = trust_region.start_radius.entry()
@@ -105,8 +104,8 @@ class ReflectiveSubspace:
         return 0
 
     def sharpen(self) -> bool:
-        """From now on regularise no more, and let LSMR go to the end."""
-        return _sharpen(self)
+        """From now on regularise no more, and find exact Gauss-Newton steps."""
+        return self.newton.sharpen()
 
     def _find_subspace(self, state: MatrixFreeState) -> None:
         """Basis of gradient and Gauss-Newton step, and the model in it."""
@@ -116,27 +115,51 @@ class ReflectiveSubspace:
         image = state.product(scale * gradient)
         curvature = self._descent_curvature = float(image @ image + gradient @ (extra * gradient))
         damping = np.zeros(1)
-        if self._regularize and not self.sharp and length > 0.0:
+        if self._regularize and not self.newton.is_exact and length > 0.0:
             reach = w[layout.RADIUS] / length
             t = trust_region.minimise_parabola(curvature, -length * length, 0.0, reach)
             damping = -t * (0.5 * t * curvature - length * length) / w[layout.RADIUS] ** 2
-        basis, images = [gradient / length if length > 0.0 else gradient], [image / length if length > 0.0 else image]
-        norms = state.vector(layout.COLUMN_NORM) * scale
-        product, transposed = state.product, state.transposed
-        self.solver.take(lambda v: product(scale * v), lambda u: scale * transposed(u), norms)
-        weighted = state.space.residual_vector(layout.WEIGHTED)
-        status = self.solver.solve(weighted, extra + damping, self._newton)
-        if status.usable:
-            across = self._newton - (basis[0] @ self._newton) * basis[0]
-            across -= (basis[0] @ across) * basis[0]
+        self._slope_image, self._gradient_length = image / length if length > 0.0 else image, length
+        self._newton_length = 0.0
+        if self.newton.find(state, scale, extra + damping, self._newton).usable:
+            self._newton_length = float(np.linalg.norm(self._newton))
+        self._span(state)
+
+    def _span(self, state: MatrixFreeState) -> None:
+        """Orthonormal basis of the directions for the present radius, and the model in it."""
+        w, scale = state.w, state.vector(layout.COLUMN_SCALE)
+        gradient, extra = state.vector(layout.SCALED_GRADIENT), state.vector(layout.EXTRA_DIAGONAL)
+        radius = self._radius = float(w[layout.RADIUS])
+        directions = [self._newton] if self._newton_length > 0.0 else []
+        if self.newton.is_direct and self._newton_length > radius:
+            directions.append(self._damped_step(state, radius))
+        basis, images = [gradient / (self._gradient_length or 1.0)], [self._slope_image]
+        for direction in directions:
+            across = direction.copy()
+            for _ in range(2):
+                for one in basis:
+                    across -= (one @ across) * one
             size = float(np.linalg.norm(across))
-            if size > SAME_DIRECTION * float(np.linalg.norm(self._newton)):
+            if size > SAME_DIRECTION * float(np.linalg.norm(direction)):
                 basis.append(across / size)
-                images.append(state.product(scale * basis[1]))
-        self._diagonalise(basis, images, weighted, np.sqrt(extra))
+                images.append(state.product(scale * basis[-1]))
+        self._diagonalise(basis, images, state.space.residual_vector(layout.WEIGHTED), np.sqrt(extra))
         whole = minimise_in_disc(self._curvatures, self._slopes, np.inf)[0]
         w[layout.FULL_PREDICTED_REDUCTION] = self._reduction(whole)
         state.vector(layout.NEWTON_STEP)[:] = self._basis @ whole
+
+    def _damped_step(self, state: MatrixFreeState, radius: float) -> FloatArray:
+        """Step of about the length of the radius; zero where there is none."""
+        scale, extra = state.vector(layout.COLUMN_SCALE), state.vector(layout.EXTRA_DIAGONAL)
+        step = np.zeros(scale.size)
+
+        def length_at(damping: float) -> float:
+            found = self.newton.find(state, scale, extra + damping, step).usable
+            return float(np.linalg.norm(step)) if found else np.inf
+
+        lengths = self._newton_length, self._gradient_length, radius
+        meet_radius(length_at, lengths, float(state.w[layout.DAMPING]), ABOUT, MOST_DAMPED)
+        return step
 
     def _diagonalise(
         self, basis: list[FloatArray], images: list[FloatArray], residual: FloatArray, roots: FloatArray
@@ -160,6 +183,8 @@ class ReflectiveSubspace:
     def propose(self, state: MatrixFreeState) -> int:
         """Find the step in the subspace, then the step that the bounds leave of it."""
         space, w, iw = state.space, state.w, state.iw
+        if self.newton.is_direct and w[layout.RADIUS] < min(self._radius, self._newton_length):
+            self._span(state)
         part, damping = minimise_in_disc(self._curvatures, self._slopes, float(w[layout.RADIUS]))
         iw[layout.STEP_CUT] = damping > 0.0
         w[layout.DAMPING] = damping
@@ -201,15 +226,14 @@ class DogboxSubspace:
     ----------
     shape : tuple of int
         ``(m, n)``.
-    lsmr_options : dict
-        For `scipy.sparse.linalg.lsmr`.
+    newton : NewtonSteps
+        Finds Gauss-Newton steps.
     """
 
     judge = dogleg.judge
 
-    def __init__(self, shape: tuple[int, int], lsmr_options: Mapping[str, Any]) -> None:
-        self.sharp = False
-        self.solver = _lsmr(shape, lsmr_options)
+    def __init__(self, shape: tuple[int, int], newton: NewtonSteps) -> None:
+        self.newton = newton
         self._undamped = np.zeros(shape[1])
         self._descent_curvature = 0.0
         self._update_scaling = trust_region.update_scaling.entry()
@@ -237,18 +261,15 @@ class DogboxSubspace:
         return 0
 
     def sharpen(self) -> bool:
-        """From now on let LSMR go to the end."""
-        return _sharpen(self)
+        """From now on find exact Gauss-Newton steps."""
+        return self.newton.sharpen()
 
     def _find_newton(self, state: MatrixFreeState) -> None:
-        """Gauss-Newton step over the free variables; the Cauchy step where LSMR finds none."""
+        """Gauss-Newton step over the free variables; the Cauchy step where there is none."""
         free, gradient = state.vector(layout.COLUMN_SCALE), state.vector(layout.SCALED_GRADIENT)
         newton = state.vector(layout.NEWTON_STEP)
-        norms = state.vector(layout.COLUMN_NORM) * free
-        product, transposed = state.product, state.transposed
-        self.solver.take(lambda v: product(free * v), lambda u: free * transposed(u), norms)
         newton[:] = 0.0
-        if not self.solver.solve(state.space.residual_vector(layout.WEIGHTED), self._undamped, newton).usable:
+        if not self.newton.find(state, free, self._undamped, newton).usable:
             length = float(gradient @ gradient)
             newton[:] = -(length / self._descent_curvature if self._descent_curvature > 0.0 else 0.0) * gradient
         newton *= free
@@ -266,13 +287,6 @@ class DogboxSubspace:
         w[layout.PREDICTED_REDUCTION] = -slope - 0.5 * float(image @ image)
         w[layout.DIRECTIONAL_SLOPE] = slope
         return 0
-
-
-def _sharpen(method: ReflectiveSubspace | DogboxSubspace) -> bool:
-    changed = method.sharp is False
-    method.sharp = True
-    method.solver.tolerance = SHARP
-    return changed
 
 
 def orthonormalise(vectors: list[FloatArray]) -> tuple[list[FloatArray], FloatArray]:

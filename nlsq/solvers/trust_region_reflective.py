@@ -14,6 +14,7 @@ from nlsq.kernels import trust_region as steps
 from nlsq.problem import LeastSquaresProblem
 from nlsq.solvers.dense import FloatArray, advance_dense, write_bounds
 from nlsq.solvers.matrix_free import start_solve
+from nlsq.solvers.newton_steps import newton_steps
 from nlsq.solvers.subspace import ReflectiveSubspace
 from nlsq.solvers.termination import Tolerances
 
@@ -27,16 +28,17 @@ class TrustRegionReflective:
 
     Parameters
     ----------
-    linear_solver : {"auto", "cholesky", "qr", "lsmr"}
-        How the subproblem is solved; ``"lsmr"`` (and any sparse Jacobian or LinearOperator) works in the subspace of
-        gradient and inexact Gauss-Newton step, without factorisation.
+    linear_solver : {"auto", "cholesky", "qr", "lsmr", "cholmod", "pardiso"} or LinearSolver
+        How the subproblem is solved. A sparse Jacobian or LinearOperator, and ``"lsmr"``, work in the subspace of
+        gradient and Gauss-Newton step, which is found by sparse Cholesky while its factor is small (or by the package
+        that is named), else by LSMR. ``"qr"`` makes a sparse Jacobian dense.
     regularize : bool
-        Damp the LSMR step by what the Cauchy step says about the curvature. Default True.
+        Damp LSMR's step by what the Cauchy step says about the curvature. Default True.
     lsmr_options : dict
         Passed to ``scipy.sparse.linalg.lsmr``.
     """
 
-    linear_solver: str = "auto"
+    linear_solver: Any = "auto"
     regularize: bool = True
     lsmr_options: dict[str, Any] = field(default_factory=dict)
 
@@ -52,7 +54,9 @@ class TrustRegionReflective:
             self,
             tolerances,
             max_evaluations,
-            lambda shape: ReflectiveSubspace(shape, self.regularize, self.lsmr_options),
+            lambda shape, linear_solver, pattern: ReflectiveSubspace(
+                shape, self.regularize, newton_steps(shape, linear_solver, pattern, self.lsmr_options)
+            ),
             start,
         )
         write_bounds(problem, state)
