@@ -5,6 +5,7 @@ import pytest
 
 from nlsq.compiler import interpret
 from nlsq.compiler.graph import NotTraceable
+from nlsq.compiler.tracing.stores import MOST_PARTS
 from nlsq.compiler.tracing.trace import trace_model, trace_residual
 
 X = np.linspace(-2.0, 3.0, 11)
@@ -147,3 +148,14 @@ def test_an_interrupt_passes():
 
     with pytest.raises(KeyboardInterrupt):
         trace_residual(function, 12)
+
+
+def test_long_loops_of_single_stores_are_given_up_early():
+    def residual(x):
+        out = np.empty(3 * MOST_PARTS)
+        for i in range(3 * MOST_PARTS):
+            out[i] = x[i] - 1.0
+        return out
+
+    with pytest.raises(NotTraceable, match="stores more than"):
+        trace_residual(residual, 3 * MOST_PARTS)

@@ -19,6 +19,8 @@ from nlsq.compiler.tracing.holding import UNSET
 from nlsq.compiler.tracing.indexing import MOST_PICKED, Slicing, expand, plain_index, position, progression
 from nlsq.compiler.tracing.joining import Reshaping, Transposing, transposed, unfolded
 
+MOST_PARTS = 1 << 14  # of an array that is filled number by number: each store goes over all that is there
+
 
 def store(array: Traced, key: Any, value: Any) -> None:
     """Store a value, as ``array[key] = value`` does."""
@@ -196,6 +198,8 @@ def _patched_line(array: Traced, taken: range, value: Traced, placed: list[range
 def _stored_element(array: Traced, at: int, value: int) -> bool:
     """Store a number, what loops do most; return False where the block that it is in is no contiguous node."""
     parts, nodes = array.partition[0], array.nodes
+    if len(parts) > MOST_PARTS:
+        raise NotTraceable(f"a loop that stores more than {MOST_PARTS} numbers one by one")
     k = find(parts, at)
     part, node = parts[k], nodes[k]
     here = range(at, at + 1)
