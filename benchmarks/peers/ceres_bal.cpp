@@ -17,7 +17,6 @@
 
 #include <ceres/ceres.h>
 #include <ceres/rotation.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -35,10 +34,14 @@ double CpuSeconds() {
   return now.tv_sec + 1e-9 * now.tv_nsec;
 }
 
-double PeakMegabytes() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss / 1024.0;
+double PeakMegabytes() {  // of this process alone: getrusage begins at what its parent had
+  FILE* file = std::fopen("/proc/self/status", "r");
+  char line[256];
+  double kilobytes = 0.0;
+  while (file != nullptr && std::fgets(line, sizeof line, file) != nullptr)
+    if (std::sscanf(line, "VmHWM: %lf", &kilobytes) == 1) break;
+  if (file != nullptr) std::fclose(file);
+  return kilobytes / 1024.0;
 }
 
 struct Bal {
