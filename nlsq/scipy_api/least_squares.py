@@ -277,7 +277,8 @@ class Task(NamedTuple):
         """Solve."""
         residual = checked_residual(starting_with(self.f0, self.function), self.f0.size)
         problem = self.problem(residual, self.source.source)
-        return drive(problem, self.solver, self.tolerances, max_evaluations=self.limit, callback=watch)
+        solved: SolveResult = drive(problem, self.solver, self.tolerances, max_evaluations=self.limit, callback=watch)
+        return solved
 
     def is_compiled_loops(self) -> bool:
         """Whether the compiled loop can solve it by calling the function back."""
@@ -304,7 +305,8 @@ class Task(NamedTuple):
             problem = self.problem(
                 called_back.residual, KernelDifferences(self.source.source, self.source.source.scaled)
             )
-            return drive(problem, self.solver, self.tolerances, max_evaluations=self.limit)
+            solved: SolveResult = drive(problem, self.solver, self.tolerances, max_evaluations=self.limit)
+            return solved
 
 
 def choose_solver(method: str, linear_solver: str, tr_options: Any) -> Any:

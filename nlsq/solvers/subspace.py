@@ -46,7 +46,7 @@ SAME_DIRECTION = 1e-10  # share of the Gauss-Newton step across the gradient bel
 FLAT = 1e-14  # singular values below this share of the largest count as zero
 ROOT_STEPS = 50
 ABOUT = 0.5  # relative precision of a damped step's length: the subspace finds the rest
-MOST_DAMPED = 4  # factorisations for it
+MOST_DAMPED = 2  # factorisations for it
 EXACT = 1e-13
 
 
