@@ -295,3 +295,11 @@ def test_disconnected_parts_are_solved_together():
     result = nlsq.solve(problem)
     np.testing.assert_allclose(result[points], truth, atol=1e-8)
     assert result[other][0, 0] == pytest.approx(math.sqrt(2.0))
+
+
+def test_a_start_that_is_right_to_rounding_has_converged():
+    problem, poses, truth = ring_of_poses()
+    problem[poses] = truth
+    result = nlsq.solve(problem)
+    assert result.converged, result.message
+    assert "BlockResult(" in repr(result) and len(repr(result)) < 100

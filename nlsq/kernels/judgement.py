@@ -72,6 +72,7 @@ AT_BOUND = 1.01  # reflective steps stop at 0.995 of the way
 PROMISE = 1e-8
 REST = 30.0  # what the next steps would still add, in units of the tolerance: 4.5e-7 of x at 1.5e-8, six digits
 FAR_FROM_ORTHOGONAL = 1e-3
+LEAST_MOVE = 2e-14  # relative, about a hundred units in the last place: what a shorter step does is rounding
 SETTLED = 0.5  # a step that still takes away more of the cost than this is no sign of convergence, however short
 MEASURABLE = 1.5e-8  # sqrt(eps): a first step must promise this share of the cost, or rounding hides what it did
 
@@ -184,6 +185,7 @@ def convergence(w, iw):
     if step_small:
         # nothing was ever gained, far from orthogonality: more likely the derivative is wrong than the start a minimum
         hopeless = iw[RULE] == RULE_NATIVE and iw[NIT] == 0 and ratio <= 0.0 and w[COSINE] > FAR_FROM_ORTHOGONAL
+        hopeless = hopeless and w[STEP_NORM] > LEAST_MOVE * w[X_NORM]  # not at a start that solves it to rounding
         return STALLED if hopeless else STEP_SMALL
     if iw[RULE] == RULE_SCIPY:
         return 0

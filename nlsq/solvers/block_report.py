@@ -37,14 +37,14 @@ def write_report(result: BlockResult) -> str:
     ]
     rest = times.total - times.setup - times.residuals - times.jacobians - times.linear_solver
     for label, seconds in (
-        ("set-up", times.setup),
+        ("set-up, compiling", times.setup),
         ("residuals", times.residuals),
         ("Jacobians", times.jacobians),
         ("linear solver", times.linear_solver),
         ("rest", rest),
         ("total", times.total),
     ):
-        lines.append(f"  {label:16}{seconds:12.4f}")
+        lines.append(f"  {label:18}{seconds:12.4f}")
     lines += ["", f"end    {result.status.name}: {result.message}", f"       optimality {result.optimality:.3e}"]
     lines += [f"note   {text}" for text in result.fallbacks]
     free_to_move = result.undetermined if result.converged else []

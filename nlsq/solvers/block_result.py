@@ -29,7 +29,7 @@ class BlockTimes:
 
 
 @final
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class BlockResult:
     """The outcome of ``nlsq.solve`` for a `BlockProblem`; ``result[cameras]`` gives values of blocks.
 
@@ -81,12 +81,16 @@ class BlockResult:
     jac: BlockJacobian
     structure: BlockStructure
     history: list[StepReport] | None = None
-    _undetermined: NDArray[np.bool_] | None = field(default=None, repr=False)
+    _undetermined: NDArray[np.bool_] | None = field(default=None)
 
     def __getitem__(self, blocks: ParameterBlocks | BlockSelection) -> FloatArray:
         """Return the best values of blocks: shape (k, size), or (size,) for a single one."""
         chosen = self._own(blocks)
         return np.array(self.values[chosen.blocks.position][chosen.index])
+
+    def __repr__(self) -> str:
+        """Say how it ended."""
+        return f"BlockResult({self.status.name}, cost={self.cost:.6g}, nit={self.nit}, nfev={self.nfev})"
 
     @property
     def x(self) -> FloatArray:
