@@ -57,6 +57,8 @@ class BlockResult:
         Where the time went.
     fallbacks : list of str
         What was done differently from what was asked.
+    at_bounds : ndarray of bool, shape (n,)
+        Columns of components that a bound holds back at the end.
     jac : BlockJacobian
         At the end, corrected for the loss; columns that are held or at bounds are zero. ``jac.to_csr()`` is a matrix.
     history : list of StepReport or None
@@ -80,6 +82,7 @@ class BlockResult:
     fallbacks: list[str]
     jac: BlockJacobian
     structure: BlockStructure
+    at_bounds: NDArray[np.bool_]
     history: list[StepReport] | None = None
     _undetermined: NDArray[np.bool_] | None = field(default=None)
 
@@ -132,14 +135,15 @@ class BlockResult:
         Returns
         -------
         ndarray, shape (k, width, width), or (width, width) for a single block
-            0 for what is held; NaN for what the data do not determine (see `undetermined`).
+            0 for what is held, by a bound or otherwise; NaN for what the data do not determine (see `undetermined`) or
+            determine so little beside such blocks that rounding has the say.
         """
         chosen = self._own(blocks)
         columns = self.structure.columns[chosen.blocks.position][np.atleast_1d(chosen.index)]
-        covariance = block_covariance(self.jac, columns, self._undetermined_columns(), self.structure.pinned)
+        covariance = block_covariance(self.jac, columns, self._undetermined_columns(), self._held)
         if scaled:
             m, n = self.jac.shape
-            free = n - int(np.count_nonzero(self.structure.pinned))
+            free = n - int(np.count_nonzero(self._held))
             covariance *= 2.0 * self.cost / (m - free) if m > free else np.nan
         return covariance[0] if chosen.index.ndim == 0 else covariance
 
@@ -153,9 +157,15 @@ class BlockResult:
         chosen = selection(blocks, "blocks")
         if chosen.blocks.problem != self.structure.problem:
             raise ValueError(f"{chosen.blocks.name} belong to another problem.")
+        if chosen.blocks.position >= len(self.values):
+            raise ValueError(f"{chosen.blocks.name} were added after this solve.")
         return chosen
+
+    @property
+    def _held(self) -> NDArray[np.bool_]:
+        return self.structure.pinned | self.at_bounds
 
     def _undetermined_columns(self) -> NDArray[np.bool_]:
         if self._undetermined is None:
-            self._undetermined = undetermined_columns(self.jac, self.structure.pinned)
+            self._undetermined = undetermined_columns(self.jac, self._held)
         return self._undetermined

@@ -39,6 +39,7 @@ from nlsq.status import Counters, Status, StepReport
 
 FIRST_OF_ELIMINATED, FIRST_OF_GRAPHS = 1e-4, 1e-8
 EVALUATIONS = 1000  # the default limit
+OVERDAMPED = 1.0  # times the columns' squared norms: such steps are short because they are held, and end no solve
 LARGEST_DAMPING = 1e16  # times the columns' squared norms: beyond, a step moves nothing
 
 
@@ -76,6 +77,7 @@ class BlockState:
         self.point = evaluation.start()
         self.candidate = np.empty_like(self.point)
         self._squares = np.empty(n)
+        self._at_bounds = np.zeros(n, dtype=np.bool_)
         self._judge = self.method.judge.entry()
         self.limit = EVALUATIONS if max_evaluations is None else max_evaluations
         self.status = self.pending = 0
@@ -131,7 +133,7 @@ class BlockState:
         self.vector(layout.SCALING)[:] = 0.0  # D holds the column norms at this point, not the largest so far
         norms = self.vector(layout.COLUMN_NORM)
         np.sqrt(self._squares, out=norms)
-        size = float(np.sqrt(2.0 * w[layout.COST]))
+        size = float(np.linalg.norm(weighted))
         cosines = np.abs(gradient[norms > 0.0]) / norms[norms > 0.0]
         w[layout.COSINE] = cosines.max() / size if size > 0.0 and cosines.size else 0.0
         if np.isfinite(gradient).all() and np.isfinite(norms).all() and np.isfinite(w[layout.COST]):
@@ -141,7 +143,8 @@ class BlockState:
         else:
             status = Status.NONFINITE_JACOBIAN
             bad = ~(np.isfinite(gradient) & np.isfinite(norms))
-            self.detail = f"the derivatives by {evaluation.block_of(int(np.argmax(bad)))} are not finite"
+            if bad.any():
+                self.detail = f"the derivatives by {evaluation.block_of(int(np.argmax(bad)))} are not finite"
         self.status = status or self.pending
         self.stale = False
         return self.status != 0
@@ -156,6 +159,9 @@ class BlockState:
             numbers[layout.DAMPING] *= numbers[layout.DAMPING_GROWTH]
             numbers[layout.DAMPING_GROWTH] *= 2.0
             failed = self.method.propose(self)
+        self.iw[layout.STEP_CUT] = by_gain and numbers[layout.DAMPING] > OVERDAMPED
+        if failed:
+            self.detail = self._note_failure()
         self.times.linear_solver += perf_counter() - began
         return failed
 
@@ -178,6 +184,9 @@ class BlockState:
             self.point, self.candidate = self.candidate, self.point
         else:
             self.rejected += 1
+            if code == 0 and self.w[layout.DAMPING] > LARGEST_DAMPING:
+                self.iw[layout.STATUS] = Status.STALLED
+                return 2
         return code
 
     def report(self) -> StepReport:
@@ -209,19 +218,24 @@ class BlockState:
             fallbacks=list(self.fallbacks),
             jac=self.jac,
             structure=self.evaluation.describe(),
+            at_bounds=self._at_bounds,
         )
 
-    def _note_failure(self) -> None:
+    def _note_failure(self) -> str:
+        """Add to the fallbacks that damping was raised; return where the factorisation failed."""
         column = int(getattr(self.method.factorization, "failed_column", -1))
         at = f" at {self.evaluation.block_of(column)}" if column >= 0 else ""
-        text = f"damped more: the normal equations were not definite{at}"
+        text = f"damped more{at}: {self.method.status.message}"
         if text not in self.fallbacks:
             self.fallbacks.append(text)
+        return f"the linear problem has no solution{at}"
 
     def _hold_at_bounds(self, gradient: FloatArray) -> None:
         """Take the components that press against a bound out of the model."""
         evaluation, x = self.evaluation, self.space.x
         held = ((x <= evaluation.lower) & (gradient > 0.0)) | ((x >= evaluation.upper) & (gradient < 0.0))
+        held |= evaluation.lower == evaluation.upper
+        self._at_bounds = held
         if held.any():
             self.jac.zero_columns(held)
             gradient[held] = self._squares[held] = 0.0
@@ -231,9 +245,9 @@ class BlockState:
         evaluation, w, x = self.evaluation, self.w, self.space.x
         inside = np.clip(step, evaluation.lower - x, evaluation.upper - x)
         cut = inside != step
-        self.iw[layout.STEP_CUT] = bool(cut.any())
         if not cut.any():
             return
+        self.iw[layout.STEP_CUT] = 1
         step[:] = inside
         slope = float(self.vector(layout.GRADIENT) @ step)
         image = self.product(step)

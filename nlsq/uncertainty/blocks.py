@@ -9,6 +9,10 @@ turns a random vector to the directions of A's least eigenvalues [1]_. Where the
 `BLIND`, the data do not see that direction: what is left is rounding, about 1e-16 times the number of terms. Blocks
 with a large share in v are undetermined. A random start holds all such directions at once.
 
+Covariances beside undetermined blocks are those of the shifted matrix. With C = (A + s I)^-1 the shift s = `SHIFT` has
+changed the variance C_kk by about ``s |C e_k|^2``, its derivative by s: where that share is more than `HIDDEN`, the
+variance is due to a direction that the data do not show, and unknown.
+
 References
 ----------
 .. [1] G. H. Golub and C. F. Van Loan, "Matrix Computations", 4th edition, 2013, section 7.6.
@@ -27,6 +31,7 @@ SHIFT = 1e-13
 BLIND = 1e-12
 SWEEPS = 3
 SHARE = 1e-3  # of the largest component: what has less stays where it is
+HIDDEN = 1e-3
 SEED = 20260118
 
 
@@ -50,6 +55,8 @@ def undetermined_columns(jac: BlockJacobian, pinned: NDArray[np.bool_]) -> NDArr
     scale = np.where(norms > 0.0, norms, 1.0)
     if not factorization.factorize(jac).usable or not np.isfinite(norms).all():
         return ~pinned
+    if not norms.any():
+        return blind
     v = np.random.default_rng(SEED).standard_normal(norms.size) * (norms > 0.0)
     out = np.empty_like(v)
     for _ in range(SWEEPS):
@@ -79,7 +86,7 @@ def block_covariance(
     columns : ndarray of int, shape (k, width)
         Columns of each block, -1 for what is held or meets nothing.
     undetermined, pinned : ndarray of bool, shape (n,)
-        Columns whose covariance is NaN, and 0.
+        Columns whose covariance is NaN, and those, held, whose covariance is 0.
 
     Returns
     -------
@@ -89,17 +96,29 @@ def block_covariance(
     scale = np.where(norms > 0.0, norms, 1.0)
     factorization = BlockCholesky().prepare(jac.shape, jac.pattern)
     factorization.factorize(jac)
-    shift = np.where(undetermined.any(), SHIFT, 0.0) * scale * scale
+    shift = np.where(undetermined[norms > 0.0].any(), SHIFT, 0.0) * scale * scale
     shift[norms == 0.0] = 1.0
     free = (columns >= 0) & ~pinned[columns]
     wanted, place = np.unique(columns[free], return_inverse=True)
     inverse = factorization.inverse_columns(wanted, shift)
+    unknown = undetermined.copy()
+    if shift[norms > 0.0].any():
+        unknown[wanted] |= _hidden(inverse, wanted, scale)
     out = np.zeros((*columns.shape, columns.shape[1]))
     position = np.full(columns.shape, -1, dtype=np.int64)
     position[free] = place
     for block, places, column, known in zip(out, columns, position, free, strict=True):
         kept = np.flatnonzero(known)
         block[np.ix_(kept, kept)] = inverse[np.ix_(places[kept], column[kept])]
-        lost = kept[undetermined[places[kept]]]
+        lost = kept[unknown[places[kept]]]
         block[np.ix_(lost, kept)] = block[np.ix_(kept, lost)] = np.nan
     return out
+
+
+def _hidden(inverse: FloatArray, wanted: NDArray[np.int64], scale: FloatArray) -> NDArray[np.bool_]:
+    """Say which columns (n, k) of the shifted inverse owe their variance to the shift."""
+    hidden = np.zeros(wanted.size, dtype=np.bool_)
+    for k, column in enumerate(wanted):
+        scaled = scale * inverse[:, k] * scale[column]
+        hidden[k] = not SHIFT * float(scaled @ scaled) <= HIDDEN * scaled[column]
+    return hidden

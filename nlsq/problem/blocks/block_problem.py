@@ -9,7 +9,7 @@ kind; its exact block Jacobians come from dual numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
+from secrets import randbits
 from typing import Any, final
 
 import numpy as np
@@ -27,7 +27,6 @@ from nlsq.problem.blocks.residuals import ResidualGroup
 from nlsq.status import Counters
 
 FloatArray = NDArray[np.float64]
-_tokens = count(1)
 
 
 @final
@@ -59,7 +58,7 @@ class BlockProblem:
         self.parameters: list[ParameterGroup] = []
         self.residuals: list[ResidualGroup] = []
         self.counters = Counters()
-        self._token = next(_tokens)
+        self._token = randbits(62)  # no other problem's, not even of one that another process made
 
     def add_parameters(
         self,
@@ -97,7 +96,7 @@ class BlockProblem:
             Naming the block that is wrong.
         """
         position = len(self.parameters)
-        if manifold is not None and not hasattr(manifold, "plus_jacobian"):
+        if manifold is not None and (isinstance(manifold, type) or not hasattr(manifold, "plus_jacobian")):
             raise TypeError(f"manifold must be such as nlsq.SE3(), got {manifold!r}.")
         array = read_values(values, "values", None, manifold, None)
         handle = ParameterBlocks(
@@ -188,11 +187,13 @@ class BlockProblem:
         group, index = self._chosen(blocks)
         shape = (index.size, group.handle.size)
         array = np.array(np.broadcast_to(np.asarray(values, dtype=np.float64), shape))
-        group.values[index] = read_values(array, "values", group.handle.size, group.manifold, index.size)
+        array = read_values(array, "values", group.handle.size, group.manifold, index.size)
+        group.refuse_outside(array, index)
+        group.values[index] = array
 
     def start_from(self, result: Any) -> None:
-        """Start from the point that a result ended at."""
-        for group in self.parameters:
+        """Start from the point that a result ended at; blocks added since then keep their start."""
+        for group in self.parameters[: len(result.values)]:
             self[group.handle] = result[group.handle]
 
     def evaluate(self, result: Any = None) -> tuple[float, FloatArray, FloatArray, Any]:

@@ -168,24 +168,32 @@ class BlockEvaluation:
 
     def cost(self, residual: FloatArray) -> float:
         """Return the cost of weighted residuals; infinite where one is not finite."""
-        if self.is_linear:
-            total = 0.5 * float(residual @ residual)
-        else:
-            total = 0.0
-            for one, group in zip(self._residuals, self.pattern.groups, strict=True):
-                total += 0.5 * float(np.sum(one.loss.evaluate(_squares(self._rows(residual, group)))[0]))
+        with np.errstate(over="ignore"):
+            if self.is_linear:
+                total = 0.5 * float(residual @ residual)
+            else:
+                total = 0.0
+                for one, group in zip(self._residuals, self.pattern.groups, strict=True):
+                    total += 0.5 * float(np.sum(one.loss.evaluate(_squares(self._rows(residual, group)))[0]))
         return total if np.isfinite(total) else np.inf
 
     def first_not_finite(self, residual: FloatArray) -> str:
-        """Say which residual block is not finite; empty if all are."""
-        if np.isfinite(residual).all():
-            return ""
-        row = int(np.argmin(np.isfinite(residual)))
+        """Say which residual block is not finite, or has a squared length or a loss that is not; empty if none."""
         for one, group in zip(self._residuals, self.pattern.groups, strict=True):
-            if row < group.first_row + group.count * group.residuals:
-                block = (row - group.first_row) // group.residuals
+            rows = self._rows(residual, group)
+            lost = ~np.isfinite(rows).all(axis=1)
+            if lost.any():
+                block = int(np.argmax(lost))
                 return f"{one.place(block)} is not finite ({self._meets(one, block)})"
-        raise AssertionError("a row of no group")
+        for one, group in zip(self._residuals, self.pattern.groups, strict=True):
+            with np.errstate(over="ignore"):
+                costs = one.loss.evaluate(_squares(self._rows(residual, group)))[0]
+            lost = ~np.isfinite(costs)
+            if lost.any():
+                block = int(np.argmax(lost))
+                what = "squared length" if one.loss.is_linear else "loss"
+                return f"the {what} of {one.place(block)} is not finite ({self._meets(one, block)})"
+        return ""
 
     def block_of(self, column: int) -> str:
         """Name the parameter block of a column of J."""
@@ -323,14 +331,15 @@ def _squares(rows: FloatArray) -> FloatArray:
 
 
 def _raise_original(one: ResidualGroup, values: list[FloatArray]) -> None:
-    """Run a kernel that failed again in Python, block by block, so that what it raises is seen with the block."""
-    function = getattr(one.kernel, "py_func", one.kernel)
+    """Run code that failed again in Python, block by block, so that what it raises is seen with the block."""
+    functions = [getattr(code, "py_func", code) for code in (one.kernel, one.jac) if code is not None]
     for block in range(one.count):
         row = [tuple(view[index[block]].tolist()) for view, index in zip(values, one.indices, strict=True)]
         if one.data is not None:
             row.append(tuple(one.data[block].tolist()))
         try:
-            function(*row)
+            for function in functions:
+                function(*row)
         except Exception as error:
             if isinstance(error, ArithmeticError) or _outside_domain(error):
                 continue  # compiled code gives inf or NaN, as IEEE 754 says

@@ -179,17 +179,23 @@ class ParameterGroup:
                 raise ValueError(f"bounds: {name} has shape {array.shape}, expected (), {shape[1:]} or {shape}.")
             ends.append(np.array(np.broadcast_to(array, shape)))
         lower, upper = ends
-        for wrong, what in ((~(lower <= upper), "lower is not <= upper"), (self.values < lower, "the start is below")):
-            _refuse(wrong, what, self.handle.name)
-        _refuse(self.values > upper, "the start is above", self.handle.name)
-        if np.isfinite(lower).any() or np.isfinite(upper).any():
-            self.lower, self.upper = lower, upper
+        every = np.arange(self.handle.count)
+        self._refuse(~(lower <= upper), "lower is not <= upper", every)
+        self.lower, self.upper = lower, upper
+        self.refuse_outside(self.values, every)
+        if not (np.isfinite(lower).any() or np.isfinite(upper).any()):
+            self.lower = self.upper = None
 
+    def refuse_outside(self, values: FloatArray, index: IndexArray) -> None:
+        """Raise ValueError where values of the blocks `index`, shape (k, size), lie outside their bounds."""
+        if self.lower is not None and self.upper is not None:
+            self._refuse(values < self.lower[index], "the start is below", index)
+            self._refuse(values > self.upper[index], "the start is above", index)
 
-def _refuse(wrong: NDArray[np.bool_], what: str, name: str) -> None:
-    if wrong.any():
-        block, component = (int(k) for k in np.argwhere(wrong)[0])
-        raise ValueError(f"bounds: {what} for component {component} of block {block} of {name}.")
+    def _refuse(self, wrong: NDArray[np.bool_], what: str, index: IndexArray) -> None:
+        if wrong.any():
+            place, component = (int(k) for k in np.argwhere(wrong)[0])
+            raise ValueError(f"bounds: {what} for component {component} of block {index[place]} of {self.handle.name}.")
 
 
 def read_values(given: ArrayLike, argument: str, size: int | None, manifold: Any, count: int | None) -> FloatArray:

@@ -53,7 +53,7 @@ class ResidualGroup:
         self.data = _data(data)
         self.count = _count(chosen, self.data)
         self.positions = [one.blocks.position for one in chosen]
-        self.indices = [np.ascontiguousarray(np.broadcast_to(one.index, (self.count,))) for one in chosen]
+        self.indices = [np.array(np.broadcast_to(one.index, (self.count,))) for one in chosen]
         self._refuse_repeated(chosen)
         self.weight = self._read_weight(weight, information)
         self.weight_kind = ("none", "scalar", "vector", "matrix")[0 if self.weight is None else self.weight.ndim]
@@ -92,7 +92,7 @@ class ResidualGroup:
             )
         if not np.isfinite(array).all():
             raise ValueError(f"weight of {self.place(int(np.argwhere(~np.isfinite(array))[0][0]))} is not finite.")
-        return np.ascontiguousarray(array)
+        return np.array(array, order="C")
 
     def _square_roots(self, information: Any) -> FloatArray:
         """Return W with W'W = information, shape (B, q, q)."""
@@ -132,10 +132,10 @@ def _data(data: Any) -> FloatArray | None:
     array = np.asarray(data)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"data must be real numbers, got an array of {array.dtype}.")
-    values = np.ascontiguousarray(array, dtype=np.float64)
+    values = np.array(array, dtype=np.float64, order="C")
     if values.ndim == 1:
         values = values[:, np.newaxis]
-    if values.ndim != 2:
+    if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError(f"data must have shape (residual blocks, numbers for each), got {array.shape}.")
     if not np.isfinite(values).all():
         row, column = (int(k) for k in np.argwhere(~np.isfinite(values))[0])
