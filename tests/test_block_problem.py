@@ -303,3 +303,45 @@ def test_a_start_that_is_right_to_rounding_has_converged():
     result = nlsq.solve(problem)
     assert result.converged, result.message
     assert "BlockResult(" in repr(result) and len(repr(result)) < 100
+
+
+@pytest.mark.parametrize("loss", ["huber", "cauchy", "soft_l1", "arctan"])
+def test_robust_solves_reach_the_minimum_from_where_all_are_outliers(loss):
+    def line(a, row):
+        return row[0] * a[0] - row[1]
+
+    rng = np.random.default_rng(1)
+    start = rng.normal(size=(20, 1)) * (3.0 if loss == "arctan" else 100.0)
+    data = np.column_stack((rng.uniform(0.5, 2.0, 40), rng.normal(size=40) * 0.1))
+    index = np.repeat(np.arange(20), 2)
+    problem = BlockProblem()
+    values = problem.add_parameters(start)
+    problem.add_residuals(line, [values[index]], data=data, loss=loss)
+    result = nlsq.solve(problem)
+
+    def residual(x):
+        return data[:, 0] * x[index] - data[:, 1]
+
+    best = least_squares(residual, np.zeros(20), loss=loss, xtol=1e-12, ftol=1e-12, gtol=1e-12)
+    if loss != "arctan":
+        assert result.converged
+        assert result.cost == pytest.approx(best.cost, rel=1e-6)
+    assert result.optimality <= 1.0 + 1e-12
+    assert not result.converged or result.optimality < 1e-3
+
+
+def test_losses_that_bend_upwards_use_their_curvature():
+    def quartic(z):
+        return np.array([z + z**2, 1.0 + 2.0 * z, np.full_like(z, 2.0)])
+
+    def shifted(a, row):
+        return a[0] - row[0], 0.5 * a[0]
+
+    problem = BlockProblem()
+    values = problem.add_parameters([3.0])
+    problem.add_residuals(shifted, [values], data=[1.0], loss=quartic)
+    _, _, gradient, jac = problem.evaluate()
+    s = (3.0 - 1.0) ** 2 + 1.5**2
+    slope = (3.0 - 1.0) + 0.25 * 3.0
+    assert gradient[0] == pytest.approx((1 + 2 * s) * slope)
+    assert jac.toarray().T @ jac.toarray() == pytest.approx((1 + 2 * s) * 1.25 + 2.0 * 2.0 * slope**2)

@@ -4,8 +4,10 @@ With s = |r|^2 of a block and a loss rho(s), the corrected rows [1]_
 
     r~ = sqrt(rho') / (1 - a) r,      J~ = sqrt(rho') (1 - a r r' / s) J,      a^2/2 - a - s rho''/rho' = 0
 
-have the gradient J~'r~ = rho' J'r of the cost, and J~'J~ is its Hessian without the second derivatives of r. Where the
-Hessian is not positive along r the root does not exist; then a is held below 1, as far as that is definite.
+have the gradient J~'r~ = rho' J'r of the cost, and J~'J~ is its Hessian without second derivatives of r. Where rho''
+is negative, as it is for all robust losses beyond their scale, that matrix loses the direction r, or is not even
+positive: outliers would steer blindly. There a = 0 is taken, as Ceres does, which is iteratively reweighted least
+squares: J~'J~ is then larger than the Hessian, and its inverse smaller than the covariance that a full Hessian gives.
 
 References
 ----------
@@ -17,8 +19,6 @@ import math
 
 from nlsq.kernels.backend import kernel
 
-LARGEST = 1.0 - 1e-8  # of a: the least curvature along r is (1 - a)^2 rho'
-
 
 @kernel("void(double*, double*, int, int, int, double*, double*)")
 def correct_blocks(slopes, curvatures, count, q, width, residual, values):
@@ -29,10 +29,8 @@ def correct_blocks(slopes, curvatures, count, q, width, residual, values):
             s += residual[i * q + a] * residual[i * q + a]
         root = math.sqrt(slopes[i])
         alpha = 0.0
-        if s > 0.0 and slopes[i] > 0.0:
-            discriminant = 1.0 + 2.0 * s * curvatures[i] / slopes[i]
-            alpha = 1.0 - math.sqrt(discriminant) if discriminant > 0.0 else LARGEST
-            alpha = min(alpha, LARGEST)
+        if s > 0.0 and not curvatures[i] <= 0.0:  # NaN comes through
+            alpha = 1.0 - math.sqrt(1.0 + 2.0 * s * curvatures[i] / slopes[i])
         for k in range(width):
             along = 0.0
             if alpha != 0.0:

@@ -43,6 +43,7 @@ from nlsq.kernels.layout import (
     SCALED_STEP,
     SCALING,
     STEP,
+    STEP_CUT,
     STEP_NORM,
     TRIALS_LEFT,
     TYPICAL,
@@ -185,7 +186,8 @@ def judge(w, iw):
     if iw[TRIALS_LEFT] != 0:
         return judge_trial(w, iw)
     evaluate_candidate(w, iw)
-    measure_step(w, iw, math.inf)
+    held = iw[DAMPING_RULE] == DAMPING_NIELSEN and iw[STEP_CUT] != 0  # short because of its damping, or a bound
+    measure_step(w, iw, 0.0 if held else math.inf)
     if iw[DAMPING_RULE] == DAMPING_NIELSEN:
         _adapt_damping(w, iw[DAMPING_POWER])
     else:

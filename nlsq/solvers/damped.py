@@ -63,12 +63,15 @@ class DampedSteps:
     ----------
     factorization : Factorization
         Of the current J.
+    status : LinearStatus
+        Of the last linear problem.
     """
 
     judge = levenberg_marquardt.judge
 
     def __init__(self, shape: tuple[int, int], linear_solver: Any, pattern: Any = None) -> None:
         self.factorization = linear_solver.prepare(shape) if pattern is None else linear_solver.prepare(shape, pattern)
+        self.status = LinearStatus.SOLVED
         self._diagonal = np.zeros(shape[1])
         self._step = np.empty(shape[1])
         self._newton = np.empty(shape[1])
@@ -123,6 +126,7 @@ class DampedSteps:
         status: LinearStatus = self.factorization.solve(
             state.space.residual_vector(layout.WEIGHTED), diagonal, step_out
         )
+        self.status = status
         if status in WORTH_TELLING and status.message not in state.fallbacks:
             state.fallbacks.append(status.message)
         return status
