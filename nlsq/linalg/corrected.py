@@ -13,12 +13,14 @@ corrected seminormal equations [1]_, and usually its z is so short that nothing 
 d_j)^(1/2) the iteration ends where
 
     |z|_w <= 1e-8 |p|_w        in which case z is the last correction, or
-    |s_j| <= 4 eps w_j |u|     for all j: no backward stable method promises less.
+    |s_j| <= 4 eps w_j |u|     for all j: no backward stable method promises less,
 
-Damping that is at least 1e-6 of the diagonal of M bounds its condition number: nothing is corrected then.
+or where q lies in the null space of J.
 
-A pivot that fails (J is rank-deficient, or next to it) is cured by a little of the diagonal in M alone; the steps that
-conjugate gradients then find have no part in the null space of J.
+Damping that is at least 1e-6 of the diagonal of M bounds its condition number: nothing is corrected then. Otherwise M
+has 1e-11 more of its diagonal than J'J + diag(d). Then its pivots do not fail where J is rank-deficient, as that of a
+bundle adjustment whose cameras and points may move together, and M^-1 J'u has no part in the null space of J: of many
+solutions conjugate gradients find the one that is shortest in the norm of w.
 
 References
 ----------
@@ -42,10 +44,11 @@ __all__ = ["Corrected"]
 
 SAFE_DAMPING = 1e-6  # share of the diagonal: the condition number in scaled variables is at most its inverse
 CORRECT = 1e-8  # length of a correction, by that of the solution, that ends the iteration
-LOST = 1e-4  # length of the first correction from which on one is told that digits were lost
+LOST = 0.1  # length of the first correction from which on one is told that digits were lost
 ROUNDING = 4.0 * np.finfo(float).eps
-SHIFTS = 1e-11, 1e-8, 1e-5  # of the diagonal, where a pivot fails
-MOST_CORRECTIONS = 40
+SHIFTS = 1e-11, 1e-8, 1e-5  # of the diagonal: in M, and where a pivot fails
+MOST_CORRECTIONS = 15
+NULL = 1e-16  # share of |q|_w^2 that J q has where q is in the null space of J
 
 
 @final
@@ -92,7 +95,7 @@ class CorrectedFactorization:
         self._product: Callable[[FloatArray], FloatArray] = np.negative
         self._transposed: Callable[[FloatArray], FloatArray] = np.negative
         m, n = shape
-        self._squares, self._diagonal, self._damping = np.zeros((3, n))
+        self._squares, self._diagonal, self._damping, self._shifted = np.zeros((4, n))
         self._step, self._direction, self._image, self._gradient = np.zeros((4, n))
         self._residual = np.zeros(m)
 
@@ -118,28 +121,25 @@ class CorrectedFactorization:
         if not np.isfinite(gradient).all():
             return LinearStatus.NONFINITE
         safe = bool((damping >= SAFE_DAMPING * diagonal).all())
-        status = self._normal.solve_gradient(gradient, damping, self._step)
-        self.failed_column = self._normal.failed_column
-        if status is LinearStatus.NONFINITE:
+        for shift in (0.0,) * safe + SHIFTS:
+            np.multiply(diagonal, shift, out=self._shifted)
+            self._shifted += damping
+            status = self._normal.solve_gradient(gradient, self._shifted, self._step)
+            self.failed_column = self._normal.failed_column
+            if status.usable or status is LinearStatus.NONFINITE:
+                break
+        if not status.usable:
             return status
-        shifted = not status.usable
-        if shifted and not self._shift(gradient):
-            return LinearStatus.NOT_DEFINITE
-        if shifted or not safe:
-            status = self._correct(r, gradient, shifted)
+        if shift > 0.0:
+            status = self._correct(r, gradient)
+            if status.usable and shift > SHIFTS[0]:
+                status = LinearStatus.RANK_DEFICIENT
         if not np.isfinite(self._step).all():
             return LinearStatus.NONFINITE
         step_out[...] = self._step
         return status
 
-    def _shift(self, gradient: FloatArray) -> bool:
-        """Factorise with a little more on the diagonal, whatever is needed; return whether anything helped."""
-        for share in SHIFTS:
-            if self._normal.solve_gradient(gradient, self._damping + share * self._diagonal, self._step).usable:
-                return True
-        return False
-
-    def _correct(self, r: FloatArray, gradient: FloatArray, shifted: bool) -> LinearStatus:
+    def _correct(self, r: FloatArray, gradient: FloatArray) -> LinearStatus:
         """Go on from p = 0 with the factor's solution for the first direction."""
         step, direction, u = self._step, self._direction, self._residual
         np.copyto(direction, step)
@@ -151,7 +151,7 @@ class CorrectedFactorization:
         for k in range(MOST_CORRECTIONS):
             image = self._product(direction)
             curvature = float(image @ image) + float(direction @ (self._damping * direction))
-            if not (curvature > 0.0 and np.isfinite(slope)):
+            if not (curvature > NULL * float(np.sum((roots * direction) ** 2)) and np.isfinite(slope)):
                 break
             step += (slope / curvature) * direction
             u -= (slope / curvature) * image
@@ -161,8 +161,7 @@ class CorrectedFactorization:
             self._normal.solve_again(self._gradient, self._image)
             length, total = float(np.linalg.norm(roots * self._image)), float(np.linalg.norm(roots * step))
             if length <= CORRECT * total:
-                if not shifted:
-                    step += self._image
+                step += self._image
                 break
             if (np.abs(s) <= ROUNDING * float(np.linalg.norm(u)) * roots).all():
                 break
@@ -175,4 +174,4 @@ class CorrectedFactorization:
             slope = following
         else:
             status = LinearStatus.ILL_CONDITIONED
-        return LinearStatus.RANK_DEFICIENT if shifted else status
+        return status

@@ -30,7 +30,7 @@ class NewtonSteps(Protocol):
     """Where Gauss-Newton steps come from; owns the memory of one solve."""
 
     is_exact: bool
-    is_direct: bool  # exact from the start, and damped steps cost little more
+    is_direct: bool  # damped steps cost little more
 
     def find(self, state: MatrixFreeState, scale: FloatArray, extra: FloatArray, step_out: FloatArray) -> LinearStatus:
         """Find y.
@@ -95,7 +95,7 @@ class DirectNewton:
     """
 
     def __init__(self, factorization: Any) -> None:
-        self.is_exact = self.is_direct = True
+        self.is_exact, self.is_direct = False, True
         self.factorization = factorization
         self._taken = 0  # how many Jacobians
 
@@ -122,8 +122,10 @@ class DirectNewton:
         return status
 
     def sharpen(self) -> bool:
-        """They are exact."""
-        return False
+        """They are exact where they are not regularised."""
+        changed = self.is_exact is False
+        self.is_exact = True
+        return changed
 
 
 def newton_steps(

@@ -6,19 +6,19 @@ in the span of the gradient and of a Gauss-Newton step, which a sparse factorisa
     minimise  g_s'p + 1/2 p'B p   over  p = Q a,  |p| <= radius,     Q = orthonormal basis of {g_s, p_GN}
     p_GN = argmin |J_s p + r|^2 + |(C + delta I)^(1/2) p|^2
 
-A factorisation takes delta = 0; where p_GN is longer than the radius a damped step of about its length joins the two,
-so that the step is nearly the best of all, also where J is next to singular and p_GN says little. For LSMR with
-regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient within
-the radius): far from the minimum that keeps LSMR short on ill-conditioned problems, near it delta vanishes. The problem
-in Q has as few unknowns and is solved exactly, by singular values of ``[J_s; C^(1/2)] Q`` and Newton's method on
-``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
+With regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient
+within the radius): far from the minimum that keeps LSMR short on ill-conditioned problems, and directions in which J is
+nothing but rounding out of the step; near it delta vanishes. Where p_GN is factorised and longer than the radius, a
+damped step of about its length joins the two. The problem in Q has as few unknowns and is solved exactly, by singular
+values of ``[J_s; C^(1/2)] Q`` and Newton's method on ``1/|a(lambda)|``. Reflection, choice and judgement are
+the kernels of the dense method.
 
 An inexact or damped step may be short because it is inexact: along directions in which J is small LSMR moves last. So a
-convergence that such steps suggest is checked: J_s p_GN is solved for once more, without delta and to the end, and only
+convergence that such steps suggest is checked: p_GN is solved for once more, without delta and to the end, and only
 if what it promises is below the tolerances too the solve is over. Otherwise it goes on with steps as exact as that.
 
-Dogbox takes the undamped step over the variables that no bound holds, and the kernels follow the dogleg from
-there.
+Dogbox takes the undamped step over the variables that no bound holds, damped if it is longer than the radius and
+factorised, and the kernels follow the dogleg from there.
 
 References
 ----------
@@ -46,6 +46,7 @@ SAME_DIRECTION = 1e-10  # share of the Gauss-Newton step across the gradient bel
 FLAT = 1e-14  # singular values below this share of the largest count as zero
 ROOT_STEPS = 50
 ABOUT = 0.5  # relative precision of a damped step's length: the subspace finds the rest
+BEYOND = 1.01  # times the radius, where a damped path ends at least
 MOST_DAMPED = 2  # factorisations for it
 EXACT = 1e-13
 
@@ -269,12 +270,37 @@ class DogboxSubspace:
         free, gradient = state.vector(layout.COLUMN_SCALE), state.vector(layout.SCALED_GRADIENT)
         newton = state.vector(layout.NEWTON_STEP)
         newton[:] = 0.0
-        if not self.newton.find(state, free, self._undamped, newton).usable:
+        found = self.newton.find(state, free, self._undamped, newton).usable
+        if not found:
             length = float(gradient @ gradient)
             newton[:] = -(length / self._descent_curvature if self._descent_curvature > 0.0 else 0.0) * gradient
         newton *= free
         image = state.product(newton)
         state.w[layout.FULL_PREDICTED_REDUCTION] = -float(gradient @ newton) - 0.5 * float(image @ image)
+        if found and self.newton.is_direct:
+            self._shorten(state, free, newton)
+
+    def _shorten(self, state: MatrixFreeState, free: FloatArray, newton: FloatArray) -> None:
+        """Damp a Gauss-Newton step that is longer than the radius, so that the path ends just beyond it.
+
+        Where J is next to singular the undamped step leads anywhere. The radius still cuts the path, and may grow.
+        """
+        scaling, radius = state.vector(layout.SCALING), float(state.w[layout.RADIUS])
+        largest = float(np.abs(scaling * newton).max())
+        if not largest > radius:
+            return
+        step = newton.copy()
+
+        def length_at(damping: float) -> float:
+            usable = self.newton.find(state, free, damping * scaling * scaling, step).usable
+            return float(np.linalg.norm(scaling * step)) if usable else np.inf
+
+        length = float(np.linalg.norm(scaling * newton))
+        gradient = float(np.linalg.norm(state.vector(layout.SCALED_GRADIENT) / scaling))
+        meet_radius(length_at, (length, gradient, radius * length / largest), 0.0, ABOUT, MOST_DAMPED)
+        reached = float(np.abs(scaling * free * step).max())
+        if reached > 0.0:
+            newton[:] = free * step * max(1.0, BEYOND * radius / reached)
 
     def propose(self, state: MatrixFreeState) -> int:
         """Follow the dogleg path as far as the box allows."""
