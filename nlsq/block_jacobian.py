@@ -22,7 +22,7 @@ from nlsq.kernels import block_products as kernels
 from nlsq.kernels.backend import Kernel, handle, specialised
 from nlsq.pattern import SparsityPattern
 
-__all__ = ["BlockGroup", "BlockJacobian", "BlockPattern"]
+__all__ = ["BlockGroup", "BlockJacobian", "BlockPattern", "operand"]
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
@@ -43,15 +43,33 @@ class BlockGroup:
     first_row : int
         Row of J at which the group begins; its blocks follow one another.
     columns : ndarray of int64, shape (B, k)
-        Column block of each argument, `CONSTANT` (-1) where it is held. No block has the same one twice.
+        Column block of each argument, `CONSTANT` (-1) where it is held. No block has the same one twice. Integers of
+        another kind, or not contiguous, are copied.
     widths : tuple of int
         Columns that each argument has in `values`, held or not; T is their sum.
+
+    Raises
+    ------
+    ValueError
+        If `columns` is not an array of integers of shape (B, k), or `widths` does not have k numbers.
     """
 
     residuals: int
     first_row: int
     columns: IndexArray
     widths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        columns = np.asarray(self.columns)
+        if columns.ndim != 2 or columns.shape[1] != len(self.widths):
+            raise ValueError(
+                f"columns must have shape (B, {len(self.widths)}), a column block for each of the arguments that "
+                f"widths lists; got {columns.shape}."
+            )
+        if columns.size and not np.issubdtype(columns.dtype, np.integer):
+            raise ValueError(f"columns must be integers, the numbers of column blocks; got {columns.dtype}.")
+        object.__setattr__(self, "columns", np.ascontiguousarray(columns, dtype=np.int64))
 
     @property
     def count(self) -> int:
@@ -80,10 +98,43 @@ class BlockPattern:
         Their rows follow one another without gaps.
     widths : ndarray of int64, shape (n_blocks,)
         Columns of each column block.
+
+    Raises
+    ------
+    ValueError
+        If a group meets a column block that is not there or has another width, or its rows do not follow those of the
+        group before it; the message names the group.
     """
 
     groups: tuple[BlockGroup, ...]
     widths: IndexArray
+
+    def __post_init__(self) -> None:
+        """Validate: kernels read and write where the pattern says."""
+        widths = np.ascontiguousarray(self.widths, dtype=np.int64)
+        object.__setattr__(self, "widths", widths)
+        row = 0
+        for k, group in enumerate(self.groups):
+            if group.first_row != row:
+                raise ValueError(f"group {k} begins at row {group.first_row}; the groups before it end at row {row}.")
+            row += group.count * group.residuals
+            outside = np.argwhere((group.columns < CONSTANT) | (group.columns >= widths.size))
+            if outside.size:
+                i, j = outside[0]
+                raise ValueError(
+                    f"columns[{i}, {j}] of group {k} is {group.columns[i, j]}; column blocks go from 0 to "
+                    f"{widths.size - 1}, and {CONSTANT} stands for a held argument."
+                )
+            if not widths.size:
+                continue
+            wrong = np.argwhere((group.columns != CONSTANT) & (widths[group.columns] != np.array(group.widths)))
+            if wrong.size:
+                i, j = wrong[0]
+                block = group.columns[i, j]
+                raise ValueError(
+                    f"argument {j} of group {k} has {group.widths[j]} columns, and column block {block}, which "
+                    f"residual block {i} meets there, has {widths[block]}."
+                )
 
     @cached_property
     def offsets(self) -> IndexArray:
@@ -119,11 +170,24 @@ class BlockJacobian:
         Structure, shared.
     values : list of ndarray
         One contiguous array (B, q, T) a group; changed in place by who owns the Jacobian.
+
+    Raises
+    ------
+    ValueError
+        If there is not one such array for each group; the message names the group.
     """
 
     __slots__ = ("pattern", "values")
 
     def __init__(self, pattern: BlockPattern, values: list[FloatArray]) -> None:
+        if len(values) != len(pattern.groups):
+            raise ValueError(f"values must hold an array for each of {len(pattern.groups)} groups, got {len(values)}.")
+        for k, (group, array) in enumerate(zip(pattern.groups, values, strict=True)):
+            if array.shape != group.shape or array.dtype != np.float64 or not array.flags.c_contiguous:
+                raise ValueError(
+                    f"values[{k}] must be a contiguous array of doubles of shape {group.shape}, got {array.dtype} "
+                    f"{array.shape}{'' if array.flags.c_contiguous else ', not contiguous'}; use np.ascontiguousarray."
+                )
         self.pattern = pattern
         self.values = values
 
@@ -143,7 +207,7 @@ class BlockJacobian:
             Receives the product.
         """
         m, n = self.shape
-        v, product = _operand(v, n, "v"), _result(out, m, "out")
+        v, product = operand(v, n, "v"), _result(out, m, "out")
         for k, group in enumerate(self.pattern.groups):
             self._run(kernels.multiply, k, [v], [product[group.first_row :]])
         return product
@@ -159,7 +223,7 @@ class BlockJacobian:
             Receives the product.
         """
         m, n = self.shape
-        u, product = _operand(u, m, "u"), _result(out, n, "out")
+        u, product = operand(u, m, "u"), _result(out, n, "out")
         product[...] = 0.0
         for k, group in enumerate(self.pattern.groups):
             self._run(kernels.multiply_transposed, k, [u[group.first_row :]], [product])
@@ -184,7 +248,7 @@ class BlockJacobian:
             Receive J'r and ``|J_j|^2``.
         """
         m, n = self.shape
-        r = _operand(r, m, "r")
+        r = operand(r, m, "r")
         gradient, squares = _result(gradient_out, n, "gradient_out"), _result(squares_out, n, "squares_out")
         gradient[...] = squares[...] = 0.0
         for k, group in enumerate(self.pattern.groups):
@@ -267,7 +331,7 @@ def _gradient_kernel(group: BlockGroup, argument: int) -> Kernel:
     return specialised(kernels.add_gradient_and_squares, Q=q, WIDTH=width, LENGTH=length)
 
 
-def _operand(array: FloatArray, length: int, name: str) -> FloatArray:
+def operand(array: FloatArray, length: int, name: str) -> FloatArray:
     """Give a contiguous vector of doubles, or raise ValueError."""
     vector = np.ascontiguousarray(array, dtype=np.float64)
     if vector.shape != (length,):

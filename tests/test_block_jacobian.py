@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from nlsq import block_jacobian
-from nlsq.block_jacobian import CONSTANT, BlockGroup, BlockPattern
+from nlsq.block_jacobian import CONSTANT, BlockGroup, BlockJacobian, BlockPattern
 from nlsq.linalg.lsmr import LSMR, column_norms, products
 from tests.references.block_patterns import block_jacobians, random_jacobian, random_pattern
 
@@ -133,6 +133,50 @@ def test_lsmr_takes_block_jacobians():
 
 
 def test_first_columns_of_arguments():
-    columns = np.array([[2, 0], [CONSTANT, 1], [0, CONSTANT]])
+    columns = np.array([[2, 0], [CONSTANT, 1], [2, CONSTANT]])
     pattern = BlockPattern((BlockGroup(2, 0, columns, (2, 3)),), np.array([3, 3, 2]))
-    np.testing.assert_array_equal(pattern.places[0], [[6, 0], [CONSTANT, 3], [0, CONSTANT]])
+    np.testing.assert_array_equal(pattern.places[0], [[6, 0], [CONSTANT, 3], [6, CONSTANT]])
+
+
+PAIR = BlockGroup(1, 0, np.array([[0, 1], [1, 2]]), (1, 1))
+
+
+@pytest.mark.parametrize(
+    "array", [np.ones((2, 1, 4))[:, :, ::2], np.ones((2, 1, 2), dtype=np.float32), np.ones((2, 2, 1))]
+)
+def test_values_that_kernels_cannot_change_in_place_are_refused(array):
+    pattern = BlockPattern((PAIR,), np.array([1, 1, 1]))
+    with pytest.raises(ValueError, match=r"values\[0\] must be a contiguous array of doubles of shape \(2, 1, 2\)"):
+        BlockJacobian(pattern, [array])
+    with pytest.raises(ValueError, match="an array for each of 1 groups, got 0"):
+        BlockJacobian(pattern, [])
+
+
+def test_column_blocks_may_lie_anywhere_in_memory():
+    columns = np.arange(12, dtype=np.int32).reshape(2, 6)[:, ::3] // 3
+    group = BlockGroup(1, 0, columns, (1, 1))
+    assert group.columns.dtype == np.int64
+    assert group.columns.flags.c_contiguous
+    jac = BlockPattern((group,), np.array([1, 1, 1, 1])).zeros()
+    jac.values[0][...] = np.arange(1.0, 5.0).reshape(2, 1, 2)
+    np.testing.assert_array_equal(jac.product(np.array([1.0, 10.0, 100.0, 1000.0])), [21.0, 4300.0])
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ((PAIR, BlockGroup(1, 2, np.array([[0, 3]]), (1, 1))), r"columns\[0, 1\] of group 1 is 3; .* from 0 to 2"),
+        ((BlockGroup(1, 0, np.array([[0, -2]]), (1, 1)),), r"columns\[0, 1\] of group 0 is -2"),
+        ((BlockGroup(1, 0, np.array([[-1, -1], [0, 1]]), (1, 2)),), "argument 1 of group 0 has 2 .* block 1, which"),
+        ((PAIR, BlockGroup(1, 1, np.array([[0, 2]]), (1, 1))), "group 1 begins at row 1; .* end at row 2"),
+    ],
+)
+def test_patterns_that_lead_out_of_the_arrays_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        BlockPattern(groups, np.array([1, 1, 1]))
+
+
+@pytest.mark.parametrize(("columns", "message"), [([0, 1], r"shape \(B, 2\)"), ([[0.0, 1.0]], "must be integers")])
+def test_column_blocks_are_a_table_of_integers(columns, message):
+    with pytest.raises(ValueError, match=message):
+        BlockGroup(1, 0, np.array(columns), (1, 1))

@@ -372,3 +372,23 @@ def test_plain_python_gives_the_same():
     compiled, plain = (np.array(output.split(), dtype=float) for output in outputs)
     assert compiled.size == 84
     np.testing.assert_allclose(plain, compiled, rtol=1e-10, atol=1e-13)
+
+
+def test_residual_and_damping_are_taken_as_they_lie_and_checked():
+    rng = np.random.default_rng(12)
+    jac = fill(bundle(3, 6, 2, rng, width=4), rng)
+    m, n = jac.shape
+    factorization = SchurComplement().prepare(jac.shape, jac.pattern)
+    step = np.full(n, 7.0)
+    with pytest.raises(RuntimeError, match="solve comes after factorize"):
+        factorization.solve(np.ones(m), np.ones(n), step)
+    factorization.factorize(jac)
+    apart, damping = rng.standard_normal(2 * m)[::2], rng.uniform(0.1, 1.0, 2 * n)[::2]
+    assert factorization.solve(apart, damping, step) is LinearStatus.SOLVED
+    np.testing.assert_allclose(step, stacked(jac, apart, damping), rtol=1e-9, atol=1e-11)
+    assert factorization.solve(np.ones(m, dtype=int), damping, step) is LinearStatus.SOLVED
+    np.testing.assert_allclose(step, stacked(jac, np.ones(m), damping), rtol=1e-9, atol=1e-11)
+    with pytest.raises(ValueError, match=rf"r must have shape \({m},\), got \({m - 1},\)"):
+        factorization.solve(np.ones(m - 1), damping, step)
+    with pytest.raises(ValueError, match=rf"damping_diag must have shape \({n},\), got \(1,\)"):
+        factorization.solve(apart, np.ones(1), step)

@@ -25,7 +25,7 @@ from typing import Any, final
 
 import numpy as np
 
-from nlsq.block_jacobian import BlockJacobian, BlockPattern
+from nlsq.block_jacobian import BlockJacobian, BlockPattern, operand
 from nlsq.kernels import schur as kernels
 from nlsq.kernels.backend import Kernel, handle, specialised
 from nlsq.kernels.bounds import all_finite
@@ -108,7 +108,7 @@ class SchurFactorization:
         self.kept, self.failed_column = 1.0, -1
         self.elimination = elimination
         self.reduced: DenseReduced | SparseReduced = reduced_system(elimination, reduced)
-        n = pattern.shape[1]
+        self._shape = _, n = pattern.shape
         self._jac: BlockJacobian | None = None
         self._own = np.zeros(int(elimination.block_starts[-1]))
         self._couplings = np.zeros(int(elimination.slot_starts[-1]))
@@ -117,7 +117,7 @@ class SchurFactorization:
         self._failed = np.zeros(1, dtype=np.int64)
         self._slot_columns = elimination.starts[elimination.slot_kept]
         self._slot_widths = elimination.slot_widths
-        coupling_terms, self._meet = elimination.coupling_terms()
+        coupling_terms = elimination.coupling_terms()
         self._products = [
             *(_Product(pattern, term, self._own, by_row=True) for term in elimination.own_terms()),
             *(_Product(pattern, term, self._couplings, by_row=True) for term in coupling_terms),
@@ -146,14 +146,17 @@ class SchurFactorization:
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
         """Solve the damped normal equations; see `Factorization.solve`."""
-        assert self._jac is not None, "solve before factorize"
+        if self._jac is None:
+            raise RuntimeError("solve comes after factorize: there is no Jacobian yet.")
+        m, n = self._shape
+        r, damping = operand(r, m, "r"), operand(damping_diag, n, "damping_diag")
         self.kept, self.failed_column = 0.0, -1
         self._gradient[...] = 0.0
         for slope in self._slopes:
             slope.add(self._jac, r)
         if not _is_finite(self._gradient):
             return LinearStatus.NONFINITE
-        np.copyto(self._damping, damping_diag)
+        np.copyto(self._damping, damping)
         reduced = self.reduced
         np.copyto(reduced.blocks, reduced.undamped)
         np.take(self._gradient, self.elimination.kept_columns, out=reduced.step)

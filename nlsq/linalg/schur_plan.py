@@ -164,19 +164,17 @@ class Elimination:
                 terms.append(Term(k, j, j, np.where(rank >= 0, self.block_starts[rank], NOWHERE)))
         return _useful(terms)
 
-    def coupling_terms(self) -> tuple[list[Term], bool]:
-        """List the products that make W; say whether two of them meet in a block."""
+    def coupling_terms(self) -> list[Term]:
+        """List the products that make W."""
         terms, start = [], 0
-        written = np.zeros(self.slot_kept.size, dtype=np.int64)
         for k, j, rows, _ in self._meetings():
             slot = np.full(self.pattern.groups[k].count, NOWHERE, dtype=np.int64)
             slot[rows] = self._slot_of_meeting[start : start + rows.size]
             start += rows.size
-            written += np.bincount(slot[rows], minlength=written.size)
             for e in range(len(self.pattern.groups[k].widths)):
                 here = (self._rank[self.pattern.groups[k].columns[:, e]] >= 0) & (slot >= 0)
                 terms.append(Term(k, e, j, np.where(here, self.slot_starts[slot], NOWHERE)))
-        return _useful(terms), bool(np.any(written > 1))
+        return _useful(terms)
 
     def kept_terms(self, locate: Callable[[IndexArray, IndexArray], IndexArray]) -> list[Term]:
         """List the products among kept blocks; ``locate(f, g)``, f <= g, says where a block of S begins."""
