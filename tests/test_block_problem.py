@@ -187,23 +187,19 @@ def test_bounds_are_kept_and_felt():
 
 
 def test_user_jacobian_is_used():
-    calls = []
-
-    def jac(point, anchor, measured):
+    def doubled(point, anchor, measured):
         d = math.hypot(point[0] - anchor[0], point[1] - anchor[1])
-        u, v = (point[0] - anchor[0]) / d, (point[1] - anchor[1]) / d
+        u, v = 2.0 * (point[0] - anchor[0]) / d, 2.0 * (point[1] - anchor[1]) / d
         return ((u, v),), ((-u, -v),)
 
-    problem = BlockProblem()
-    points = problem.add_parameters([[0.6, 0.8]])
-    anchors = problem.add_parameters([[0.0, 0.0], [4.0, 0.0]])
-    problem.add_residuals(distance, [points[[0, 0]], anchors], data=[1.0, 2.0], jac=jac)
-    exact = BlockProblem()
-    again = exact.add_parameters([[0.6, 0.8]])
-    others = exact.add_parameters([[0.0, 0.0], [4.0, 0.0]])
-    exact.add_residuals(distance, [again[[0, 0]], others], data=[1.0, 2.0])
-    np.testing.assert_allclose(problem.evaluate()[3].toarray(), exact.evaluate()[3].toarray(), rtol=1e-14)
-    assert not calls
+    jacobians = []
+    for jac in (doubled, None):  # twice the derivative, so that it is seen to be taken
+        problem = BlockProblem()
+        points = problem.add_parameters([[0.6, 0.8]])
+        anchors = problem.add_parameters([[0.0, 0.0], [4.0, 0.0]])
+        problem.add_residuals(distance, [points[[0, 0]], anchors], data=[1.0, 2.0], jac=jac)
+        jacobians.append(problem.evaluate()[3].toarray())
+    np.testing.assert_allclose(jacobians[0], 2.0 * jacobians[1], rtol=1e-14)
 
 
 def test_several_kernels_and_priors():
@@ -236,7 +232,12 @@ def test_results_pickle_and_start_others():
     problem.start_from(result)
     np.testing.assert_allclose(problem[points], truth, atol=1e-8)
     assert problem.evaluate()[0] == pytest.approx(result.cost, abs=1e-20)
-    assert problem.evaluate(result)[0] == pytest.approx(result.cost, abs=1e-20)
+    for point in (result, result.x, {points: result[points]}):
+        assert problem.evaluate(point)[0] == pytest.approx(result.cost, abs=1e-20)
+    np.testing.assert_array_equal(problem.blocks(result.x, points[1]), result[points[1]])
+    problem.hold(points, 1)
+    problem.hold(points[0], [0])
+    np.testing.assert_array_equal(problem.parameters[0].held, [[True, True], [False, True]])
 
 
 def test_covariance_is_the_inverse_of_the_normal_matrix():
@@ -257,6 +258,10 @@ def test_covariance_is_the_inverse_of_the_normal_matrix():
     factor = 2 * result.cost / (m - (n - 1))
     np.testing.assert_allclose(result.covariance(cameras, scaled=True)[2], factor * result.covariance(cameras)[2])
     assert result.undetermined == []
+    both = result.covariance(cameras[[2, 3]], points[4])
+    column = 9 * 2 + 3 * 4
+    np.testing.assert_allclose(both[0], inverse[:9, column : column + 3], rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(result.covariance(points[4], cameras[3]), both[1].T, rtol=1e-6, atol=1e-12)
 
 
 def test_gauge_freedom_is_named():
@@ -266,6 +271,15 @@ def test_gauge_freedom_is_named():
     assert len(result.undetermined) > 5 and "block 0 of poses" in result.undetermined
     assert np.isnan(result.covariance(poses[3])).any()
     assert "not determined" in result.report()
+
+
+def test_a_chain_with_weights_far_apart_floats_as_a_whole():
+    problem = BlockProblem()
+    x = problem.add_parameters([0.0, 1.0, 2.5], name="x")
+    problem.add_residuals(lambda a, b: b[0] - a[0] - 1.0, [x[[0, 1]], x[[1, 2]]], weight=[1e4, 1.0])
+    result = nlsq.solve(problem)
+    assert result.undetermined == ["block 0 of x", "block 1 of x", "block 2 of x"]
+    assert np.isnan(result.covariance(x)).all()
 
 
 def test_a_point_seen_once_is_named():

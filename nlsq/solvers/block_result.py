@@ -122,13 +122,23 @@ class BlockResult:
             named += [f"block {block} of {name}" for block in np.flatnonzero(free[columns].any(axis=1)).tolist()]
         return named
 
-    def covariance(self, blocks: ParameterBlocks | BlockSelection, *, scaled: bool = False) -> FloatArray:
+    def covariance(
+        self,
+        blocks: ParameterBlocks | BlockSelection,
+        others: ParameterBlocks | BlockSelection | None = None,
+        *,
+        scaled: bool = False,
+    ) -> FloatArray:
         """Return the covariance of blocks, from the linear model at the solution: (J'J)^-1 of their tangents.
+
+        Under a robust loss J is that of the reweighted residuals.
 
         Parameters
         ----------
         blocks : ParameterBlocks or BlockSelection
             Which.
+        others : ParameterBlocks or BlockSelection, optional
+            As many blocks, or a single one: covariances between each of `blocks` and its partner here.
         scaled : bool
             Multiply by ``2 cost / (m - n)``, for weights that are relative only. Default: they are 1/sigma.
 
@@ -139,8 +149,15 @@ class BlockResult:
             determine so little beside such blocks that rounding has the say.
         """
         chosen = self._own(blocks)
-        columns = self.structure.columns[chosen.blocks.position][np.atleast_1d(chosen.index)]
-        covariance = block_covariance(self.jac, columns, self._undetermined_columns(), self._held)
+        rows = self.structure.columns[chosen.blocks.position][np.atleast_1d(chosen.index)]
+        columns = rows
+        if others is not None:
+            partners = self._own(others)
+            if partners.index.size not in (1, len(rows)):
+                raise ValueError(f"others must be {len(rows)} blocks, as many as blocks, or one; got {len(partners)}.")
+            columns = self.structure.columns[partners.blocks.position][np.atleast_1d(partners.index)]
+            columns = np.broadcast_to(columns, (len(rows), columns.shape[1]))
+        covariance = block_covariance(self.jac, rows, columns, self._undetermined_columns(), self._held)
         if scaled:
             m, n = self.jac.shape
             free = n - int(np.count_nonzero(self._held))

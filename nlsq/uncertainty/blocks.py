@@ -5,9 +5,10 @@ with the shift `SHIFT`,
 
     v <- (A + SHIFT I)^-1 v / |.|,
 
-turns a random vector to the directions of A's least eigenvalues [1]_. Where the Rayleigh quotient v'A v stays below
-`BLIND`, the data do not see that direction: what is left is rounding, about 1e-16 times the number of terms. Blocks
-with a large share in v are undetermined. A random start holds all such directions at once.
+turns a random vector to the directions of A's least eigenvalues [1]_; what belongs to an eigenvalue e shrinks by
+SHIFT / e in each sweep. Where the Rayleigh quotient v'A v stays below `BLIND`, the data do not see that direction: what
+is left is rounding, about 1e-16 times the number of terms. Columns with a share in v are undetermined; a random start
+has a share of each such direction.
 
 Covariances beside undetermined blocks are those of the shifted matrix. With C = (A + s I)^-1 the shift s = `SHIFT` has
 changed the variance C_kk by about ``s |C e_k|^2``, its derivative by s: where that share is more than `HIDDEN`, the
@@ -25,14 +26,17 @@ from numpy.typing import NDArray
 
 from nlsq.block_jacobian import BlockJacobian
 from nlsq.linalg.block_cholesky import BlockCholesky
+from nlsq.linalg.normal_cholesky import NormalFactorization
 
 FloatArray = NDArray[np.float64]
 SHIFT = 1e-13
 BLIND = 1e-12
-SWEEPS = 3
-SHARE = 1e-3  # of the largest component: what has less stays where it is
+LARGEST_SHIFT = 1e-8  # to which it grows where the shifted matrix is not definite in floating point
+SWEEPS = 4
+SHARE = 1e-7  # of the largest component: what has less stays where it is
 HIDDEN = 1e-3
 SEED = 20260118
+AT_A_TIME = 64  # columns of the inverse
 
 
 def undetermined_columns(jac: BlockJacobian, pinned: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -57,40 +61,54 @@ def undetermined_columns(jac: BlockJacobian, pinned: NDArray[np.bool_]) -> NDArr
         return ~pinned
     if not norms.any():
         return blind
-    v = np.random.default_rng(SEED).standard_normal(norms.size) * (norms > 0.0)
-    out = np.empty_like(v)
-    for _ in range(SWEEPS):
-        v /= np.linalg.norm(v)
-        if not factorization.solve_gradient(-scale * v, SHIFT * scale * scale, out).usable:
-            return blind
-        v = scale * out
-    if not np.isfinite(v).all() or not v.any():
-        return blind
-    v /= np.linalg.norm(v)
+    shift = SHIFT
+    while (v := _turned(factorization, scale, shift, norms > 0.0)) is None:
+        shift *= 100.0
+        if shift > LARGEST_SHIFT:
+            return ~pinned
     image = jac.product(v / scale)
-    if float(image @ image) <= BLIND:
+    if float(image @ image) <= max(BLIND, shift):
         blind |= np.abs(v) > SHARE * np.abs(v).max()
     blind &= ~pinned
     return blind
 
 
+def _turned(
+    factorization: NormalFactorization, scale: FloatArray, shift: float, seen: NDArray[np.bool_]
+) -> FloatArray | None:
+    """Turn a random vector by inverse iteration, of length 1; None where the shifted matrix is not definite."""
+    v = np.random.default_rng(SEED).standard_normal(scale.size) * seen
+    out = np.empty_like(v)
+    for _ in range(SWEEPS):
+        v /= np.linalg.norm(v)
+        if not factorization.solve_gradient(-scale * v, shift * scale * scale + ~seen, out).usable:
+            return None
+        v = scale * out
+    length = float(np.linalg.norm(v))
+    return v / length if 0.0 < length < np.inf else None
+
+
 def block_covariance(
-    jac: BlockJacobian, columns: NDArray[np.int64], undetermined: NDArray[np.bool_], pinned: NDArray[np.bool_]
+    jac: BlockJacobian,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    undetermined: NDArray[np.bool_],
+    pinned: NDArray[np.bool_],
 ) -> FloatArray:
-    """Return the diagonal blocks of (J'J)^-1 of chosen columns.
+    """Return blocks of (J'J)^-1.
 
     Parameters
     ----------
     jac : BlockJacobian
         At the solution.
-    columns : ndarray of int, shape (k, width)
-        Columns of each block, -1 for what is held or meets nothing.
+    rows, columns : ndarray of int, shapes (k, a) and (k, b)
+        Columns of J of each pair of blocks, -1 for what is held or meets nothing; the same array for variances.
     undetermined, pinned : ndarray of bool, shape (n,)
         Columns whose covariance is NaN, and those, held, whose covariance is 0.
 
     Returns
     -------
-    ndarray, shape (k, width, width)
+    ndarray, shape (k, a, b)
     """
     norms = jac.column_norms()
     scale = np.where(norms > 0.0, norms, 1.0)
@@ -98,20 +116,23 @@ def block_covariance(
     factorization.factorize(jac)
     shift = np.where(undetermined[norms > 0.0].any(), SHIFT, 0.0) * scale * scale
     shift[norms == 0.0] = 1.0
-    free = (columns >= 0) & ~pinned[columns]
-    wanted, place = np.unique(columns[free], return_inverse=True)
-    inverse = factorization.inverse_columns(wanted, shift)
+    free_rows, free = ((places >= 0) & ~pinned[places] for places in (rows, columns))
+    wanted = np.unique(np.concatenate((columns[free], rows[free_rows])))
     unknown = undetermined.copy()
-    if shift[norms > 0.0].any():
-        unknown[wanted] |= _hidden(inverse, wanted, scale)
-    out = np.zeros((*columns.shape, columns.shape[1]))
-    position = np.full(columns.shape, -1, dtype=np.int64)
-    position[free] = place
-    for block, places, column, known in zip(out, columns, position, free, strict=True):
-        kept = np.flatnonzero(known)
-        block[np.ix_(kept, kept)] = inverse[np.ix_(places[kept], column[kept])]
-        lost = kept[unknown[places[kept]]]
-        block[np.ix_(lost, kept)] = block[np.ix_(kept, lost)] = np.nan
+    out = np.zeros((*rows.shape, columns.shape[1]))
+    for start in range(0, wanted.size, AT_A_TIME):
+        part = wanted[start : start + AT_A_TIME]
+        inverse = factorization.inverse_columns(part, shift)
+        if shift[norms > 0.0].any():
+            unknown[part] |= _hidden(inverse, part, scale)
+        place = np.searchsorted(part, columns)
+        here = free & np.isin(columns, part)
+        for block, j in np.argwhere(here):
+            kept = free_rows[block]
+            out[block, kept, j] = inverse[rows[block, kept], place[block, j]]
+    lost = free_rows[:, :, np.newaxis] & free[:, np.newaxis, :]
+    lost &= unknown[rows][:, :, np.newaxis] | unknown[columns][:, np.newaxis, :]
+    out[lost] = np.nan
     return out
 
 

@@ -33,6 +33,8 @@ FloatArray = NDArray[np.float64]
 class BlockProblem:
     """Residual blocks over parameter blocks.
 
+    A problem serves one solve at a time, since it owns the counters: threads need a problem each.
+
     Attributes
     ----------
     parameters : list of ParameterGroup
@@ -74,7 +76,7 @@ class BlockProblem:
         Parameters
         ----------
         values : array_like, shape (count, size)
-            Start of each block.
+            Start of each block; (count,) are blocks of one number, and on a manifold (size,) is one block.
         manifold : SE2, SE3, SO3, UnitQuaternion or Sphere, optional
             What the blocks are; vectors if not given. Steps have the manifold's tangent size and stay on it.
         constant : bool or array_like of bool, optional
@@ -169,12 +171,12 @@ class BlockProblem:
     def hold(self, blocks: ParameterBlocks | BlockSelection, components: Any = None) -> None:
         """Hold blocks at their values, or some `components` of them (indices into the block or its tangent)."""
         group, index = self._chosen(blocks)
-        group.held[np.ix_(index, np.arange(group.width)[slice(None) if components is None else components])] = True
+        group.held[np.ix_(index, _components(components, group.width))] = True
 
     def release(self, blocks: ParameterBlocks | BlockSelection, components: Any = None) -> None:
         """Let blocks that were held move, or some `components` of them."""
         group, index = self._chosen(blocks)
-        group.held[np.ix_(index, np.arange(group.width)[slice(None) if components is None else components])] = False
+        group.held[np.ix_(index, _components(components, group.width))] = False
 
     def __getitem__(self, blocks: ParameterBlocks | BlockSelection) -> FloatArray:
         """Return the values that a solve would start from: shape (k, size), or (size,) for a single block."""
@@ -196,13 +198,15 @@ class BlockProblem:
         for group in self.parameters[: len(result.values)]:
             self[group.handle] = result[group.handle]
 
-    def evaluate(self, result: Any = None) -> tuple[float, FloatArray, FloatArray, Any]:
-        """Evaluate cost, residuals, gradient and Jacobian, as a solver would at the start.
+    def evaluate(self, at: Any = None) -> tuple[float, FloatArray, FloatArray, Any]:
+        """Evaluate cost, residuals, gradient and Jacobian, as a solver would.
 
         Parameters
         ----------
-        result : optional
-            Evaluate where this result ended instead; a result of ``nlsq.solve`` for this problem.
+        at : BlockResult, dict or array_like, optional
+            Where: at the end of a solve; ``{cameras: values, ...}``, other blocks at their start; or all numbers in the
+            order in which blocks were added, as in ``result.x`` and in the reports that a callback gets. Default: the
+            start.
 
         Returns
         -------
@@ -219,12 +223,33 @@ class BlockProblem:
 
         evaluation = BlockEvaluation(self)
         point = evaluation.start()
-        if result is not None:
-            for view, group in zip(evaluation.views(point), self.parameters, strict=True):
-                view[:] = result[group.handle]
+        for view, group in zip(evaluation.views(point), self.parameters, strict=True):
+            view[:] = self._values_at(at, group, point.size)
         jac, residual, corrected = evaluation.pattern.zeros(), np.empty(evaluation.m), np.empty(evaluation.m)
         evaluation.linearise(point, residual, corrected, jac)
         return evaluation.cost(residual), residual, jac.transposed(corrected), jac.to_csr()
+
+    def blocks(self, x: ArrayLike, blocks: ParameterBlocks | BlockSelection) -> FloatArray:
+        """Return the values of blocks in a flat array of all numbers, such as ``report.x`` in a callback."""
+        chosen = selection(blocks, "blocks")
+        group = self._own(chosen)
+        size = sum(one.values.size for one in self.parameters)
+        return np.array(self._values_at(np.asarray(x), group, size)[chosen.index])
+
+    def _values_at(self, at: Any, group: ParameterGroup, size: int) -> FloatArray:
+        """Return the values of a group at a point given in any form."""
+        handle = group.handle
+        if at is None or (isinstance(at, dict) and handle not in at):
+            return group.values
+        if isinstance(at, dict):
+            return group.read_values(at[handle], f"values of {handle.name}")
+        if hasattr(at, "structure"):
+            return np.asarray(at[handle])
+        x = np.asarray(at, dtype=np.float64)
+        if x.shape != (size,):
+            raise ValueError(f"a point of this problem has {size} numbers, got an array of shape {x.shape}.")
+        first = sum(one.values.size for one in self.parameters[: handle.position])
+        return x[first : first + group.values.size].reshape(group.values.shape)
 
     def _own(self, chosen: BlockSelection) -> ParameterGroup:
         """Return the group of a selection, which must be of this problem."""
@@ -235,3 +260,8 @@ class BlockProblem:
     def _chosen(self, blocks: Any) -> tuple[ParameterGroup, NDArray[np.int64]]:
         chosen = selection(blocks, "blocks")
         return self._own(chosen), np.atleast_1d(chosen.index)
+
+
+def _components(chosen: Any, width: int) -> NDArray[np.int64]:
+    """Return the numbers of some components of a block; of all for None."""
+    return np.atleast_1d(np.arange(width)[slice(None) if chosen is None else chosen])

@@ -102,10 +102,13 @@ class ResidualGroup:
         if array.ndim == 3 and len(array) != self.count:
             raise ValueError(f"information has {len(array)} matrices for {self.count} residual blocks.")
         matrices = array if array.ndim == 3 else array[np.newaxis]
-        unequal = ~np.isfinite(matrices) | ~np.isclose(matrices, matrices.transpose(0, 2, 1), rtol=1e-8, atol=0.0)
+        size = np.sqrt(np.abs(np.einsum("bii->bi", matrices)))
+        rounding = 1e-8 * size[:, :, np.newaxis] * size[:, np.newaxis, :]
+        unequal = ~(np.abs(matrices - matrices.transpose(0, 2, 1)) <= rounding)
         if unequal.any():
             block, i, j = (int(k) for k in np.argwhere(unequal)[0])
             raise ValueError(f"information of {self.place(block)} is not finite and symmetric at ({i}, {j}).")
+        matrices = 0.5 * (matrices + matrices.transpose(0, 2, 1))
         try:
             roots = np.linalg.cholesky(matrices)
         except np.linalg.LinAlgError:
@@ -153,10 +156,11 @@ def _count(chosen: list[BlockSelection], data: FloatArray | None) -> int:
     if not counts:
         return 1
     if len(set(counts.values())) > 1:
+        one = next((f"{k}" for k, one in enumerate(chosen) if len(one) == 1), "")
         raise ValueError(
             "the arguments do not agree on the number of residual blocks: "
             + ", ".join(f"{name} has {count}" for name, count in counts.items())
-            + "."
+            + ("; write blocks[0] for a single block that all share." if one else ".")
         )
     count = next(iter(counts.values()))
     if count == 0:
