@@ -11,7 +11,9 @@ Curve fitting
     `fit`, `FitResult`; many at once: `fit_batch`, `BatchFitResult`
 Native
     `LeastSquaresProblem`, `solve`, `Tolerances`, `SolveResult`, `Status`, `jacobian`, `check_jacobian`,
-    `detect_sparsity`
+    `detect_sparsity`, `SparsityPattern`, `MissingEntryError`
+Residual blocks
+    `BlockProblem`, `BlockResult`; blocks on `SE2`, `SE3`, `SO3`, `UnitQuaternion`, `Sphere`
 Methods
     `LevenbergMarquardt`, `TrustRegionReflective`, `Dogbox`, `GaussNewton`, `GradientDescent`,
     with `MoreRadius`, `Nielsen` (damping), `LineSearch` and `FixedLength`
@@ -51,6 +53,9 @@ _HOME = {
     "Nielsen": "nlsq.solvers",
     "LineSearch": "nlsq.solvers",
     "FixedLength": "nlsq.solvers",
+    "BlockResult": "nlsq.solvers.block_result",
+    "SparsityPattern": "nlsq.pattern",
+    "MissingEntryError": "nlsq.derivatives",
     "SE2": "nlsq.manifold",
     "SE3": "nlsq.manifold",
     "SO3": "nlsq.manifold",
@@ -71,6 +76,7 @@ __all__ = [
     "SO3",
     "BatchFitResult",
     "BlockProblem",
+    "BlockResult",
     "ChunkSource",
     "Dogbox",
     "FitResult",
@@ -80,10 +86,12 @@ __all__ = [
     "LeastSquaresProblem",
     "LevenbergMarquardt",
     "LineSearch",
+    "MissingEntryError",
     "Model",
     "MoreRadius",
     "Nielsen",
     "SolveResult",
+    "SparsityPattern",
     "Sphere",
     "Status",
     "Tolerances",
@@ -107,10 +115,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
-    from nlsq.derivatives import check_jacobian, detect_sparsity, jacobian
+    from nlsq.derivatives import MissingEntryError, check_jacobian, detect_sparsity, jacobian
     from nlsq.fitting import BatchFitResult, FitResult, Model, compile, explain, fit, fit_batch, model
     from nlsq.kernels.backend import clear_cache, precompile
     from nlsq.manifold import SE2, SE3, SO3, Sphere, UnitQuaternion
+    from nlsq.pattern import SparsityPattern
     from nlsq.problem import LeastSquaresProblem
     from nlsq.problem.blocks.block_problem import BlockProblem
     from nlsq.problem.chunks.blocks import ChunkSource
@@ -130,6 +139,7 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
         TrustRegionReflective,
         solve,
     )
+    from nlsq.solvers.block_result import BlockResult
     from nlsq.status import SolveResult, Status
 else:  # hidden from type checkers, which would otherwise take any misspelt name for Any
 

@@ -28,10 +28,11 @@ class LevenbergMarquardt:
 
     Parameters
     ----------
-    linear_solver : {"auto", "cholesky", "qr", "lsmr"} or LinearSolver
-        How the damped systems are solved. ``"auto"`` (default): normal equations and Cholesky, and pivoted QR where the
-        pivots say that too many digits are lost; LSMR if J is sparse or a LinearOperator. An object with the seam of
-        `nlsq.linalg` is called for each step.
+    linear_solver : {"auto", "cholesky", "qr", "schur", "pcg", "lsmr", "cholmod", "pardiso"} or LinearSolver
+        How the damped systems are solved. ``"auto"`` (default): for dense J normal equations and Cholesky, and pivoted
+        QR where the pivots say that too many digits are lost; for sparse J and residual blocks what
+        `nlsq.linalg.sparse_choice` finds fit, for a LinearOperator LSMR. ``"qr"`` is for dense J alone, ``"schur"`` for
+        residual blocks. An object with the seam of `nlsq.linalg` is called for each step.
     damping : MoreRadius or Nielsen, optional
         Default ``MoreRadius(factor=100)``, as MINPACK; for residual blocks see `nlsq.solvers.blocks`.
     """
