@@ -147,3 +147,12 @@ def test_nothing_seen_at_all_warns_of_nothing():
         assert len(result.undetermined) == 2
         assert np.isnan(result.covariance(spots)).all(where=np.eye(2, dtype=bool))
     assert math.isclose(result.cost, 0.0)
+
+
+def test_points_are_given_by_whole_handles():
+    problem, spots = vector_problem()
+    other, _ = vector_problem()
+    for key, error in ((spots[0], TypeError), ("spots", TypeError), (other.parameters[0].handle, ValueError)):
+        with pytest.raises(error, match="add_parameters returned|another problem"):
+            problem.evaluate({key: [[0.0, 0.0], [0.0, 0.0]]})
+    assert problem.evaluate({spots: [[1.0, 2.0], [3.0, 4.0]]})[0] == 0.0

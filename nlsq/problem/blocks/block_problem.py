@@ -222,6 +222,8 @@ class BlockProblem:
         from nlsq.problem.blocks.evaluation import BlockEvaluation
 
         evaluation = BlockEvaluation(self)
+        if isinstance(at, dict):
+            self._check_keys(at)
         point = evaluation.start()
         for view, group in zip(evaluation.views(point), self.parameters, strict=True):
             view[:] = self._values_at(at, group, point.size)
@@ -250,6 +252,13 @@ class BlockProblem:
             raise ValueError(f"a point of this problem has {size} numbers, got an array of shape {x.shape}.")
         first = sum(one.values.size for one in self.parameters[: handle.position])
         return x[first : first + group.values.size].reshape(group.values.shape)
+
+    def _check_keys(self, at: dict[Any, Any]) -> None:
+        """Raise unless all keys are what `add_parameters` of this problem returned."""
+        for key in at:
+            if not isinstance(key, ParameterBlocks):
+                raise TypeError(f"keys must be what add_parameters returned, with values of all its blocks, got {key!r}.")
+            self._own(selection(key, "a key"))
 
     def _own(self, chosen: BlockSelection) -> ParameterGroup:
         """Return the group of a selection, which must be of this problem."""
