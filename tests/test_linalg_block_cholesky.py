@@ -147,6 +147,34 @@ class TestSteps:
         assert factorization.solve(np.ones(jac.shape[0]), np.ones(jac.shape[1]), step) is LinearStatus.SOLVED
         assert factorization.failed_column == -1
 
+    @pytest.mark.parametrize("seed", range(6))
+    def test_a_dependent_column_is_named(self, seed):
+        """Rounding leaves a pivot of either sign."""
+        rng = np.random.default_rng(seed)
+        pattern = BlockPattern((BlockGroup(6, 0, np.array([[0, 1]]), (1, 2)),), np.array([1, 2]))
+        jac = pattern.zeros()
+        jac.values[0][...] = rng.standard_normal((1, 6, 3))
+        jac.values[0][:, :, 2] = 3.0 * jac.values[0][:, :, 1]
+        step, status, factorization = solve(BlockCholesky(ordering="natural"), jac, np.ones(6), np.zeros(3))
+        assert status is LinearStatus.NOT_DEFINITE
+        assert factorization.failed_column == 2
+        assert factorization.kept == 0.0
+        assert np.isnan(step).all()
+        assert factorization.solve(np.ones(6), np.full(3, 1e-11), step) is LinearStatus.ILL_CONDITIONED
+        assert 0.0 < factorization.kept < 1e-10
+
+    def test_nothing_is_solved_before_there_is_a_jacobian(self):
+        jac = pose_graph(np.random.default_rng(9))
+        factorization = BlockCholesky().prepare(jac.shape, jac.pattern)
+        m, n = jac.shape
+        with pytest.raises(RuntimeError, match="solve comes after factorize"):
+            factorization.solve(np.ones(m), np.ones(n), np.empty(n))
+        with pytest.raises(RuntimeError, match="solve comes after factorize"):
+            factorization.inverse_columns([0])
+        factorization.factorize(jac)
+        with pytest.raises(RuntimeError, match="there is no factor"):
+            factorization.solve_again(np.ones(n), np.empty(n))
+
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
     def test_not_finite(self, bad):
         jac = pose_graph(np.random.default_rng(3))

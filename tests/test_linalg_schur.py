@@ -232,16 +232,36 @@ def test_undetermined_kept_column_is_named(reduced, column):
     assert factorization.failed_column == 16 + column
 
 
-def test_dependent_kept_column_is_named():
+@FORMS
+def test_dependent_kept_column_is_named(reduced):
     """The third camera's column is what the first one's is, and no point can tell them apart."""
     rng = np.random.default_rng(7)
     jac = fill(make_pattern([1, 1, 1, 2], (5, [(0, 1, 2, 3)], (1, 1, 1, 2))), rng)
     jac.values[0][:, :, 2] = 2.0 * jac.values[0][:, :, 0] - jac.values[0][:, :, 3]
-    _, status, factorization = solved(
-        jac, np.ones(5), np.zeros(5), eliminated=np.array([False] * 3 + [True]), reduced="dense"
+    eliminated = np.array([False] * 3 + [True])
+    _, status, factorization = solved(jac, np.ones(5), np.zeros(5), eliminated=eliminated, reduced=reduced)
+    assert status is LinearStatus.NOT_DEFINITE
+    assert factorization.failed_column in {"dense": (2,), "sparse": (0, 2)}[reduced]  # the later in the order
+    assert factorization.kept == 0.0
+    _, status, factorization = solved(jac, np.ones(5), np.full(5, 1e-11), eliminated=eliminated, reduced=reduced)
+    assert status is LinearStatus.ILL_CONDITIONED
+    assert 0.0 < factorization.kept < 1e-10
+
+
+@FORMS
+def test_graph_that_nothing_holds_is_not_definite(reduced):
+    """Weighted differences of a kept and an eliminated number: all may move together."""
+    rng = np.random.default_rng(13)
+    columns = [(c, 40 + e) for e in range(300) for c in rng.choice(40, 3, replace=False)]
+    jac = make_pattern([1] * 340, (1, columns, (1, 1))).zeros()
+    weights = rng.uniform(0.5, 2.0, (900, 1))
+    jac.values[0][...] = np.stack((weights, -weights), axis=2)
+    step, status, factorization = solved(
+        jac, rng.standard_normal(900), np.zeros(340), eliminated=np.arange(340) >= 40, reduced=reduced
     )
     assert status is LinearStatus.NOT_DEFINITE
-    assert factorization.failed_column == 2
+    assert 0 <= factorization.failed_column < 40
+    assert np.isnan(step).all()
 
 
 @FORMS

@@ -1,7 +1,10 @@
 """Factorisations of sparse symmetric matrices: equal to dense ones, whatever the pattern, method and order."""
 
 import sys
+import threading
+import time
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -9,12 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from references import symbolic as twin
 
+from nlsq.kernels import calling
 from nlsq.kernels import multifrontal as kernels
 from nlsq.kernels.backend import Kernel, blas, handle, ticket
-from nlsq.linalg import kernel_calls, multifrontal
+from nlsq.linalg import kernel_calls, multifrontal, other_packages
 from nlsq.linalg.multifrontal import MultifrontalPlan
 from nlsq.linalg.other_packages import PACKAGES
-from nlsq.linalg.sparse_factor import analyse
+from nlsq.linalg.sparse_factor import analyse, weakest_pivot
 from nlsq.linalg.symmetric_pattern import Pattern, Tree
 
 METHODS = ("simplicial", "multifrontal")
@@ -322,13 +326,65 @@ def test_wrong_sign_of_a_quasidefinite_pivot_is_named(method):
         assert analyse(indptr, indices, 16, signs=signs, method=method).prepare().refactor(values) == column
 
 
+@EVERY_METHOD
+@pytest.mark.parametrize("signed", [False, True])
+def test_pivots_are_those_of_elimination(method, signed):
+    rng = np.random.default_rng(11)
+    mask = np.kron(grid(3), np.ones((2, 2), dtype=bool))
+    signs = rng.choice([-1, 1], len(mask)) if signed else None
+    matrix = definite(mask, rng, signs)
+    analysis, factor = factorised(matrix, mask, signs=signs, method=method)
+    pivots, rest = np.full(len(matrix), np.nan), matrix.copy()
+    assert factor.pivots(pivots)
+    for j in analysis.permutation:
+        assert pivots[j] == pytest.approx(abs(rest[j, j]), rel=1e-10)
+        rest -= np.outer(rest[:, j], rest[j]) / rest[j, j]
+
+
+@EVERY_METHOD
+def test_lost_pivot_is_found(method):
+    """The last column but one is the sum of two others up to rounding."""
+    rng = np.random.default_rng(12)
+    a = rng.standard_normal((30, 12))
+    a[:, 10] = a[:, 3] + a[:, 7]
+    matrix, mask = a.T @ a, np.ones((12, 12), dtype=bool)
+    work = np.empty(12)
+    for shift, lost in ((0.0, 10), (1e-9, -1)):
+        damped = matrix + np.diag(shift * np.diag(matrix))
+        indptr, indices, values = upper(damped, mask)
+        analysis = analyse(indptr, indices, 12, ordering="natural", method=method)
+        factor = analysis.prepare()
+        if factor.refactor(values) == -1:  # or rounding has made the pivot negative
+            kept, column = weakest_pivot(factor, analysis, np.diag(damped).copy(), work)
+            assert column == lost
+            assert kept < 1e-14 if lost >= 0 else 1e-10 < kept < 1e-8
+
+
+@EVERY_METHOD
+def test_nothing_is_solved_without_a_factor(method):
+    mask = grid(3)
+    matrix = definite(mask, np.random.default_rng(13))
+    indptr, indices, values = upper(matrix, mask)
+    factor = analyse(indptr, indices, 9, method=method).prepare()
+    x = np.ones(9)
+    for attempt in range(2):
+        for ask in (lambda: factor.solve(x, x), lambda: factor.solve_many(np.ones((9, 2))), lambda: factor.pivots(x)):
+            with pytest.raises(RuntimeError, match="there is no factor"):
+                ask()
+        if attempt == 0:
+            assert factor.refactor(values) == -1
+            factor.solve(x.copy(), x)
+            assert factor.refactor(-values) >= 0
+
+
 # Kernels as plain Python, and large fronts
 
 
 @pytest.fixture
 def plain_python(monkeypatch):
     monkeypatch.setattr(Kernel, "entry", lambda self, **_: self.function)
-    monkeypatch.setattr(kernel_calls, "handle", lambda array: array)
+    for module in (kernel_calls, calling):
+        monkeypatch.setattr(module, "handle", lambda array: array)
     tickets = np.array([ticket(f) for f in (blas._potrf, blas._trsm, blas._syrk)], dtype=np.int64)
     monkeypatch.setattr(multifrontal, "blas_addresses", lambda: tickets)
 
@@ -405,8 +461,70 @@ def test_other_package(backend, module):
     values = upper(matrix, mask)[2]
     values[7] = np.nan
     assert factor.refactor(values) >= 0
+    with pytest.raises(RuntimeError, match="there is no factor"):
+        factor.solve(np.ones(64), np.ones(64))
     assert factor.refactor(upper(matrix, mask)[2]) == -1
     check_solutions(matrix, factor, rng)
+    pivots, expected = np.empty(64), np.empty(64)
+    assert factor.pivots(pivots) == (backend == "cholmod")
+    if backend == "cholmod":
+        ours = factorised(matrix, mask, ordering=analysis.permutation)[1]
+        ours.pivots(expected)
+        np.testing.assert_allclose(pivots, expected, rtol=1e-12)
+
+
+class PardisoError(Exception):
+    def __init__(self, value):
+        self.value = value
+
+
+class Pardiso:
+    """A solver that fails with the number in `code`."""
+
+    code = 0
+
+    def __init__(self, mtype):
+        self.phase = 0
+
+    def set_phase(self, phase):
+        self.phase = phase
+
+    def get_iparm(self, place):
+        return 2
+
+    def _call_pardiso(self, matrix, right):
+        if self.phase == other_packages.FACTORIZE and self.code:
+            raise PardisoError(self.code)
+        return right
+
+
+def test_only_a_failed_pivot_of_pardiso_names_a_column(monkeypatch):
+    wrapper = types.SimpleNamespace(PyPardisoSolver=Pardiso, PyPardisoError=PardisoError)
+    monkeypatch.setitem(sys.modules, "pypardiso", types.ModuleType("pypardiso"))
+    monkeypatch.setitem(sys.modules, "pypardiso.pardiso_wrapper", wrapper)
+    factor = analyse(np.array([0, 1, 3]), np.array([0, 0, 1]), 2, backend="pardiso").prepare()
+    assert factor.refactor(np.ones(3)) == -1
+    monkeypatch.setattr(Pardiso, "code", -4)
+    assert factor.refactor(np.ones(3)) == 1
+    monkeypatch.setattr(Pardiso, "code", -2)  # not enough memory
+    with pytest.raises(PardisoError):
+        factor.refactor(np.ones(3))
+
+
+def test_threads_leave_the_options_of_cholmod_as_they_were():
+    cholmod = types.SimpleNamespace(options={"supernodal": 0})
+
+    def change():
+        for _ in range(20):
+            with other_packages._options(cholmod):
+                time.sleep(1e-4)
+
+    threads = [threading.Thread(target=change) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert cholmod.options == {"supernodal": 0}
 
 
 @pytest.mark.parametrize("backend", PACKAGES)

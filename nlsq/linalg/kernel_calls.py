@@ -1,4 +1,4 @@
-"""Calls of kernels with arrays, and the arrays they take."""
+"""Kernels bound to their arguments, and the arrays they take; `nlsq.kernels.calling` calls one that is not bound."""
 
 from __future__ import annotations
 
@@ -17,24 +17,20 @@ VALUES = object()  # where a call takes what is not known when it is prepared
 
 @final
 class Call:
-    """A kernel and its arguments, one of which may come later."""
+    """A kernel and its arguments: numbers, contiguous arrays, and `VALUES` for arrays that come with each call."""
 
     def __init__(self, kernel: Kernel, *arguments: Any) -> None:
         self._kept = arguments  # arrays live as long as their addresses are used
         self._entry = kernel.entry(release_gil=True)
-        handles = [handle(a) if isinstance(a, np.ndarray) else a for a in arguments]
-        places = [k for k, a in enumerate(arguments) if a is VALUES]
-        split = places[0] if places else len(handles)
-        self._before, self._after = tuple(handles[:split]), tuple(handles[split + 1 :])
+        self._handles = [handle(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        self._places = [k for k, a in enumerate(arguments) if a is VALUES]
 
     def __call__(self, *late: FloatArray) -> Any:
-        """Run the kernel."""
-        return self._entry(*self._before, *map(handle, late), *self._after)
-
-
-def run(kernel: Kernel, *arguments: Any) -> Any:
-    """Call a kernel with arrays where it takes pointers; other threads go on meanwhile."""
-    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))
+        """Run the kernel; other threads go on meanwhile."""
+        arguments = self._handles.copy()
+        for place, array in zip(self._places, late, strict=True):
+            arguments[place] = handle(array)
+        return self._entry(*arguments)
 
 
 def ints(size: int) -> IndexArray:
@@ -62,3 +58,9 @@ def checked_values(values: FloatArray, count: int) -> FloatArray:
     if values.shape != (count,):
         raise ValueError(f"values has shape {values.shape}; the pattern has {count} entries")
     return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def check_ready(is_ready: bool) -> None:
+    """Raise RuntimeError where there is no factor to solve with."""
+    if not is_ready:
+        raise RuntimeError("there is no factor: refactor comes first, and must not have failed")

@@ -5,6 +5,9 @@ r"""Sparse normal equations and their Cholesky factor: what is common to block a
 J'J is formed once for each Jacobian, in the order that the factorisation takes; each damping costs a copy of it, a
 numerical factorisation over the structure that is known, and two triangular solves. Squaring J squares its condition
 number: undamped problems beyond 1e7 or so have few digits here, see `nlsq.linalg.cholesky`.
+
+Where the ratio of a pivot to the diagonal falls below `nlsq.kernels.schur.NO_DIGITS`, rounding has left nothing of it,
+and the problem is reported as not definite; below `PIVOT_LIMIT` as ill-conditioned.
 """
 
 from __future__ import annotations
@@ -17,13 +20,15 @@ from numpy.typing import ArrayLike
 
 from nlsq.block_jacobian import IndexArray
 from nlsq.kernels import normal_assembly as kernels
-from nlsq.kernels.backend import handle
+from nlsq.kernels.calling import run_kernel
+from nlsq.kernels.quadratic_model import PIVOT_LIMIT
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
 from nlsq.linalg.lsmr import products
-from nlsq.linalg.sparse_factor import Analysis
+from nlsq.linalg.sparse_factor import Analysis, weakest_pivot
 
 Backend = Literal["cholmod", "pardiso"] | None
 INVERSE_COLUMNS = 64  # columns of the inverse that are solved for at a time
+NO_JACOBIAN = "solve comes after factorize: there is no Jacobian yet."
 LARGEST_INFLATION = 1e13  # beyond it rounding has left nothing of the angle between a column and the others
 
 
@@ -56,18 +61,20 @@ class NormalFactorization:
         Order, predicted entries and operations of the factor.
     failed_column : int
         Column of J at which the last factorisation failed; -1 if it did not.
+    kept : float
+        Smallest ratio of a pivot to the diagonal in the last factorisation; 0 if the matrix was not definite.
     """
 
     def __init__(self, plan: NormalPlan, analysis: Analysis) -> None:
         self.analysis = analysis
-        self.failed_column = -1
+        self.failed_column, self.kept = -1, 0.0
         self._plan = plan
         self._factor = analysis.prepare()
         self._n = plan.diagonal.size
         self._normal, self._damped = np.zeros(plan.indices.size), np.empty(plan.indices.size)
         self._step, self._zeros = np.empty(self._n), np.zeros(self._n)
-        self._damp = kernels.damp.entry()
-        self._transposed: Callable[[FloatArray], FloatArray] = np.negative
+        self._sums, self._pivots = np.empty((2, self._n))
+        self._transposed: Callable[[FloatArray], FloatArray] | None = None
 
     @property
     def diagonal(self) -> FloatArray:
@@ -87,6 +94,8 @@ class NormalFactorization:
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
         """Factorise for this damping and solve; see `Factorization.solve`."""
+        if self._transposed is None:
+            raise RuntimeError(NO_JACOBIAN)
         return self.solve_gradient(self._transposed(r), damping_diag, step_out)
 
     def solve_gradient(self, gradient: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
@@ -97,10 +106,10 @@ class NormalFactorization:
         if not np.isfinite(self._step).all():
             return LinearStatus.NONFINITE
         np.negative(self._step, out=step_out)
-        return LinearStatus.SOLVED
+        return LinearStatus.SOLVED if self.kept >= PIVOT_LIMIT else LinearStatus.ILL_CONDITIONED
 
     def solve_again(self, gradient: FloatArray, step_out: FloatArray) -> None:
-        """Solve ``(J'J + diag(d)) p = -gradient`` with the factor at hand."""
+        """Solve ``(J'J + diag(d)) p = -gradient`` with the factor at hand; RuntimeError if there is none."""
         self._factor.solve(gradient, self._step)
         np.negative(self._step, out=step_out)
 
@@ -153,12 +162,17 @@ class NormalFactorization:
 
     def _refactor(self, damping_diag: FloatArray) -> bool:
         """Factorise J'J + diag(d); return whether it is definite."""
+        if self._transposed is None:
+            raise RuntimeError(NO_JACOBIAN)
         plan, damping = self._plan, np.ascontiguousarray(damping_diag, dtype=np.float64)
         if damping.shape != (self._n,):
             raise ValueError(f"damping_diag must have shape {(self._n,)}, got {damping.shape}.")
-        arrays = (handle(a) for a in (self._normal, plan.diagonal, damping))
-        self._damp(*arrays, self._normal.size, self._n, handle(self._damped))
-        self.failed_column = int(self._factor.refactor(self._damped))
+        run_kernel(kernels.damp, self._normal, plan.diagonal, damping, self._normal.size, self._n, self._damped)
+        self.kept, self.failed_column = 0.0, int(self._factor.refactor(self._damped))
+        if self.failed_column < 0:
+            np.take(self._damped, plan.diagonal, out=self._sums, mode="clip")
+            kept, self.failed_column = weakest_pivot(self._factor, self.analysis, self._sums, self._pivots)
+            self.kept = kept if self.failed_column < 0 else 0.0
         return self.failed_column < 0
 
 

@@ -17,18 +17,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from threading import Lock
 from typing import Any, final
 
 import numpy as np
 
-from nlsq.linalg.kernel_calls import FloatArray, IndexArray, checked_values
+from nlsq.linalg.kernel_calls import FloatArray, IndexArray, check_ready, checked_values
 from nlsq.linalg.symmetric_pattern import Pattern
 
 __all__ = ["PACKAGES"]
 
 DEFINITE = 2  # PARDISO's number for real symmetric positive definite matrices
 ANALYSE, FACTORIZE, SOLVE, RELEASE = 11, 22, 33, -1  # PARDISO's phases
+PIVOT_ERROR = -4  # PARDISO's number for a pivot that is zero or negative
 FAILED_PIVOT = 30  # where PARDISO says which equation had it, of its parameters counted from 1
+
+_OPTIONS = Lock()
 
 
 def _imported(module: str, package: str, backend: str) -> Any:
@@ -42,14 +46,18 @@ def _imported(module: str, package: str, backend: str) -> Any:
 
 @contextmanager
 def _options(cholmod: Any) -> Iterator[None]:
-    """Let CHOLMOD make L L' of supernodes, and keep the permutation: its options are of the whole process."""
-    before = dict(cholmod.options)
-    cholmod.options.update(supernodal=2, postorder=False)
-    try:
-        yield
-    finally:
-        cholmod.options.clear()
-        cholmod.options.update(before)
+    """Let CHOLMOD make L L' of supernodes, and keep the permutation: its options are of the whole process.
+
+    One thread at a time changes them: another that came between would put back what is not the user's.
+    """
+    with _OPTIONS:
+        before = dict(cholmod.options)
+        cholmod.options.update(supernodal=2, postorder=False)
+        try:
+            yield
+        finally:
+            cholmod.options.clear()
+            cholmod.options.update(before)
 
 
 @final
@@ -77,12 +85,13 @@ class CholmodFactor:
         self._matrix = self._cvxopt.spmatrix(1.0, pattern.indices.tolist(), pattern.columns.tolist(), (n, n))
         self._values = self._cvxopt.matrix(0.0, (self._count, 1))
         permutation = self._cvxopt.matrix(plan.permutation.tolist(), (n, 1), tc="i")
-        self._permutation = plan.permutation
+        self._permutation, self._is_ready = plan.permutation, False
         with _options(self._cholmod):
             self._factor = self._cholmod.symbolic(self._matrix, p=permutation, uplo="U")
 
     def refactor(self, values: FloatArray) -> int:
         """Factorise; return -1, or the column whose pivot failed."""
+        self._is_ready = False
         values = checked_values(values, self._count)
         unfit = np.flatnonzero(~np.isfinite(values))  # CHOLMOD carries them through
         if unfit.size:
@@ -94,6 +103,7 @@ class CholmodFactor:
                 self._cholmod.numeric(self._matrix, self._factor)
         except ArithmeticError as error:
             return int(self._permutation[error.args[0]])
+        self._is_ready = True
         return -1
 
     def solve(self, b: FloatArray, out: FloatArray) -> None:
@@ -102,9 +112,16 @@ class CholmodFactor:
 
     def solve_many(self, b: FloatArray) -> FloatArray:
         """Solve A X = B for B of shape (n, k)."""
+        check_ready(self._is_ready)
         right = self._cvxopt.matrix(np.array(b, dtype=np.float64, order="F"))
         self._cholmod.solve(self._factor, right)
         return np.ascontiguousarray(right)
+
+    def pivots(self, out: FloatArray) -> bool:
+        """Give the size of each pivot; return True."""
+        check_ready(self._is_ready)
+        out[self._permutation] = np.square(np.asarray(self._cholmod.diag(self._factor))[:, 0])
+        return True
 
 
 @final
@@ -139,7 +156,7 @@ class PardisoFactor:
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         self._matrix = csr_array((np.ones(entries), self._columns[self._order].astype(np.int32), indptr), shape=(n, n))
         self._solver = self._wrapper.PyPardisoSolver(mtype=DEFINITE)
-        self._nothing = np.zeros((n, 1))
+        self._nothing, self._is_ready = np.zeros((n, 1)), False
         self._call(ANALYSE, self._nothing)
 
     def _call(self, phase: int, right: FloatArray) -> FloatArray:
@@ -153,6 +170,7 @@ class PardisoFactor:
 
     def refactor(self, values: FloatArray) -> int:
         """Factorise; return -1, or the column whose pivot failed."""
+        self._is_ready = False
         values = checked_values(values, self._order.size)
         unfit = np.flatnonzero(~np.isfinite(values))
         if unfit.size:
@@ -160,8 +178,11 @@ class PardisoFactor:
         np.take(values, self._order, out=self._matrix.data, mode="clip")
         try:
             self._call(FACTORIZE, self._nothing)
-        except self._wrapper.PyPardisoError:
+        except self._wrapper.PyPardisoError as error:
+            if error.value != PIVOT_ERROR:  # memory, or a fault within: nothing that damping mends
+                raise
             return max(int(self._solver.get_iparm(FAILED_PIVOT)) - 1, 0)
+        self._is_ready = True
         return -1
 
     def solve(self, b: FloatArray, out: FloatArray) -> None:
@@ -170,7 +191,12 @@ class PardisoFactor:
 
     def solve_many(self, b: FloatArray) -> FloatArray:
         """Solve A X = B for B of shape (n, k)."""
+        check_ready(self._is_ready)
         return self._call(SOLVE, np.array(b, dtype=np.float64, order="F"))
+
+    def pivots(self, out: FloatArray) -> bool:
+        """Return False: they are not to be had."""
+        return False
 
 
 PACKAGES: dict[str, Any] = {"cholmod": CholmodPlan, "pardiso": PardisoPlan}

@@ -7,18 +7,18 @@ pair of kept blocks, in the sparse case one where the two meet in a residual blo
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, final
+from typing import final
 
 import numpy as np
 
 from nlsq.kernels import coloring, schur_pattern
 from nlsq.kernels import schur as kernels
-from nlsq.kernels.backend import Kernel, handle
+from nlsq.kernels.calling import run_kernel
+from nlsq.linalg.kernel_calls import ints
 from nlsq.linalg.linear_solver import FloatArray
+from nlsq.linalg.ordering import minimum_degree
 from nlsq.linalg.schur_plan import Elimination, IndexArray, main_columns, ranges
-
-if TYPE_CHECKING:
-    from nlsq.linalg.sparse_factor import Analysis
+from nlsq.linalg.sparse_factor import Analysis, analyse, weakest_pivot
 
 REDUCED = ("auto", "dense", "sparse")
 DENSE_BELOW = 200  # columns: a dense factorisation takes a fraction of a millisecond
@@ -76,7 +76,7 @@ class DenseReduced:
             return 1.0
         np.take(damping, self._plan.kept_columns, out=self._damping)
         places = self._starts, self._row_blocks, self._starts.size - 1, self._damping
-        _run(kernels.expand, self.blocks, *places, self._matrix.reshape(-1))
+        run_kernel(kernels.expand, self.blocks, *places, self._matrix.reshape(-1))
         _, info = dpotrf(self._matrix.T, lower=1, overwrite_a=1, clean=0)
         np.take(self.undamped, self._diagonal, out=self._sums)
         self._sums += self._damping
@@ -138,13 +138,10 @@ class SparseReduced:
     @cached_property
     def analysis(self) -> Analysis:
         """Order S by blocks and analyse it."""
-        from nlsq.linalg.ordering import minimum_degree
-        from nlsq.linalg.sparse_factor import analyse
-
         n, count = self._n, self._plan.kept.size
-        self._indptr, indices, self._sources = _ints(n + 1), _ints(self._nnz), _ints(self._nnz)
+        self._indptr, indices, self._sources = ints(n + 1), ints(self._nnz), ints(self._nnz)
         lists = self._column_first, self._rows, self._block_starts, self._starts, count
-        _run(schur_pattern.list_entries, *lists, self._indptr, indices, self._sources)
+        run_kernel(schur_pattern.list_entries, *lists, self._indptr, indices, self._sources)
         apart = self._rows != self._columns
         f, g = self._rows[apart], self._columns[apart]
         both = np.concatenate((f, g)), np.concatenate((g, f))
@@ -161,21 +158,29 @@ class SparseReduced:
         self.undamped, self.blocks = np.zeros(self._size), np.zeros(self._size)
         self.step, self._damping = np.zeros(self._n), np.zeros(self._n)
         self._ends = self._indptr[1:]
+        kept = np.arange(self._plan.kept.size)
+        self._diagonal = diagonal_places(self._plan, self.locate(kept, kept))
+        self._sums, self._pivots = np.empty(self._n), np.empty(self._n)
 
     def locate(self, f: IndexArray, g: IndexArray) -> IndexArray:
         """Say where the blocks (f, g), f <= g, begin."""
         return np.asarray(self._block_starts[np.searchsorted(self._keys, g * self._plan.kept.size + f)])
 
     def factorize(self, damping: FloatArray) -> float:
-        """Factorise S + D; give 1, or 0 if it is not definite."""
+        """Factorise S + D; give the smallest ratio of a pivot to the diagonal, 0 if not definite."""
         self.failed_column = -1
         np.take(damping, self._plan.kept_columns, out=self._damping)
         places = self._sources, self._ends, self._damping, self._nnz, self._n
-        _run(schur_pattern.gather, self.blocks, *places, self._values)
-        failed = self._factor.refactor(self._values)
-        if failed >= 0:
-            self.failed_column = int(self._plan.kept_columns[failed])
-        return 0.0 if failed >= 0 else 1.0
+        run_kernel(schur_pattern.gather, self.blocks, *places, self._values)
+        failed, kept = self._factor.refactor(self._values), 0.0
+        if failed < 0:
+            np.take(self.undamped, self._diagonal, out=self._sums)
+            self._sums += self._damping
+            kept, failed = weakest_pivot(self._factor, self.analysis, self._sums, self._pivots)
+        if failed < 0:
+            return kept
+        self.failed_column = int(self._plan.kept_columns[failed])
+        return 0.0
 
     def solve(self) -> None:
         """Replace g in `step` by the solution of S p = -g."""
@@ -196,21 +201,21 @@ class _Stars:
             members.append(ordered[ordered >= 0])
         self._first = np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64)
         self._members = np.concatenate(members)
-        self._star_first, self._stars = _ints(self._count + 1), _ints(self._members.size)
+        self._star_first, self._stars = ints(self._count + 1), ints(self._members.size)
         parts = self._first, self._members, self._count, self._first.size - 1
-        _run(coloring.by_rows, *parts, self._star_first, self._stars)
+        run_kernel(coloring.by_rows, *parts, self._star_first, self._stars)
         self._lists = self._first, self._members, self._star_first, self._stars
 
     def columns(self) -> tuple[IndexArray, IndexArray]:
         """Give for each kept block g those f <= g that it meets, ascending: first of each g, and all f."""
         count = self._count
-        marks, row_first, room = _ints(count), _ints(count + 1), 0
-        partners = _ints(0)
-        needed = _run(schur_pattern.list_partners, *self._lists, count, room, marks, row_first, partners)
-        partners = _ints(needed)
-        _run(schur_pattern.list_partners, *self._lists, count, needed, marks, row_first, partners)
-        column_first, rows = _ints(count + 1), _ints(needed)
-        _run(coloring.by_rows, row_first, partners, count, count, column_first, rows)
+        marks, row_first, room = ints(count), ints(count + 1), 0
+        partners = ints(0)
+        needed = run_kernel(schur_pattern.list_partners, *self._lists, count, room, marks, row_first, partners)
+        partners = ints(needed)
+        run_kernel(schur_pattern.list_partners, *self._lists, count, needed, marks, row_first, partners)
+        column_first, rows = ints(count + 1), ints(needed)
+        run_kernel(coloring.by_rows, row_first, partners, count, count, column_first, rows)
         return column_first, rows
 
     def pairs(
@@ -220,9 +225,9 @@ class _Stars:
         lengths = np.diff(self._first[: self._owners + 1])
         sizes = lengths * (lengths + 1) // 2
         ends = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-        pairs = _ints(int(ends[-1]) + 1)
+        pairs = ints(int(ends[-1]) + 1)
         blocks = column_first, rows, block_starts, ends, self._count, self._owners
-        _run(schur_pattern.place_pairs, *self._lists, *blocks, _ints(self._count), pairs)
+        run_kernel(schur_pattern.place_pairs, *self._lists, *blocks, ints(self._count), pairs)
         return ends[:-1], pairs
 
 
@@ -262,12 +267,3 @@ def reduced_system(plan: Elimination, name: str) -> DenseReduced | SparseReduced
         return DenseReduced(plan)
     sparse.allocate()
     return sparse
-
-
-def _ints(size: int) -> IndexArray:
-    return np.empty(size, dtype=np.int64)
-
-
-def _run(kernel: Kernel, *arguments: Any) -> Any:
-    """Call a kernel with arrays where it takes pointers."""
-    return kernel.entry()(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))

@@ -7,7 +7,8 @@ from typing import final
 import numpy as np
 
 from nlsq.kernels import simplicial as kernels
-from nlsq.linalg.kernel_calls import VALUES, Call, FloatArray, checked_values, ints, inverse, run, sums
+from nlsq.kernels.calling import run_kernel
+from nlsq.linalg.kernel_calls import VALUES, Call, FloatArray, check_ready, checked_values, ints, inverse, sums
 from nlsq.linalg.symmetric_pattern import Pattern, Tree
 
 __all__ = ["SimplicialFactor", "SimplicialPlan"]
@@ -44,22 +45,33 @@ class SimplicialFactor:
         self._x = np.empty(n)
         self._solve = Call(kernels.solve, *factor, self._x)
         self._factor = factor
+        self._diagonal, self._is_ready = diagonal, False
 
     def refactor(self, values: FloatArray) -> int:
         """Factorise; return -1, or the column whose pivot failed."""
+        self._is_ready = False
         failed = int(self._factorize(checked_values(values, self._count)))
+        self._is_ready = failed < 0
         return failed if failed < 0 else int(self._permutation[failed])
 
     def solve(self, b: FloatArray, out: FloatArray) -> None:
         """Solve A x = b; `out` may be `b`."""
+        check_ready(self._is_ready)
         np.take(b, self._permutation, out=self._x, mode="clip")
         self._solve()
         out[self._permutation] = self._x
 
+    def pivots(self, out: FloatArray) -> bool:
+        """Give the size of each pivot; return True."""
+        check_ready(self._is_ready)
+        out[self._permutation] = np.abs(self._diagonal, out=self._x)
+        return True
+
     def solve_many(self, b: FloatArray) -> FloatArray:
         """Solve A X = B for B of shape (n, k)."""
+        check_ready(self._is_ready)
         x = np.ascontiguousarray(b[self._permutation], dtype=np.float64)
-        run(kernels.solve_many, *self._factor, x.shape[1], x.reshape(-1))
+        run_kernel(kernels.solve_many, *self._factor, x.shape[1], x.reshape(-1))
         out = np.empty_like(x)
         out[self._permutation] = x
         return out

@@ -26,13 +26,14 @@ from typing import Any, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.kernels.schur import NO_DIGITS
 from nlsq.linalg.kernel_calls import FloatArray, IndexArray
 from nlsq.linalg.multifrontal import MultifrontalPlan
 from nlsq.linalg.other_packages import PACKAGES
 from nlsq.linalg.simplicial import SimplicialPlan
 from nlsq.linalg.symmetric_pattern import Pattern, Tree, ordered
 
-__all__ = ["Analysis", "SparseFactor", "analyse"]
+__all__ = ["Analysis", "SparseFactor", "analyse", "weakest_pivot"]
 
 METHODS = "auto", "simplicial", "multifrontal"
 SIMPLICIAL_BELOW = 9.0  # operations for each entry of L; measured
@@ -66,6 +67,26 @@ class SparseFactor(Protocol):
             Right-hand side.
         out : ndarray, shape (n,)
             Becomes x; may be `b`.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no factor, or the last refactoring failed.
+        """
+        ...
+
+    def pivots(self, out: FloatArray) -> bool:
+        """Give the size of each pivot of the last factor.
+
+        Parameters
+        ----------
+        out : ndarray, shape (n,)
+            Receives ``L_jj^2``, or ``|D_jj|``, for each column of A.
+
+        Returns
+        -------
+        bool
+            Whether they are known: PARDISO keeps them to itself.
         """
         ...
 
@@ -184,6 +205,40 @@ def analyse(
         return Analysis(n, tree.permutation, nnz, flops, method, SimplicialPlan(pattern, tree, sign))
     fronts = MultifrontalPlan(pattern, tree, sign)
     return Analysis(n, fronts.permutation, nnz, flops, method, fronts)
+
+
+def weakest_pivot(
+    factor: SparseFactor, analysis: Analysis, diagonal: FloatArray, work: FloatArray
+) -> tuple[float, int]:
+    """Say how much of its diagonal the factorisation has left of a definite matrix.
+
+    Parameters
+    ----------
+    factor : SparseFactor
+        Of A.
+    analysis : Analysis
+        Where it comes from.
+    diagonal : ndarray, shape (n,)
+        Of A, or of a matrix from which A was formed by elimination.
+    work : ndarray, shape (n,)
+        Memory.
+
+    Returns
+    -------
+    kept : float
+        Smallest ratio of a pivot to the diagonal, at most 1.
+    lost : int
+        The first column, in the order of elimination, of whose pivot rounding has left nothing: a ratio of at most
+        `NO_DIGITS`; -1 if there is none.
+    """
+    if diagonal.size == 0 or not factor.pivots(work):
+        return 1.0, -1
+    np.divide(work, diagonal, out=work)
+    kept = min(float(work.min()), 1.0)
+    if kept > NO_DIGITS:
+        return kept, -1
+    order = analysis.permutation
+    return kept, int(order[np.argmin(work[order] > NO_DIGITS)])
 
 
 def _checked_signs(signs: NDArray[Any] | None, n: int) -> FloatArray:

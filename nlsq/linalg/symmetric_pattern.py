@@ -7,7 +7,8 @@ from typing import final
 import numpy as np
 
 from nlsq.kernels import elimination_tree
-from nlsq.linalg.kernel_calls import IndexArray, ints, inverse, run
+from nlsq.kernels.calling import run_kernel
+from nlsq.linalg.kernel_calls import IndexArray, ints, inverse
 
 __all__ = ["Pattern", "Tree", "ordered"]
 
@@ -42,7 +43,7 @@ class Pattern:
     def full(self) -> tuple[IndexArray, IndexArray]:
         """Return both triangles without the diagonal."""
         starts, rows = ints(self.n + 2), ints(2 * self.indices.size)
-        run(elimination_tree.both_triangles, self.indptr, self.indices, self.n, starts, rows)
+        run_kernel(elimination_tree.both_triangles, self.indptr, self.indices, self.n, starts, rows)
         starts = starts[: self.n + 1]
         return starts, rows[: starts[-1]]
 
@@ -50,7 +51,7 @@ class Pattern:
         """Return a triangle of P A P' by columns, and where its entries have been."""
         starts, rows, sources = ints(self.n + 2), ints(self.indices.size), ints(self.indices.size)
         parts = self.indptr, self.indices, self.n, renamed, int(lower), starts, rows, sources
-        run(elimination_tree.permute, *parts)
+        run_kernel(elimination_tree.permute, *parts)
         return starts[: self.n + 1], rows, sources
 
 
@@ -62,15 +63,15 @@ class Tree:
         n = pattern.n
         indptr, rows, _ = pattern.permuted(inverse(permutation), lower=False)
         parents, work = ints(n), ints(4 * n + 1)
-        run(elimination_tree.elimination_tree, indptr, rows, n, work, parents)
+        run_kernel(elimination_tree.elimination_tree, indptr, rows, n, work, parents)
         order = ints(n)
-        run(elimination_tree.postorder, parents, n, work, order)
+        run_kernel(elimination_tree.postorder, parents, n, work, order)
         self.permutation = permutation[order]
         renamed = np.append(inverse(order), -1)  # the parent -1 stays -1
         self.parents = np.ascontiguousarray(renamed[parents[order]])
         self.counts = ints(n)
         indptr, rows, _ = pattern.permuted(inverse(self.permutation), lower=True)
-        run(elimination_tree.column_counts, indptr, rows, self.parents, n, work, self.counts)
+        run_kernel(elimination_tree.column_counts, indptr, rows, self.parents, n, work, self.counts)
 
 
 def ordered(pattern: Pattern, ordering: str | IndexArray) -> IndexArray:
