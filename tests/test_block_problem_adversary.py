@@ -153,6 +153,16 @@ def test_points_are_given_by_whole_handles():
     problem, spots = vector_problem()
     other, _ = vector_problem()
     for key, error in ((spots[0], TypeError), ("spots", TypeError), (other.parameters[0].handle, ValueError)):
-        with pytest.raises(error, match="add_parameters returned|another problem"):
+        with pytest.raises(error, match=r"add_parameters returned|another problem"):
             problem.evaluate({key: [[0.0, 0.0], [0.0, 0.0]]})
     assert problem.evaluate({spots: [[1.0, 2.0], [3.0, 4.0]]})[0] == 0.0
+
+
+def test_a_report_does_not_factorise_what_is_too_large(monkeypatch):
+    problem, spots = vector_problem(weight=[1.0, 0.0])
+    result = nlsq.solve(problem)
+    assert "not determined by the data: block 1 of spots" in result.report()
+    monkeypatch.setattr("nlsq.linalg.sparse_choice.LARGEST_FACTOR", 3)
+    monkeypatch.setattr(type(result), "undetermined", property(lambda self: pytest.fail("was asked")))
+    assert "takes a factor of 6 entries" in result.report()
+    assert spots.count == 2

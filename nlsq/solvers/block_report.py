@@ -12,6 +12,9 @@ NAMED = 5  # undetermined blocks that are named
 
 def write_report(result: BlockResult) -> str:
     """Write sizes, linear solver, costs, steps, time, fallbacks and the end of a solve."""
+    from nlsq.linalg.block_cholesky import analyse_blocks
+    from nlsq.linalg.sparse_choice import LARGEST_FACTOR
+
     structure, times = result.structure, result.times
     m, n = result.jac.shape
     free = n - int(structure.pinned.sum())
@@ -47,7 +50,13 @@ def write_report(result: BlockResult) -> str:
         lines.append(f"  {label:18}{seconds:12.4f}")
     lines += ["", f"end    {result.status.name}: {result.message}", f"       optimality {result.optimality:.3e}"]
     lines += [f"note   {text}" for text in result.fallbacks]
-    free_to_move = result.undetermined if result.converged else []
+    if not result.converged:
+        return "\n".join(lines)
+    entries = analyse_blocks(result.jac.pattern)[1].nnz_factor
+    if entries > LARGEST_FACTOR:
+        lines.append(f"result.undetermined takes a factor of {entries:.2g} entries and was not asked")
+        return "\n".join(lines)
+    free_to_move = result.undetermined
     if len(free_to_move) > NAMED:
         lines.append(
             f"not determined by the data: {len(free_to_move)} blocks can move together, {free_to_move[0]} and others; "

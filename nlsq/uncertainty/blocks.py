@@ -79,9 +79,11 @@ def _turned(
     """Turn a random vector by inverse iteration, of length 1; None where the shifted matrix is not definite."""
     v = np.random.default_rng(SEED).standard_normal(scale.size) * seen
     out = np.empty_like(v)
-    for _ in range(SWEEPS):
+    for sweep in range(SWEEPS):
         v /= np.linalg.norm(v)
-        if not factorization.solve_gradient(-scale * v, shift * scale * scale + ~seen, out).usable:
+        if sweep:
+            factorization.solve_again(-scale * v, out)
+        elif not factorization.solve_gradient(-scale * v, shift * scale * scale + ~seen, out).usable:
             return None
         v = scale * out
     length = float(np.linalg.norm(v))

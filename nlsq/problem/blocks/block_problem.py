@@ -257,7 +257,7 @@ class BlockProblem:
         """Raise unless all keys are what `add_parameters` of this problem returned."""
         for key in at:
             if not isinstance(key, ParameterBlocks):
-                raise TypeError(f"keys must be what add_parameters returned, with values of all its blocks, got {key!r}.")
+                raise TypeError(f"keys must be what add_parameters returned, for all of its blocks, got {key!r}.")
             self._own(selection(key, "a key"))
 
     def _own(self, chosen: BlockSelection) -> ParameterGroup:
