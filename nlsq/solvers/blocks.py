@@ -84,7 +84,7 @@ class BlockState:
         self.stale = True
         self.by_address = False
         self.finer: Any = None
-        self.fallbacks: list[str] = []
+        self.fallbacks: list[str] = list(evaluation.notes)
         self.detail = ""
         self.initial_cost = np.nan
         self.rejected = 0

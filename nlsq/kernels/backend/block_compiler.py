@@ -119,7 +119,7 @@ def _explained(name: str) -> Iterator[None]:
     """Turn numba's errors into what they say about the user's code."""
     try:
         yield
-    except (errors.NumbaError, NotImplementedError) as error:
+    except (errors.NumbaError, errors.UnsupportedBytecodeError, NotImplementedError) as error:
         raise TypeError(f"{name} cannot be compiled: {_why(error)}") from error
 
 
@@ -143,8 +143,8 @@ def _returned(dispatcher: Any, arguments: tuple[Any, ...], name: str) -> Any:
     if not code.co_flags & 0x04 and not least <= expected <= code.co_argcount:
         raise TypeError(f"{name} takes {code.co_argcount} arguments, and is called with {expected}.")
     with _explained(name):
-        dispatcher.compile(arguments)
-        return dispatcher.overloads[arguments].signature.return_type
+        _, _, folded, _ = dispatcher.get_call_template(arguments, {})  # defaults and *args as numba has them
+        return dispatcher.overloads[tuple(folded)].signature.return_type
 
 
 def _is_number(kind: Any) -> bool:

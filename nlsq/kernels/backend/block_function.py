@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nlsq.kernels.backend import cache as disk
 from nlsq.kernels.backend.block_form import BlockArgument, BlockForm
-from nlsq.kernels.backend.code_key import NotKeyed, key_of
+from nlsq.kernels.backend.code_key import CodeKey, NotKeyed, key_of
 from nlsq.kernels.backend.kernel import _lock, compile_disabled
 from nlsq.kernels.backend.loader import link_object
 
@@ -32,6 +32,8 @@ _HEADER = 8  # bytes before the object file, with the number of residuals
 _FREE = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)  # releases the GIL
 _HOLDING = ctypes.PYFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)  # for code that may call Python, to print
 _known: dict[str, BlockFunction] = {}
+MOST_HELD = 16  # functions that hold arrays of the user's
+_holding: dict[str, tuple[BlockFunction, list[Any]]] = {}
 _serial = count()
 
 
@@ -51,6 +53,8 @@ class BlockFunction:
         Whether the machine code was read rather than compiled.
     why_not_kept : str
         Why the machine code is not on disk; empty where it is.
+    is_reused : bool
+        Whether this process takes the same machine code for the same function again.
     """
 
     def __init__(
@@ -62,10 +66,11 @@ class BlockFunction:
         *,
         from_disk: bool = False,
         why_not_kept: str = "",
+        is_reused: bool = True,
     ) -> None:
         self.form, self.residuals, self.keep = form, residuals, keep
         self.residual_address, self.jacobian_address = addresses
-        self.from_disk, self.why_not_kept = from_disk, why_not_kept
+        self.from_disk, self.why_not_kept, self.is_reused = from_disk, why_not_kept, is_reused
         prototype = _FREE if keep is None else _HOLDING
         self._calls: list[Callable[[int], int]] = [prototype(one) for one in addresses]
 
@@ -132,7 +137,10 @@ def compile_block_function(function: Any, form: BlockForm, jacobian: Any = None)
     for one in (function, jacobian):
         if one is not None and not isinstance(getattr(one, "py_func", one), FunctionType):
             kind = type(one).__name__
-            raise TypeError(f"a function of blocks is written with def or lambda, got an object of type {kind}.")
+            raise TypeError(
+                f"a function of blocks is written with def or lambda, got an object of type {kind}; write a function "
+                "that calls it, with what it holds as numbers, or as a row of data."
+            )
     if compile_disabled():
         from nlsq.kernels.backend.block_python import PythonBlockFunction
 
@@ -140,16 +148,29 @@ def compile_block_function(function: Any, form: BlockForm, jacobian: Any = None)
         return made
     with _lock:
         try:
-            symbol, why_not = f"nlsq_block_{key_of(function, jacobian, *_form_parts(form))}", ""
+            key = key_of(function, jacobian, *_form_parts(form))
         except NotKeyed as error:
-            symbol, why_not = f"nlsq_block_unkeyed_{next(_serial)}", str(error)
+            made = _compiled(function, form, jacobian, f"nlsq_block_unkeyed_{next(_serial)}", str(error))
+            made.is_reused = False
+            return made
+        symbol = f"nlsq_block_{key.digest}"
+        if key.arrays:
+            return _held(function, form, jacobian, symbol, key)
         if symbol not in _known:
-            found = None if why_not else _from_disk(symbol, form)
-            found = found or _compiled(function, form, jacobian, symbol, why_not)
-            if why_not:
-                return found
-            _known[symbol] = found
+            _known[symbol] = _from_disk(symbol, form) or _compiled(function, form, jacobian, symbol, "")
         return _known[symbol]
+
+
+def _held(function: Any, form: BlockForm, jacobian: Any, symbol: str, key: CodeKey) -> BlockFunction:
+    """Compile, or take from this process, a function whose key holds as long as its arrays live."""
+    found = _holding.pop(symbol, None)
+    if found is None:
+        unique = f"{symbol}_{next(_serial)}"  # what was dropped may still be in use
+        found = _compiled(function, form, jacobian, unique, key.why_not_kept), key.arrays
+    _holding[symbol] = found
+    while len(_holding) > MOST_HELD:
+        del _holding[next(iter(_holding))]
+    return found[0]
 
 
 def _form_parts(form: BlockForm) -> tuple[Any, ...]:

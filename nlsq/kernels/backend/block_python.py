@@ -24,6 +24,7 @@ class PythonBlockFunction:
     residual_address = jacobian_address = 0
     keep: Any = None
     from_disk = False
+    is_reused = True
     why_not_kept = "nothing is compiled"
 
     def __init__(self, function: Any, form: BlockForm, jacobian: Any) -> None:

@@ -63,7 +63,7 @@ def plain_form(function: Any) -> Any:
 
 
 def _jitted(function: Any, replaced: dict[int, Any], done: dict[int, Any], helpers: bool) -> Any:
-    """Copy a function; `done` maps functions to their copies, so that recursion ends."""
+    """Copy a function; `done` maps functions and modules to their copies, so that recursion ends."""
 
     def replacement(value: Any) -> Any:
         if id(value) in replaced:
@@ -71,7 +71,9 @@ def _jitted(function: Any, replaced: dict[int, Any], done: dict[int, Any], helpe
         if isinstance(value, CPUDispatcher) or (helpers and is_helper(value)):
             return _jitted(value, replaced, done, helpers)
         if helpers and isinstance(value, ModuleType) and is_users_module(value):
-            return _UsersModule(value, replacement)
+            if id(value) not in done:  # numba takes two copies of a module for two modules
+                done[id(value)] = _UsersModule(value, replacement)
+            return done[id(value)]
         return value
 
     if id(function) not in done:
@@ -85,7 +87,7 @@ def _jitted(function: Any, replaced: dict[int, Any], done: dict[int, Any], helpe
 
 
 class _UsersModule(ModuleType):
-    """A module with its functions compiled when they are asked for."""
+    """A module with its functions compiled when they are first asked for."""
 
     def __init__(self, original: ModuleType, replacement: Callable[[Any], Any]) -> None:
         super().__init__(original.__name__)
@@ -93,4 +95,5 @@ class _UsersModule(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         original, replacement = self.__dict__["_parts"]
-        return replacement(getattr(original, name))
+        made = self.__dict__[name] = replacement(getattr(original, name))
+        return made

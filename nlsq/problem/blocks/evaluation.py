@@ -77,6 +77,8 @@ class BlockEvaluation:
         Numbers of residuals and of columns.
     pinned : ndarray of bool, shape (n,)
         Columns that are held.
+    notes : list of str
+        Kernels whose machine code is not kept on disk, and why.
 
     Raises
     ------
@@ -93,6 +95,8 @@ class BlockEvaluation:
         self._point_offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
         self._number_columns(self._met())
         self._functions = [self._compiled(one) for one in self._residuals]
+        notes = [_note(one, function) for one, function in zip(self._residuals, self._functions, strict=True)]
+        self.notes = [note for note in dict.fromkeys(notes) if note]
         self._seeds = [self._seeds_of(group) for group in self.groups]
         self.pattern = self._structure()
         self.m, self.n = self.pattern.shape
@@ -322,6 +326,14 @@ class BlockEvaluation:
             if group.lower is not None and group.upper is not None:
                 lower[span], upper[span] = group.lower[free].reshape(-1), group.upper[free].reshape(-1)
         return lower, upper
+
+
+def _note(one: ResidualGroup, function: Any) -> str:
+    """Say that a kernel is compiled more than once, and why; empty if it is not."""
+    if not function.why_not_kept or not function.residual_address:
+        return ""
+    when = "in each process" if function.is_reused else "for each solve"
+    return f"kernel {one.name} is compiled anew {when}: {function.why_not_kept}"
 
 
 def _squares(rows: FloatArray) -> FloatArray:
