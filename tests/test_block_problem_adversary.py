@@ -166,3 +166,17 @@ def test_a_report_does_not_factorise_what_is_too_large(monkeypatch):
     monkeypatch.setattr(type(result), "undetermined", property(lambda self: pytest.fail("was asked")))
     assert "takes a factor of 6 entries" in result.report()
     assert spots.count == 2
+
+
+def test_a_jacobian_that_is_not_finite_leaves_no_covariance():
+    def root(a):
+        return math.sqrt(a[0]) + a[0] - 2.0
+
+    problem = nlsq.BlockProblem()
+    zero = problem.add_parameters([[0.0]])
+    problem.add_residuals(root, [zero])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = nlsq.solve(problem)
+        assert result.status is Status.NONFINITE_JACOBIAN
+        assert np.isnan(result.covariance(zero[0])).all()

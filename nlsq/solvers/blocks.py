@@ -134,7 +134,8 @@ class BlockState:
         norms = self.vector(layout.COLUMN_NORM)
         np.sqrt(self._squares, out=norms)
         size = float(np.linalg.norm(weighted))
-        cosines = np.abs(gradient[norms > 0.0]) / norms[norms > 0.0]
+        with np.errstate(invalid="ignore"):  # where J is not finite, which ends the solve below
+            cosines = np.abs(gradient[norms > 0.0]) / norms[norms > 0.0]
         w[layout.COSINE] = cosines.max() / size if size > 0.0 and cosines.size else 0.0
         if np.isfinite(gradient).all() and np.isfinite(norms).all() and np.isfinite(w[layout.COST]):
             began = perf_counter()

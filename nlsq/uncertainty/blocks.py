@@ -115,13 +115,16 @@ def block_covariance(
     norms = jac.column_norms()
     scale = np.where(norms > 0.0, norms, 1.0)
     factorization = BlockCholesky().prepare(jac.shape, jac.pattern)
-    factorization.factorize(jac)
+    is_usable = factorization.factorize(jac).usable  # J may have entries that are not finite
     shift = np.where(undetermined[norms > 0.0].any(), SHIFT, 0.0) * scale * scale
     shift[norms == 0.0] = 1.0
     free_rows, free = ((places >= 0) & ~pinned[places] for places in (rows, columns))
     wanted = np.unique(np.concatenate((columns[free], rows[free_rows])))
     unknown = undetermined.copy()
     out = np.zeros((*rows.shape, columns.shape[1]))
+    if not is_usable:
+        unknown[:] = True
+        wanted = wanted[:0]
     for start in range(0, wanted.size, AT_A_TIME):
         part = wanted[start : start + AT_A_TIME]
         inverse = factorization.inverse_columns(part, shift)
