@@ -153,6 +153,21 @@ def test_missing_entry_of_an_operator_is_named():
     assert (caught.value.row, caught.value.column) == (7, 23)
 
 
+def test_operators_are_checked_until_one_is_finite():
+    pattern, matrix = random_arrow(40)
+    bad = matrix.tolil()
+    bad[7, 23] = 3.0
+    convert = OperatorMatrix(pattern)
+    lost = bad.copy()
+    lost[7, 7] = np.nan
+    convert(aslinearoperator(lost.tocsr()))  # row 7 cannot be told
+    with pytest.raises(MissingEntryError, match=r"row 7, column 23"):
+        convert(aslinearoperator(bad.tocsr()))
+    lost[7, 7], lost[9, 9] = bad[7, 7], np.inf  # another row can
+    with pytest.raises(MissingEntryError, match=r"row 7, column 23"):
+        OperatorMatrix(pattern)(aslinearoperator(lost.tocsr()))
+
+
 def test_estimator_and_problem_take_operators():
     n = 30
     pattern, _ = random_arrow(n)

@@ -339,6 +339,33 @@ def test_missing_entries_are_named(estimator, mask, data):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_a_pattern_is_checked_until_all_of_it_is_finite(estimator):
+    """Where NaN stands in the way at first, the missing entry is found later; then it is left alone."""
+    lost = [True]
+
+    def residual(x):
+        r = x[1:] * x[:-1]
+        if lost[0]:
+            r[4] = np.nan
+        return r
+
+    x = np.linspace(0.5, 1.5, 20)
+    band = SparsityPattern.from_matrix(sparse.diags_array([1.0, 1.0], offsets=[0, 1], shape=(19, 20)))
+    row_4 = int(np.flatnonzero((band.indices == 4) & (band.columns == 5))[0])
+    for pattern in (without(band, row_4), band):
+        lost[0] = True
+        prepared = Colored(estimator, pattern).prepare(residual, x, 19)
+        prepared.evaluate(x, residual(x), None)
+        lost[0] = False
+        if pattern is not band:
+            with pytest.raises(MissingEntryError, match="row 4, column 5"):
+                prepared.evaluate(x, residual(x), None)
+        else:
+            calls = [(prepared.evaluate(x, residual(x), None), prepared.residual_calls)[1] for _ in range(2)]
+            assert calls[0] == calls[1] + 1
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
 @given(mask=masks, seed=st.integers(0, 100))
 def test_right_patterns_pass(estimator, mask, seed):
     residual, x = counted(residual_of(mask)), np.random.default_rng(seed).uniform(-1, 2, mask.shape[1])

@@ -245,7 +245,7 @@ class OperatorMatrix:
         Raises
         ------
         MissingEntryError
-            The first time, if a product with a random vector shows that the pattern lacks an entry.
+            At the first finite matrix, if a product with a random vector shows that the pattern lacks an entry.
         """
         from scipy.sparse import csr_array
 
@@ -259,26 +259,30 @@ class OperatorMatrix:
             values[entries] = operator.rmatvec(seed)[self._columns[entries]]
         jac = csr_array((values, *self._structure), shape=self.pattern.shape)
         if not self._is_checked:
-            self._check(operator, jac)
-            self._is_checked = True
+            self._is_checked = self._check(operator, jac)
         return jac
 
-    def _check(self, operator: Any, jac: Any) -> None:
-        """Compare a product; find the missing entry by products with parts of the vector."""
+    def _check(self, operator: Any, jac: Any) -> bool:
+        """Compare a product; find the missing entry by products with parts of the vector.
+
+        Returns whether all could be compared: what is not finite agrees with nothing and differs from nothing.
+        """
         vector = np.random.default_rng(DIRECTION_SEED).uniform(0.5, 1.0, self.pattern.shape[1])
         wanted = np.asarray(operator.matvec(vector)).reshape(-1)
-        error: FloatArray = np.abs(jac @ vector - wanted) - AGREEMENT * (abs(jac) @ vector + np.abs(wanted))
+        with np.errstate(invalid="ignore", over="ignore"):
+            error: FloatArray = np.abs(jac @ vector - wanted) - AGREEMENT * (abs(jac) @ vector + np.abs(wanted))
         for row in np.flatnonzero(error > 0.0).tolist():
             others = np.ones(vector.size, dtype=np.bool_)
             others[self._columns[self._indptr[row] : self._indptr[row + 1]]] = False
             found = np.flatnonzero(others)
-            noise = AGREEMENT * float(np.abs(wanted).max())
+            noise = AGREEMENT * float(np.abs(wanted[np.isfinite(wanted)]).max())
             if not _reaches(operator, vector, found, row, noise):
                 continue
             while found.size > 1:
                 first, second = np.array_split(found, 2)
                 found = first if _reaches(operator, vector, first, row, noise) else second
             raise MissingEntryError(row, int(found[0]))
+        return bool(np.isfinite(error).all())
 
 
 def _reaches(operator: Any, vector: FloatArray, columns: IndexArray, row: int, noise: float) -> bool:

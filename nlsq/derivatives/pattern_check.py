@@ -1,4 +1,4 @@
-r"""A sparsity pattern held against the function, at the first evaluation of a compressed Jacobian.
+r"""A sparsity pattern held against the function, at the first finite evaluation of a compressed Jacobian.
 
 An entry that is missing in a pattern falsifies others without notice: columns that share a row share a colour. Along a
 random direction d, of about the length of steps of central differences,
@@ -52,7 +52,7 @@ class MissingEntryError(ValueError):
 
 @final
 class CheckedPattern:
-    """A sparse prepared Jacobian whose pattern is checked at its first evaluation.
+    """A sparse prepared Jacobian whose pattern is checked at its first evaluation that is finite.
 
     Parameters
     ----------
@@ -94,13 +94,12 @@ class CheckedPattern:
         Raises
         ------
         MissingEntryError
-            At the first evaluation, if the pattern lacks an entry.
+            At the first evaluation that is finite, if the pattern lacks an entry.
         """
         jac = self._prepared.evaluate(x, r, jac_out)
         self.residual_calls = self._prepared.residual_calls
         if not self._is_checked:
             self.residual_calls += self._check(x, r, jac)
-            self._is_checked = True
         return jac
 
     def _check(self, x: FloatArray, r: FloatArray, jac: Any) -> int:
@@ -112,6 +111,7 @@ class CheckedPattern:
             column = search.find(int(row), indices[indptr[row] : indptr[row + 1]])
             if column >= 0:
                 raise MissingEntryError(int(row), column)
+        self._is_checked = search.is_finite
         return search.evaluations
 
 
@@ -128,6 +128,7 @@ class _Suspicion:
         self._eps = sizes.eps
         self._scale = np.abs(r)
         self.evaluations = 0
+        self.is_finite = False  # whether every row could be compared
 
     def _evaluate(self, point: FloatArray) -> FloatArray:
         self.evaluations += 1
@@ -148,7 +149,9 @@ class _Suspicion:
             # J itself errs by rounding over its own, shorter steps
             allowed = AGREEMENT * terms + NOISE * self._eps ** (2 / 3) * self._scale
             excess = np.abs(moved - self._r - expected) - allowed
-            worth = np.where(np.isfinite(excess), excess, 0.0) / np.maximum(allowed, np.finfo(np.float64).tiny)
+            is_finite = np.isfinite(excess)
+            worth = np.where(is_finite, excess, 0.0) / np.maximum(allowed, np.finfo(np.float64).tiny)
+        self.is_finite = bool(is_finite.all())
         rows = np.flatnonzero(worth > 0.0)
         return np.asarray(rows[np.argsort(-worth[rows], kind="stable")][:MOST_SUSPECTS], dtype=np.intp)
 
