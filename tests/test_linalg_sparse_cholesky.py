@@ -40,10 +40,10 @@ def scattered(plan, values):
     return upper + np.triu(upper, 1).T
 
 
-def check_step(factorization, jac, rng):
+def check_step(factorization, jac, rng, status=LinearStatus.SOLVED):
     """Hold a step from a prepared factorisation to the dense one."""
     r, damping, step = rng.standard_normal(jac.shape[0]), rng.uniform(0.1, 1.0, jac.shape[1]), np.empty(jac.shape[1])
-    assert factorization.factorize(jac) is LinearStatus.SOLVED
+    assert factorization.factorize(jac) is status
     assert factorization.solve(r, damping, step) is LinearStatus.SOLVED
     np.testing.assert_allclose(step, shortest_step(jac.toarray(), r, damping), rtol=1e-9, atol=1e-10)
 
@@ -187,8 +187,8 @@ class TestStructure:
         factorization = SparseCholesky().prepare(jac.shape, SparsityPattern.from_matrix(jac))
         check_step(factorization, jac, rng)
         other = csr_array(jac.toarray()[::-1])
-        for _ in range(2):
-            check_step(factorization, other, rng)
+        for status in (LinearStatus.REPLANNED, LinearStatus.SOLVED):
+            check_step(factorization, other, rng, status)
             check_step(factorization, jac, rng)
         assert factorization.replans == 1
 

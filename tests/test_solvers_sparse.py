@@ -153,6 +153,14 @@ class TestFailures:
         assert any("lost digits" in text or "digits" in text for text in result.fallbacks)
         assert result.cost < 1e-18 * n
 
+    @pytest.mark.parametrize("method", sorted(METHODS))
+    def test_entries_outside_the_pattern_are_told_once(self, method):
+        wrong = nlsq.SparsityPattern.from_dense(np.eye(9))
+        problem = LeastSquaresProblem(broyden, -np.ones(9), jac=broyden_jac, sparsity=wrong)
+        result = solve(problem, METHODS[method]())
+        assert result.converged
+        assert sum("outside its pattern" in text for text in result.fallbacks) == 1
+
     @pytest.mark.parametrize("name", ["schur", "magic"])
     def test_names_that_do_not_fit(self, name):
         problem = LeastSquaresProblem(broyden, -np.ones(9), jac=broyden_jac)

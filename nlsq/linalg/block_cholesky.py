@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, final
-from weakref import WeakKeyDictionary
 
 from nlsq.block_jacobian import BlockPattern
 from nlsq.linalg.block_plan import BlockPlan, Ordering
 from nlsq.linalg.normal_cholesky import Backend, NormalFactorization
+from nlsq.linalg.per_pattern import once_per_pattern
 from nlsq.linalg.sparse_factor import Analysis, analyse
 
 __all__ = ["BlockCholesky", "analyse_blocks"]
-
-_ANALYSES: WeakKeyDictionary[BlockPattern, tuple[BlockPlan, Analysis]] = WeakKeyDictionary()
 
 
 @final
@@ -53,6 +51,7 @@ class BlockCholesky:
         return NormalFactorization(*_analysed(pattern, self.ordering, self.backend))
 
 
+@once_per_pattern
 def analyse_blocks(pattern: BlockPattern) -> tuple[BlockPlan, Analysis]:
     """Plan and analyse J'J in the default order; kept for as long as the pattern lives.
 
@@ -68,10 +67,7 @@ def analyse_blocks(pattern: BlockPattern) -> tuple[BlockPlan, Analysis]:
     analysis : Analysis
         Order and predicted size of its factor.
     """
-    found = _ANALYSES.get(pattern)
-    if found is None:
-        found = _ANALYSES[pattern] = _analysed(pattern, "amd", None)
-    return found
+    return _analysed(pattern, "amd", None)
 
 
 def _analysed(pattern: BlockPattern, ordering: Ordering, backend: Backend) -> tuple[BlockPlan, Analysis]:

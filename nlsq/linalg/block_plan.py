@@ -20,7 +20,8 @@ import numpy as np
 
 from nlsq.block_jacobian import BlockGroup, BlockJacobian, BlockPattern, FloatArray, IndexArray
 from nlsq.kernels import normal_assembly as kernels
-from nlsq.kernels.backend import Kernel, handle, specialised
+from nlsq.kernels.backend import Kernel, specialised
+from nlsq.linalg.kernel_calls import VALUES, Call
 from nlsq.linalg.ordering import minimum_degree
 
 SPECIALISE_FROM = 200_000  # products of numbers in one assembly from which a kernel of its own size pays
@@ -72,22 +73,22 @@ class BlockPlan:
     """
 
     def __init__(self, pattern: BlockPattern) -> None:
-        self._pattern = pattern
+        self._widths, self._offsets = pattern.widths, pattern.offsets
         contributions = list(_contributions(pattern))
         n_blocks = pattern.widths.size
         keys = [np.arange(n_blocks) * (n_blocks + 1), *(key for *_, key in contributions)]
         blocks, which = np.unique(np.concatenate(keys), return_inverse=True)  # by column, then row
         self._block_columns, self._block_rows = np.divmod(blocks, n_blocks) if n_blocks else (blocks, blocks)
         targets, pitches = self._lay_out()
-        which = np.split(which, np.cumsum([key.size for key in keys]))[1:]
-        self._calls = [
-            _Call(pattern, _Term(*term, targets[places], pitches[places]))
-            for (*term, _), places in zip(contributions, which, strict=False)
+        ends = np.cumsum([key.size for key in keys])
+        self._additions = [
+            _Addition(pattern, _Term(g, k, other, chosen, targets[places], pitches[places]))
+            for (g, k, other, chosen, _), places in zip(contributions, np.split(which, ends)[1:-1], strict=True)
         ]
 
     def _lay_out(self) -> tuple[IndexArray, IndexArray]:
         """Set `indptr`, `indices`, `diagonal`; return target and pitch of each block of H."""
-        widths, offsets = self._pattern.widths, self._pattern.offsets
+        widths, offsets = self._widths, self._offsets
         rows, columns = self._block_rows, self._block_columns
         heights = widths[rows]
         ends = np.cumsum(heights)
@@ -115,7 +116,7 @@ class BlockPlan:
         ordering : {"amd", "natural"} or ndarray of int, shape (n_blocks,)
             Approximate minimum degree of the graph of column blocks, as they come, or an order of column blocks.
         """
-        widths, offsets = self._pattern.widths, self._pattern.offsets
+        widths, offsets = self._widths, self._offsets
         n_blocks = widths.size
         if isinstance(ordering, str):
             if ordering not in ("amd", "natural"):
@@ -131,19 +132,19 @@ class BlockPlan:
         return np.asarray(columns, dtype=np.int64)
 
     def _minimum_degree(self) -> IndexArray:
-        n_blocks = self._pattern.widths.size
+        n_blocks = self._widths.size
         apart = self._block_rows != self._block_columns
         rows, columns = self._block_rows[apart], self._block_columns[apart]
         heads, tails = np.concatenate((columns, rows)), np.concatenate((rows, columns))
         indptr = np.concatenate(([0], np.cumsum(np.bincount(heads, minlength=n_blocks)))).astype(np.int64)
         neighbours = tails[np.argsort(heads, kind="stable")]
-        return minimum_degree(indptr, neighbours, weights=np.maximum(self._pattern.widths, 1))
+        return minimum_degree(indptr, neighbours, weights=np.maximum(self._widths, 1))
 
     def assemble(self, jac: BlockJacobian, normal_out: FloatArray) -> None:
         """Form the upper triangle of J'J; normal_out (nnz,)."""
         normal_out[...] = 0.0
-        for call in self._calls:
-            call.run(jac, normal_out)
+        for addition in self._additions:
+            addition.run(jac, normal_out)
 
 
 @final
@@ -172,8 +173,8 @@ class DiagonalBlocks:
         block_of = np.repeat(np.arange(widths.size), widths)
         within = np.arange(block_of.size) - pattern.offsets[block_of]
         self.diagonal = self.starts[block_of] + within * (within + 3) // 2
-        self._calls = [
-            _Call(pattern, _Term(g, k, k, blocks, self.starts[columns], np.zeros_like(columns)))
+        self._additions = [
+            _Addition(pattern, _Term(g, k, k, blocks, self.starts[columns], np.zeros_like(columns)))
             for g, k, other, blocks, key in _contributions(pattern)
             if k == other
             for columns in (key % max(widths.size, 1),)
@@ -182,8 +183,8 @@ class DiagonalBlocks:
     def assemble(self, jac: BlockJacobian, blocks_out: FloatArray) -> None:
         """Form the diagonal blocks of J'J; blocks_out (size,)."""
         blocks_out[...] = 0.0
-        for call in self._calls:
-            call.run(jac, blocks_out)
+        for addition in self._additions:
+            addition.run(jac, blocks_out)
 
 
 def _contributions(pattern: BlockPattern) -> Iterator[tuple[int, int, int, IndexArray, IndexArray]]:
@@ -200,8 +201,8 @@ def _contributions(pattern: BlockPattern) -> Iterator[tuple[int, int, int, Index
 
 
 @final
-class _Call:
-    """A kernel with all its arguments but the values.
+class _Addition:
+    """Products of two arguments of one group, added to H; holds no pattern.
 
     Parameters
     ----------
@@ -214,18 +215,16 @@ class _Call:
     def __init__(self, pattern: BlockPattern, term: _Term) -> None:
         group = pattern.groups[term.group]
         self._group = term.group
-        self._arrays = term.blocks, term.targets, term.pitches
-        self._kernel = _kernel_for(group, term)
         _, q, width = group.shape
         sizes = [term.blocks.size, q, width, group.starts[term.rows], group.widths[term.rows]]
         if term.rows != term.columns:
             sizes += [group.starts[term.columns], group.widths[term.columns]]
-        self._sizes = tuple(int(size) for size in sizes)
+        arrays = VALUES, term.blocks, term.targets, term.pitches
+        self._call = Call(_kernel_for(group, term), *arrays, *map(int, sizes), VALUES)
 
     def run(self, jac: BlockJacobian, normal_out: FloatArray) -> None:
         """Add the products to H."""
-        values = jac.values[self._group].reshape(-1)
-        self._kernel.entry()(handle(values), *map(handle, self._arrays), *self._sizes, handle(normal_out))
+        self._call(jac.values[self._group].reshape(-1), normal_out)
 
 
 def _kernel_for(group: BlockGroup, term: _Term) -> Kernel:

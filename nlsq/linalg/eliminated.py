@@ -19,14 +19,13 @@ References
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.block_jacobian import CONSTANT, BlockPattern
 from nlsq.kernels import coloring, schur_choice
-from nlsq.kernels.backend import Kernel, handle
+from nlsq.kernels.calling import run_kernel
+from nlsq.linalg.per_pattern import once_per_pattern
 
 __all__ = ["eliminated_blocks", "independent_blocks"]
 
@@ -47,13 +46,13 @@ def eliminated_blocks(pattern: BlockPattern) -> NDArray[np.bool_]:
         The set of `independent_blocks` if it has `WORTHWHILE` of the columns, else no block.
     """
     chosen = independent_blocks(pattern)
-    if int(pattern.widths[chosen].sum()) < WORTHWHILE * pattern.shape[1]:
-        chosen[...] = False
-    return chosen
+    is_worthwhile = int(pattern.widths[chosen].sum()) >= WORTHWHILE * pattern.shape[1]
+    return chosen if is_worthwhile else np.zeros_like(chosen)
 
 
+@once_per_pattern
 def independent_blocks(pattern: BlockPattern) -> NDArray[np.bool_]:
-    """Return a maximal set of column blocks of which no residual block meets two, by ascending degree.
+    """Return a maximal set of column blocks of which no residual block meets two, by ascending degree; found once.
 
     Parameters
     ----------
@@ -67,11 +66,13 @@ def independent_blocks(pattern: BlockPattern) -> NDArray[np.bool_]:
     row_first, blocks = _blocks_by_row(pattern)
     m, n = row_first.size - 1, pattern.widths.size
     first, meeting = np.empty(n + 1, dtype=np.int64), np.empty(blocks.size, dtype=np.int64)
-    _run(coloring.by_rows, row_first, blocks, n, m, first, meeting)
+    run_kernel(coloring.by_rows, row_first, blocks, n, m, first, meeting)
     order = np.lexsort((pattern.widths, np.diff(first)))
     states = np.empty(n, dtype=np.int64)
-    _run(schur_choice.take_independent, first, meeting, row_first, blocks, order, n, states)
-    return np.asarray(states == schur_choice.TAKEN)
+    run_kernel(schur_choice.take_independent, first, meeting, row_first, blocks, order, n, states)
+    taken = np.asarray(states == schur_choice.TAKEN)
+    taken.flags.writeable = False  # shared by all who ask
+    return taken
 
 
 def _blocks_by_row(pattern: BlockPattern) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -84,8 +85,3 @@ def _blocks_by_row(pattern: BlockPattern) -> tuple[NDArray[np.int64], NDArray[np
         blocks.append(group.columns[is_free])
     ends = np.cumsum(np.concatenate(lengths))
     return np.concatenate(([0], ends)).astype(np.int64), np.concatenate(blocks)
-
-
-def _run(kernel: Kernel, *arguments: Any) -> Any:
-    """Call a kernel with arrays where it takes pointers; other threads go on meanwhile."""
-    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))

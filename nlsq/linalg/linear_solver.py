@@ -30,6 +30,7 @@ class LinearStatus(enum.Enum):
     SOLVED = enum.auto()
     HANDED_OVER = enum.auto()
     CORRECTED = enum.auto()
+    REPLANNED = enum.auto()
     ILL_CONDITIONED = enum.auto()
     RANK_DEFICIENT = enum.auto()
     NOT_CONVERGED = enum.auto()
@@ -51,6 +52,7 @@ _MESSAGES = {
     LinearStatus.SOLVED: "The linear problem is solved.",
     LinearStatus.HANDED_OVER: "The normal equations lost too many digits; QR solved the problem in their place.",
     LinearStatus.CORRECTED: "The normal equations lost digits; conjugate gradients with their factor restored them.",
+    LinearStatus.REPLANNED: "The Jacobian had entries outside its pattern; the pattern with them was analysed anew.",
     LinearStatus.ILL_CONDITIONED: "The problem is solved, but the step may have few digits; use QR or SVD.",
     LinearStatus.RANK_DEFICIENT: "The problem has many solutions; one was taken. Damp it, or use SVD for the shortest.",
     LinearStatus.NOT_CONVERGED: "The iteration limit came before the tolerance; the step is inexact.",

@@ -7,13 +7,14 @@ What it holds is counted before it is listed: one row of J that is full makes J'
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from nlsq.kernels import normal_assembly_sparse as kernels
-from nlsq.kernels.backend import Kernel, handle
+from nlsq.kernels.calling import run_kernel
 from nlsq.kernels.coloring import by_rows
+from nlsq.linalg.kernel_calls import ints
 from nlsq.pattern import IndexArray, SparsityPattern
 
 LARGEST_NORMAL = 200_000_000  # entries of the upper triangle of J'J: 3.2 GB with their rows
@@ -32,8 +33,8 @@ class NormalStructure:
 
     Attributes
     ----------
-    pattern : SparsityPattern
-        Pattern of J.
+    shape : tuple of int
+        ``(m, n)`` of J.
     parts : tuple of ndarray of int64
         J by columns: starts and rows; where its entries lie by rows; J by rows: starts and columns.
     indptr, indices : ndarray of int64
@@ -48,11 +49,10 @@ class NormalStructure:
     """
 
     def __init__(self, pattern: SparsityPattern, limit: int = LARGEST_NORMAL) -> None:
-        self.pattern = pattern
-        m, n = pattern.shape
+        self.shape = m, n = pattern.shape
         indptr, indices = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
-        row_indptr, columns, positions = empty(m + 1), empty(indices.size), empty(indices.size)
-        run(kernels.order_by_rows, indptr, indices, m, n, row_indptr, columns, positions)
+        row_indptr, columns, positions = ints(m + 1), ints(indices.size), ints(indices.size)
+        run_kernel(kernels.order_by_rows, indptr, indices, m, n, row_indptr, columns, positions)
         self.parts = indptr, indices, positions, row_indptr, columns
         self._check_rows(np.diff(row_indptr), limit)
         self.indptr, self.indices = self._find_structure(n, limit)
@@ -69,22 +69,12 @@ class NormalStructure:
 
     def _find_structure(self, n: int, limit: int) -> tuple[IndexArray, IndexArray]:
         """Return the upper triangle of J'J by columns, rows ascending: listed, then transposed twice."""
-        work, counted = empty(n), empty(n + 1)
-        total = int(run(kernels.count_normal, *self.parts, n, limit, work, counted))
+        work, counted = ints(n), ints(n + 1)
+        total = int(run_kernel(kernels.count_normal, *self.parts, n, limit, work, counted))
         if total > limit:
             raise ValueError(f"J'J has more than {limit} entries in its upper triangle; use LSMR.")
-        listed, by_row, row_starts, starts = empty(total), empty(total), empty(n + 1), empty(n + 1)
-        run(kernels.list_normal, *self.parts, n, work, listed)
-        run(by_rows, counted, listed, n, n, row_starts, by_row)
-        run(by_rows, row_starts, by_row, n, n, starts, listed)
+        listed, by_row, row_starts, starts = ints(total), ints(total), ints(n + 1), ints(n + 1)
+        run_kernel(kernels.list_normal, *self.parts, n, work, listed)
+        run_kernel(by_rows, counted, listed, n, n, row_starts, by_row)
+        run_kernel(by_rows, row_starts, by_row, n, n, starts, listed)
         return starts, listed
-
-
-def empty(size: int) -> IndexArray:
-    """Allocate integers."""
-    return np.empty(size, dtype=np.int64)
-
-
-def run(kernel: Kernel, *arguments: Any) -> Any:
-    """Call a kernel with arrays where it takes pointers."""
-    return kernel.entry()(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))

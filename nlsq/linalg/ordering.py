@@ -15,14 +15,13 @@ References
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nlsq.kernels import ordering as kernels
 from nlsq.kernels import ordering_graph as graph_kernels
-from nlsq.kernels.backend import Kernel, handle
+from nlsq.kernels.calling import run_kernel
 
 __all__ = ["minimum_degree"]
 
@@ -65,13 +64,13 @@ def minimum_degree(indptr: ArrayLike, indices: ArrayLike, *, weights: ArrayLike 
     sizes = np.empty((2, n), dtype=np.int64)
     lists = np.empty(3 * n + total + 1, dtype=np.int64)
     order = np.empty(n, dtype=np.int64)
-    _run(graph_kernels.list_neighbours, indptr, indices, n, graph[0], graph[1], storage)
+    run_kernel(graph_kernels.list_neighbours, indptr, indices, n, graph[0], graph[1], storage)
     _check_symmetry(indptr, indices, n, graph, storage, order)
     dense = int(max(FEWEST_DENSE, DENSE * sqrt(n)))
     state = np.empty(kernels.STATES, dtype=np.int64)
-    _run(kernels.eliminate, n, total, dense, room, weights, storage, graph.ravel(), sizes.ravel(), lists, state)
+    run_kernel(kernels.eliminate, n, total, dense, room, weights, storage, graph.ravel(), sizes.ravel(), lists, state)
     tree = np.empty(4 * n, dtype=np.int64)
-    _run(graph_kernels.order_tree, n, graph[4], sizes.ravel(), tree, order)
+    run_kernel(graph_kernels.order_tree, n, graph[4], sizes.ravel(), tree, order)
     return order
 
 
@@ -126,7 +125,7 @@ def _check_symmetry(
 ) -> None:
     """Raise ValueError at the first column that has an entry twice, or not while the row of its number has it."""
     place = np.zeros(2, dtype=np.int64)
-    found = _run(graph_kernels.compare_transposed, indptr, indices, n, graph[0], graph[1], storage, mark, place)
+    found = run_kernel(graph_kernels.compare_transposed, indptr, indices, n, graph[0], graph[1], storage, mark, place)
     row, column = place
     if found == graph_kernels.REPEATED:
         raise ValueError(f"column {column} of the pattern has row {row} twice; give each entry once")
@@ -135,8 +134,3 @@ def _check_symmetry(
             f"the pattern is not symmetric: column {column} lacks row {row}, while column {row} has row {column}; "
             "give both triangles"
         )
-
-
-def _run(kernel: Kernel, *arguments: Any) -> Any:
-    """Call a kernel with arrays where it takes pointers; other threads go on meanwhile."""
-    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))

@@ -6,28 +6,28 @@ The structure of H follows from the pattern of J and is found once; the values a
 row of J that is full makes H full: what H would hold is counted first, and refused where it is out of proportion.
 
 A Jacobian may come with fewer entries than the pattern, as when its maker drops zeros: they are put in their places.
-One that has entries outside it gives a new pattern, the union of both; that is counted in `replans`.
+One that has entries outside it gives a new pattern, the union of both, and the status `REPLANNED`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal, final
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nlsq.kernels import normal_assembly_sparse as kernels
+from nlsq.kernels.calling import run_kernel
+from nlsq.linalg.kernel_calls import ints
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
 from nlsq.linalg.normal_cholesky import Backend, NormalFactorization
-from nlsq.linalg.normal_structure import LARGEST_NORMAL, NormalStructure, empty, run
+from nlsq.linalg.normal_structure import LARGEST_NORMAL, NormalStructure
+from nlsq.linalg.per_pattern import once_per_pattern
 from nlsq.linalg.sparse_factor import Analysis, analyse
 from nlsq.pattern import SparsityPattern
 
 __all__ = ["SparseCholesky", "analyse_entries"]
-
-_ANALYSES: WeakKeyDictionary[SparsityPattern, tuple[NormalStructure, Analysis]] = WeakKeyDictionary()
 
 
 @final
@@ -117,12 +117,14 @@ class SparseCholeskyFactorization:
         if csr.shape != self._shape:
             raise ValueError(f"the Jacobian has shape {csr.shape}, SparseCholesky was prepared for {self._shape}.")
         if self._pattern is None:
-            self._plan_for(SparsityPattern.from_matrix(csr))
-        if not self._plan.take(csr):
+            self._pattern = self._plan_for(SparsityPattern.from_matrix(csr))
+        is_new = not self._plan.take(csr)
+        if is_new:
             self.replans += 1
-            self._plan_for(_union(self._plan.pattern, SparsityPattern.from_matrix(csr)))
+            self._pattern = self._plan_for(_union(self._pattern, SparsityPattern.from_matrix(csr)))
             self._plan.take(csr)
-        return self._normal.factorize(csr)
+        status = self._normal.factorize(csr)
+        return LinearStatus.REPLANNED if is_new and status is LinearStatus.SOLVED else status
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
         """Factorise for this damping and solve; see `Factorization.solve`."""
@@ -140,17 +142,19 @@ class SparseCholeskyFactorization:
         """Return columns of (J'J + diag(d))^-1; see `NormalFactorization.inverse_columns`."""
         return self._normal.inverse_columns(columns, damping_diag)
 
-    def _plan_for(self, pattern: SparsityPattern) -> None:
-        """Find the structure of J'J and analyse it."""
+    def _plan_for(self, pattern: SparsityPattern) -> SparsityPattern:
+        """Find the structure of J'J and analyse it; return the pattern."""
         ordering, backend = self._solver.ordering, self._solver.backend
         if backend is None and isinstance(ordering, str) and ordering == "amd":
             structure, analysis = analyse_entries(pattern)
         else:
             structure, analysis = _analysed(pattern, ordering, backend, LARGEST_NORMAL)
-        self._pattern, self._plan = pattern, SparsePlan(structure)
+        self._plan = SparsePlan(structure)
         self._normal = NormalFactorization(self._plan, analysis)
+        return pattern
 
 
+@once_per_pattern
 def analyse_entries(pattern: SparsityPattern, limit: int = LARGEST_NORMAL) -> tuple[NormalStructure, Analysis]:
     """Find the structure of J'J and analyse it in the default order; kept for as long as the pattern lives.
 
@@ -173,10 +177,7 @@ def analyse_entries(pattern: SparsityPattern, limit: int = LARGEST_NORMAL) -> tu
     ValueError
         If J'J is larger than the limit.
     """
-    found = _ANALYSES.get(pattern)
-    if found is None:
-        found = _ANALYSES[pattern] = _analysed(pattern, "amd", None, limit)
-    return found
+    return _analysed(pattern, "amd", None, limit)
 
 
 def _analysed(
@@ -203,18 +204,15 @@ class SparsePlan:
 
     Attributes
     ----------
-    pattern : SparsityPattern
-        Pattern of J.
     indptr, indices, diagonal : ndarray of int64
         See `NormalStructure`.
     """
 
     def __init__(self, structure: NormalStructure) -> None:
-        self.pattern = structure.pattern
         self.indptr, self.indices, self.diagonal = structure.indptr, structure.indices, structure.diagonal
-        self._parts = structure.parts
-        self._values = np.zeros(self.pattern.nnz)
-        self._column = np.zeros(self.pattern.shape[1])
+        self._parts, self._rows = structure.parts, structure.shape[0]
+        self._values = np.zeros(structure.parts[1].size)
+        self._column = np.zeros(structure.shape[1])
         self._matched: tuple[Any, Any] = self._parts[3:]  # row starts and columns of the Jacobians that come
 
     def take(self, csr: Any) -> bool:
@@ -226,9 +224,9 @@ class SparsePlan:
             csr = csr.copy()
             csr.sum_duplicates()
         indptr, indices = (np.ascontiguousarray(part, dtype=np.int64) for part in (csr.indptr, csr.indices))
-        places = empty(indices.size)
+        places = ints(indices.size)
         _, _, _, row_indptr, columns = self._parts
-        if run(kernels.find_entries, indptr, indices, row_indptr, columns, self.pattern.shape[0], places) >= 0:
+        if run_kernel(kernels.find_entries, indptr, indices, row_indptr, columns, self._rows, places) >= 0:
             return False
         if places.size == self._values.size:  # the pattern itself, as this maker gives it
             self._matched = csr.indptr.copy(), csr.indices.copy()
@@ -243,4 +241,4 @@ class SparsePlan:
     def assemble(self, jac: Any, normal_out: FloatArray) -> None:
         """Form the upper triangle of J'J from the values taken in; normal_out (nnz,)."""
         structure = *self._parts, self.indptr, self.indices
-        run(kernels.form_normal, self._values, *structure, self.diagonal.size, self._column, normal_out)
+        run_kernel(kernels.form_normal, self._values, *structure, self.diagonal.size, self._column, normal_out)

@@ -41,6 +41,7 @@ LEAST_SHARE = 1e-3  # of the interval, where nothing better is known (More 1978,
 WORTH_TELLING = (
     LinearStatus.HANDED_OVER,
     LinearStatus.CORRECTED,
+    LinearStatus.REPLANNED,
     LinearStatus.NOT_CONVERGED,
     LinearStatus.ILL_CONDITIONED,
 )
@@ -87,7 +88,9 @@ class DampedSteps:
         self._scale_parameters(space.w_handle, space.iw_handle)
         if w[layout.COSINE] <= w[layout.OPTIMALITY_TOLERANCE]:
             return Status.OPTIMALITY
-        if not self.factorization.factorize(state.jac).usable:
+        status: LinearStatus = self.factorization.factorize(state.jac)
+        tell(state, status)
+        if not status.usable:
             return Status.NONFINITE_JACOBIAN
         self._newton_known = False
         np.multiply(
@@ -127,8 +130,7 @@ class DampedSteps:
             state.space.residual_vector(layout.WEIGHTED), diagonal, step_out
         )
         self.status = status
-        if status in WORTH_TELLING and status.message not in state.fallbacks:
-            state.fallbacks.append(status.message)
+        tell(state, status)
         return status
 
     def _find_newton(self, state: MatrixFreeState | BlockState) -> None:
@@ -162,6 +164,12 @@ class DampedSteps:
         lengths = self._newton_length, gradient, radius
         w[layout.DAMPING] = meet_radius(length_at, lengths, float(w[layout.DAMPING]), RADIUS_PRECISION, MOST_SOLVES)
         return step
+
+
+def tell(state: Any, status: LinearStatus) -> None:
+    """Put what became of a linear problem among the fallbacks of a solve, once, where it is worth telling."""
+    if status in WORTH_TELLING and status.message not in state.fallbacks:
+        state.fallbacks.append(status.message)
 
 
 def meet_radius(

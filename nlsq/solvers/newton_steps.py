@@ -17,13 +17,13 @@ from nlsq.kernels import layout
 from nlsq.linalg.linear_solver import LinearStatus
 from nlsq.linalg.lsmr import LSMR
 from nlsq.pattern import SparsityPattern
+from nlsq.solvers.damped import tell
 from nlsq.solvers.dense import FloatArray
 from nlsq.solvers.matrix_free import MatrixFreeState
 
 TOLERANCE = 1e-6  # of the gradient of the linear problem, where LSMR stops
 SHARP = 1e-12  # the same where convergence is in question
 HELD = 1e30  # times the square of a column's norm: a damping that leaves nothing of a step
-WORTH_TELLING = (LinearStatus.CORRECTED, LinearStatus.NOT_CONVERGED, LinearStatus.ILL_CONDITIONED)
 
 
 class NewtonSteps(Protocol):
@@ -105,6 +105,7 @@ class DirectNewton:
         status: LinearStatus
         if count != self._taken:
             status = self.factorization.factorize(state.jac)
+            tell(state, status)
             if not status.usable:
                 return status
             self._taken = count
@@ -114,8 +115,7 @@ class DirectNewton:
         np.divide(extra, scale * scale, out=damping, where=free)
         step = np.zeros(scale.size)
         status = self.factorization.solve(state.space.residual_vector(layout.WEIGHTED), damping, step)
-        if status in WORTH_TELLING and status.message not in state.fallbacks:
-            state.fallbacks.append(status.message)
+        tell(state, status)
         if status.usable:
             step_out[...] = 0.0
             np.divide(step, scale, out=step_out, where=free)
