@@ -180,3 +180,16 @@ def test_a_jacobian_that_is_not_finite_leaves_no_covariance():
         result = nlsq.solve(problem)
         assert result.status is Status.NONFINITE_JACOBIAN
         assert np.isnan(result.covariance(zero[0])).all()
+
+
+def test_damping_stays_where_it_can_rise_again():
+    """The steps shrink x by 8/9 each, all of them good: damping would fall to 0, from where nothing raises it."""
+
+    def flat(a):
+        return a[0] ** 9
+
+    problem = nlsq.BlockProblem()
+    problem.add_residuals(flat, [problem.add_parameters([[10.0]])])
+    history = nlsq.solve(problem, history=True, max_evaluations=80).history
+    assert len(history) > 60
+    assert min(step.damping for step in history) >= 1e-16

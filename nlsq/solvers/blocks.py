@@ -40,6 +40,7 @@ from nlsq.status import Counters, Status, StepReport
 FIRST_OF_ELIMINATED, FIRST_OF_GRAPHS = 1e-4, 1e-8
 EVALUATIONS = 1000  # the default limit
 OVERDAMPED = 1.0  # times the columns' squared norms: such steps are short because they are held, and end no solve
+LEAST_DAMPING = 1e-16  # less is lost in rounding, and a step that fails would take long to raise it again
 LARGEST_DAMPING = 1e16  # times the columns' squared norms: beyond, a step moves nothing
 
 
@@ -181,6 +182,8 @@ class BlockState:
     def judge(self, w: Any, iw: Any) -> int:
         """Judge the candidate, and move there if it is accepted."""
         code = int(self._judge(w, iw))
+        if self.iw[layout.DAMPING_RULE] == layout.DAMPING_NIELSEN:
+            self.w[layout.DAMPING] = max(float(self.w[layout.DAMPING]), LEAST_DAMPING)
         if code % 2 == 1:
             self.point, self.candidate = self.candidate, self.point
         else:
