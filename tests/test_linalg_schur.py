@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -341,6 +342,19 @@ def test_dense_or_sparse_by_predicted_work():
     for pattern, kind in ((ring, SparseReduced), (clique, DenseReduced)):
         factorization = SchurComplement().prepare(pattern.shape, pattern)
         assert type(factorization.reduced) is kind
+
+
+def test_a_dense_reduced_system_is_kept_once_and_a_half():
+    pattern = bundle(60, 150, 20, np.random.default_rng(14))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        reduced = DenseReduced(schur_plan.Elimination(pattern, np.arange(210) >= 60))
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert reduced.step.size == 540
+    assert taken < 1.8 * 8 * 540**2
 
 
 def test_two_eliminated_blocks_in_a_residual_block_are_refused():

@@ -57,11 +57,39 @@ def test_large_factors_are_left_to_iterations(monkeypatch):
     assert "would have" in text
 
 
+def test_a_large_schur_complement_is_left_to_iterations(monkeypatch):
+    """Points that random cameras see leave a system that fills in; points seen along a line leave a band."""
+    rng = np.random.default_rng(0)
+    cameras, points = 300, 2000
+    first = rng.integers(0, cameras - 2, points)
+    near = first[:, None] + np.arange(3)
+    far = np.array([rng.choice(cameras, 3, replace=False) for _ in range(points)])
+    for seen, kind in ((near, SchurComplement), (far, ConjugateGradients)):
+        point = np.broadcast_to(cameras + np.arange(points)[:, None], seen.shape)
+        columns = np.column_stack((seen.ravel(), point.ravel()))
+        pattern = BlockPattern((BlockGroup(1, 0, columns, (1, 1)),), np.ones(cameras + points, dtype=np.int64))
+        monkeypatch.setattr(sparse_choice, "LARGEST_FACTOR", 10_000)
+        solver, text = choose_linear_solver(pattern)
+        assert isinstance(solver, kind)
+        assert ("would have" in text) == (kind is ConjugateGradients)
+        monkeypatch.setattr(sparse_choice, "LARGEST_FACTOR", 50_000)
+        assert isinstance(choose_linear_solver(pattern)[0], SchurComplement)
+
+
+def test_other_errors_of_an_analysis_come_through(monkeypatch):
+    def fail(*_):
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(sparse_choice, "analyse_entries", fail)
+    with pytest.raises(ValueError, match="a fault"):
+        choose_linear_solver(entries())
+
+
 def test_a_dense_row_is_left_to_lsmr(monkeypatch):
     monkeypatch.setattr(sparse_choice, "LARGEST_FACTOR", 800)
     solver, text = choose_linear_solver(entries(dense_rows=1))
     assert isinstance(solver, LSMR)
-    assert "row 40 of J has 40 entries" in text
+    assert text == "LSMR: row 40 of J has 40 entries, so that J'J alone would have more than 8e+02 entries."
 
 
 @pytest.mark.parametrize("name", [name for name in LINEAR_SOLVERS if name not in ("cholmod", "pardiso")])

@@ -276,27 +276,42 @@ def substitute(
             x[k] = -x[k]
 
 
-@kernel("void(double*, int*, int*, int, double*, double*)", apart=True)
-def expand(blocks, starts, row_blocks, count, damping, dense_out):
-    """Write S + diag(damping) as the upper triangle of a matrix, row by row, from a block for each pair of kept blocks.
+@kernel("void(double*, int*, int, int, double*)", apart=True)
+def expand_row(blocks, starts, f, count, dense_out):
+    """Write the rows of kept block f: blocks (f, g) one after the other, see `expand`."""
+    n, first = starts[count], starts[f]
+    w = starts[f + 1] - first
+    for g in range(f, count):
+        column = starts[g]
+        v = starts[g + 1] - column
+        block = shift(blocks, w * (column - first))
+        main = main_columns(v)
+        for a in range(w):
+            for b in range(main):
+                dense_out[(first + a) * n + column + b] = block[a * main + b]
+            for b in range(main, v):
+                dense_out[(first + a) * n + column + b] = block[b * w + a]
 
-    starts : (count + 1,) first reduced column of each kept block, and n.  row_blocks : (count,) beginning of block
-    (f, f); block (f, g) is w_f (starts_g - starts_f) further on.  damping : (n,).  dense_out : (n, n); below the
+
+@kernel("void(int, int*, int*, int, double*, double*, double*)")
+def expand(origin, starts, row_blocks, count, damping, row_work, dense_out):
+    """Write S + diag(damping) as the upper triangle of a matrix, row by row, from blocks at the end of its own memory.
+
+    There is a block for each pair f <= g of kept blocks. All rows from f on take at least the memory of their blocks,
+    so that those of f reach no block of a later row; its own are copied before.
+
+    origin : where the blocks begin in dense_out; they end with it.  starts : (count + 1,) first reduced column of each
+    kept block, and n.  row_blocks : (count,) beginning of block (f, f) from the origin; block (f, g) is
+    w_f (starts_g - starts_f) further on.  damping : (n,).  row_work : (largest w_f n,).  dense_out : (n, n); below the
     diagonal only the rest of the diagonal blocks is written.
     """
     n = starts[count]
     for f in range(count):
         first = starts[f]
         w = starts[f + 1] - first
-        for g in range(f, count):
-            column = starts[g]
-            v = starts[g + 1] - column
-            block = shift(blocks, row_blocks[f] + w * (column - first))
-            main = main_columns(v)
-            for a in range(w):
-                for b in range(main):
-                    dense_out[(first + a) * n + column + b] = block[a * main + b]
-                for b in range(main, v):
-                    dense_out[(first + a) * n + column + b] = block[b * w + a]
+        blocks = shift(dense_out, origin + row_blocks[f])
+        for i in range(w * (n - first)):
+            row_work[i] = blocks[i]
+        expand_row(row_work, starts, f, count, dense_out)
         for a in range(w):
             dense_out[(first + a) * (n + 1)] += damping[first + a]

@@ -21,6 +21,23 @@ LARGEST_NORMAL = 200_000_000  # entries of the upper triangle of J'J: 3.2 GB wit
 
 
 @final
+class NormalTooLarge(ValueError):
+    """J'J would have more entries than the limit.
+
+    Parameters
+    ----------
+    cause : str
+        What makes it so large.
+    limit : int
+        Entries of its upper triangle.
+    """
+
+    def __init__(self, cause: str, limit: int) -> None:
+        super().__init__(f"{cause}: J'J would have more than {limit} entries in its upper triangle; use LSMR.")
+        self.cause = cause
+
+
+@final
 class NormalStructure:
     """Structure of J'J of a sparse Jacobian.
 
@@ -44,7 +61,7 @@ class NormalStructure:
 
     Raises
     ------
-    ValueError
+    NormalTooLarge
         If J'J is larger than the limit.
     """
 
@@ -62,17 +79,14 @@ class NormalStructure:
         """Refuse a row that alone gives J'J too many entries."""
         longest = int(lengths.max(initial=0))
         if longest * (longest + 1) // 2 > limit:
-            raise ValueError(
-                f"row {int(np.argmax(lengths))} of J has {longest} entries, so that J'J has at least "
-                f"{longest * (longest + 1) // 2} in its upper triangle (the limit is {limit}); use LSMR."
-            )
+            raise NormalTooLarge(f"row {int(np.argmax(lengths))} of J has {longest} entries", limit)
 
     def _find_structure(self, n: int, limit: int) -> tuple[IndexArray, IndexArray]:
         """Return the upper triangle of J'J by columns, rows ascending: listed, then transposed twice."""
         work, counted = ints(n), ints(n + 1)
         total = int(run_kernel(kernels.count_normal, *self.parts, n, limit, work, counted))
         if total > limit:
-            raise ValueError(f"J'J has more than {limit} entries in its upper triangle; use LSMR.")
+            raise NormalTooLarge("many columns of J meet in the same rows", limit)
         listed, by_row, row_starts, starts = ints(total), ints(total), ints(n + 1), ints(n + 1)
         run_kernel(kernels.list_normal, *self.parts, n, work, listed)
         run_kernel(by_rows, counted, listed, n, n, row_starts, by_row)

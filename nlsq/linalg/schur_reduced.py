@@ -11,13 +11,14 @@ from typing import final
 
 import numpy as np
 
+from nlsq.block_jacobian import BlockPattern
 from nlsq.kernels import coloring, schur_pattern
 from nlsq.kernels import schur as kernels
 from nlsq.kernels.calling import run_kernel
 from nlsq.linalg.kernel_calls import ints
 from nlsq.linalg.linear_solver import FloatArray
 from nlsq.linalg.ordering import minimum_degree
-from nlsq.linalg.schur_plan import Elimination, IndexArray, main_columns, ranges
+from nlsq.linalg.schur_plan import BoolArray, Elimination, IndexArray, main_columns, ranges
 from nlsq.linalg.sparse_factor import Analysis, analyse, weakest_pivot
 
 REDUCED = ("auto", "dense", "sparse")
@@ -38,7 +39,7 @@ class DenseReduced:
     Attributes
     ----------
     undamped, blocks : ndarray
-        Blocks of U, and of S without its damping.
+        Blocks of U, and of S without its damping; these in the memory of the matrix, which they become.
     step : ndarray, shape (n,)
         Right-hand side g; after `solve`, the solution of S p = -g.
     failed_column : int
@@ -56,10 +57,13 @@ class DenseReduced:
         self.panels: IndexArray = np.append(self._panels_of[plan.slot_kept], 0)
         self.pair_blocks: IndexArray = np.zeros(1, dtype=np.int64)
         self.first_pairs: IndexArray = np.zeros(plan.columns.size, dtype=np.int64)
-        self.undamped, self.blocks = np.zeros(int(sizes.sum())), np.zeros(int(sizes.sum()))
+        self.undamped = np.zeros(int(sizes.sum()))
         self.step = np.zeros(n)
         self.failed_column = -1
         self._matrix = np.zeros((n, n))
+        self._origin = n * n - self.undamped.size
+        self.blocks = self._matrix.reshape(-1)[self._origin :]
+        self._row = np.empty(n * int(widths.max(initial=0)))
         self._diagonal, self._damping = diagonal_places(plan, self._row_blocks), np.zeros(n)
         self._pivots, self._sums = np.zeros(n), np.zeros(n)
 
@@ -76,7 +80,7 @@ class DenseReduced:
             return 1.0
         np.take(damping, self._plan.kept_columns, out=self._damping)
         places = self._starts, self._row_blocks, self._starts.size - 1, self._damping
-        run_kernel(kernels.expand, self.blocks, *places, self._matrix.reshape(-1))
+        run_kernel(kernels.expand, self._origin, *places, self._row, self._matrix.reshape(-1))
         _, info = dpotrf(self._matrix.T, lower=1, overwrite_a=1, clean=0)
         np.take(self.undamped, self._diagonal, out=self._sums)
         self._sums += self._damping
@@ -259,11 +263,36 @@ def reduced_system(plan: Elimination, name: str) -> DenseReduced | SparseReduced
     """
     if name not in REDUCED:
         raise ValueError(f"reduced must be one of {', '.join(map(repr, REDUCED))}; got {name!r}.")
-    n = float(plan.starts[-1])
+    n = int(plan.starts[-1])
     if name == "dense" or n == 0 or (name == "auto" and n < DENSE_BELOW):
         return DenseReduced(plan)
     sparse = SparseReduced(plan)
-    if name == "auto" and (sparse.density > DENSE_SHARE or sparse.analysis.flops * DENSE_ADVANTAGE > n**3 / 3):
+    if name == "auto" and not _gains(sparse, n):
         return DenseReduced(plan)
     sparse.allocate()
     return sparse
+
+
+def reduced_entries(pattern: BlockPattern, eliminated: BoolArray, enough: int) -> int:
+    """Predict how many entries the factor of the reduced system has in the form that "auto" takes.
+
+    Parameters
+    ----------
+    pattern : BlockPattern
+        Pattern of J.
+    eliminated : ndarray of bool, shape (n_blocks,)
+        Blocks that are eliminated.
+    enough : int
+        The dense factor is counted, without a look at the pattern, where it has at most so many entries.
+    """
+    n = pattern.shape[1] - int(pattern.widths[eliminated].sum())
+    dense = n * (n + 1) // 2
+    if dense <= enough:
+        return dense
+    sparse = SparseReduced(Elimination(pattern, eliminated))
+    return sparse.analysis.nnz_factor if _gains(sparse, n) else dense
+
+
+def _gains(sparse: SparseReduced, n: int) -> bool:
+    """Say whether a sparse factorisation is predicted to be faster than a dense one."""
+    return sparse.density <= DENSE_SHARE and sparse.analysis.flops * DENSE_ADVANTAGE <= float(n) ** 3 / 3

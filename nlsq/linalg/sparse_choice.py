@@ -1,6 +1,7 @@
 r"""Which linear solver a sparse problem gets, and why.
 
-    Schur complement        where independent column blocks make up most of J (`nlsq.linalg.eliminated`)
+    Schur complement        where independent column blocks make up most of J (`nlsq.linalg.eliminated`), while the
+                            factor of what they leave is predicted to have at most `LARGEST_FACTOR` entries
     sparse Cholesky         while its factor is predicted to have at most `LARGEST_FACTOR` entries
     conjugate gradients     beyond that, for residual blocks
     LSMR                    beyond that, entry by entry, and where no pattern is known
@@ -19,7 +20,9 @@ from nlsq.linalg.conjugate_gradients import ConjugateGradients
 from nlsq.linalg.eliminated import eliminated_blocks, independent_blocks
 from nlsq.linalg.linear_solver import LinearSolver
 from nlsq.linalg.lsmr import LSMR
+from nlsq.linalg.normal_structure import NormalTooLarge
 from nlsq.linalg.schur import SchurComplement
+from nlsq.linalg.schur_reduced import reduced_entries
 from nlsq.linalg.sparse_cholesky import SparseCholesky, analyse_entries
 from nlsq.pattern import SparsityPattern
 
@@ -65,6 +68,11 @@ def _automatic(pattern: BlockPattern | SparsityPattern | None) -> Choice:
     if isinstance(pattern, BlockPattern):
         chosen = eliminated_blocks(pattern)
         if chosen.any():
+            entries = reduced_entries(pattern, chosen, LARGEST_FACTOR)
+            if entries > LARGEST_FACTOR:
+                left = pattern.shape[1] - int(pattern.widths[chosen].sum())
+                what = f"the factor of the Schur complement, of {left} columns,"
+                return ConjugateGradients(), f"Conjugate gradients: {_too_large(entries, what)}"
             return SchurComplement(eliminated=chosen), _independent(pattern, chosen)
         entries = analyse_blocks(pattern)[1].nnz_factor
         if entries > LARGEST_FACTOR:
@@ -72,8 +80,8 @@ def _automatic(pattern: BlockPattern | SparsityPattern | None) -> Choice:
         return BlockCholesky(), f"Sparse Cholesky over column blocks: its factor has {entries:.2g} entries."
     try:
         entries = analyse_entries(pattern, LARGEST_FACTOR)[1].nnz_factor
-    except ValueError as error:  # J'J alone is larger than the limit
-        return LSMR(), f"LSMR: {error}"
+    except NormalTooLarge as error:
+        return LSMR(), f"LSMR: {error.cause}, so that J'J alone would have more than {LARGEST_FACTOR:.2g} entries."
     if entries > LARGEST_FACTOR:
         return LSMR(), f"LSMR: {_too_large(entries)}"
     return SparseCholesky(), f"Sparse Cholesky: its factor has {entries:.2g} entries."
@@ -106,8 +114,8 @@ def _independent(pattern: BlockPattern, chosen: Any) -> str:
     return f"Schur complement: {int(chosen.sum())} of {chosen.size} blocks go first and leave {left} of {n} columns."
 
 
-def _too_large(entries: int) -> str:
-    return f"the factor of sparse Cholesky would have {entries:.2g} entries, more than {LARGEST_FACTOR:.2g}."
+def _too_large(entries: int, what: str = "the factor of sparse Cholesky") -> str:
+    return f"{what} would have {entries:.2g} entries, more than {LARGEST_FACTOR:.2g}."
 
 
 _CHOICES: dict[str, Callable[[BlockPattern | SparsityPattern | None], Choice]] = {
