@@ -69,7 +69,7 @@ class TestPlan:
     def test_a_dense_row_is_refused(self):
         pattern = SparsityPattern.from_dense(np.vstack([np.eye(30), np.ones((1, 30))]))
         assert NormalStructure(pattern, limit=465).indices.size == 465
-        with pytest.raises(ValueError, match="row 30 of J has 30 entries: .* more than 464 entries .*use LSMR"):
+        with pytest.raises(ValueError, match=r"row 30 of J has 30 entries: .* more than 464 entries .*use LSMR"):
             NormalStructure(pattern, limit=464)
 
     def test_many_rows_are_refused(self):
