@@ -193,3 +193,16 @@ def test_damping_stays_where_it_can_rise_again():
     history = nlsq.solve(problem, history=True, max_evaluations=80).history
     assert len(history) > 60
     assert min(step.damping for step in history) >= 1e-16
+
+
+def test_a_loss_that_falls_is_refused():
+    problem, _ = vector_problem(loss=lambda z: np.array([z, -np.ones_like(z), 0.0 * z]))
+    with pytest.raises(ValueError, match="loss must not fall: its derivative is -1 at residual block 0 of offset"):
+        nlsq.solve(problem)
+
+
+def test_arguments_may_come_from_a_generator():
+    problem = nlsq.BlockProblem()
+    chain = problem.add_parameters([[0.0, 0.0], [0.0, 0.0]], constant=[[True, True], [False, False]])
+    problem.add_residuals(difference, (chain[k] for k in range(2)), data=[[1.0, 2.0]])
+    np.testing.assert_allclose(nlsq.solve(problem)[chain[1]], [1.0, 2.0], rtol=1e-7)

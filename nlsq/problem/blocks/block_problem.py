@@ -161,6 +161,7 @@ class BlockProblem:
             raise TypeError(f"kernel must be callable, got {type(kernel).__name__}.")
         if isinstance(param_indices, ParameterBlocks | BlockSelection):
             param_indices = [param_indices]
+        param_indices = list(param_indices)
         for k, one in enumerate(param_indices):
             self._own(selection(one, f"param_indices[{k}]"))
         label = name or str(getattr(kernel, "__name__", type(kernel).__name__))

@@ -255,6 +255,10 @@ class BlockEvaluation:
                 continue
             rows = self._rows(residual, group)
             rho = np.ascontiguousarray(one.loss.evaluate(_squares(rows)))
+            falls = rho[1] < 0.0
+            if falls.any():
+                block = int(np.argmax(falls))
+                raise ValueError(f"loss must not fall: its derivative is {rho[1, block]:.3g} at {one.place(block)}.")
             flat = rows.reshape(-1), jac.values[k].reshape(-1)
             correct(handle(rho[1]), handle(rho[2]), *group.shape, *(handle(part) for part in flat))
 
