@@ -206,3 +206,18 @@ def test_arguments_may_come_from_a_generator():
     chain = problem.add_parameters([[0.0, 0.0], [0.0, 0.0]], constant=[[True, True], [False, False]])
     problem.add_residuals(difference, (chain[k] for k in range(2)), data=[[1.0, 2.0]])
     np.testing.assert_allclose(nlsq.solve(problem)[chain[1]], [1.0, 2.0], rtol=1e-7)
+
+
+def test_what_a_callback_adds_is_for_the_next_solve():
+    problem, spots = vector_problem()
+    added = []
+
+    def grow(report):
+        if not added:
+            added.append(problem.add_parameters([[7.0, 7.0]], name="more"))
+            problem.add_residuals(difference, [spots[1], added[0][0]], data=[[1.0, 1.0]])
+            problem.hold(spots[0])
+
+    result = nlsq.solve(problem, callback=grow)
+    np.testing.assert_allclose(result[spots], [[1.0, 2.0], [3.0, 4.0]], rtol=1e-7)
+    np.testing.assert_allclose(nlsq.solve(problem)[added[0]], [[4.0, 5.0]], rtol=1e-7)

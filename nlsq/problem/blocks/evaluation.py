@@ -89,8 +89,8 @@ class BlockEvaluation:
     def __init__(self, problem: BlockProblem) -> None:
         if not problem.residuals:
             raise ValueError("the problem has no residual blocks; add some with add_residuals.")
-        self.groups = problem.parameters
-        self._residuals = problem.residuals
+        self.groups = list(problem.parameters)
+        self._residuals = list(problem.residuals)
         sizes = [group.values.size for group in self.groups]
         self._point_offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
         self._number_columns(self._met())
