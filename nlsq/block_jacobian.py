@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.kernels import block_products as kernels
-from nlsq.kernels.backend import Kernel, handle, specialised
+from nlsq.kernels.backend import Kernel, specialised
+from nlsq.kernels.calling import run_kernel
 from nlsq.pattern import SparsityPattern
 
 __all__ = ["BlockGroup", "BlockJacobian", "BlockPattern", "operand"]
@@ -255,9 +256,8 @@ class BlockJacobian:
             values, places, rows = self.values[k].reshape(-1), self.pattern.places[k].reshape(-1), r[group.first_row :]
             count, q, width = group.shape
             for a, length in enumerate(group.widths):
-                run = _gradient_kernel(group, a).entry()
                 sizes = count, q, width, len(group.widths), group.starts[a], length
-                run(*map(handle, (values, places[a:], rows)), *sizes, handle(gradient), handle(squares))
+                run_kernel(_gradient_kernel(group, a), values, places[a:], rows, *sizes, gradient, squares)
 
     def zero_columns(self, mask: NDArray[np.bool_]) -> None:
         """Set the values in some columns to zero, in place.
@@ -274,10 +274,8 @@ class BlockJacobian:
         for k, group in enumerate(self.pattern.groups):
             starts = np.array(group.starts, dtype=np.int64)
             sizes = group.count, group.residuals, len(group.widths)
-            places, values = self.pattern.places[k].reshape(-1), self.values[k]
-            kernels.zero_columns.entry()(
-                handle(flags), handle(places), handle(starts), *sizes, handle(values.reshape(-1))
-            )
+            places, values = self.pattern.places[k].reshape(-1), self.values[k].reshape(-1)
+            run_kernel(kernels.zero_columns, flags, places, starts, *sizes, values)
 
     def _run(self, kernel: Kernel, k: int, operands: list[FloatArray], outputs: list[FloatArray]) -> None:
         """Call a kernel of products for the k-th group."""
@@ -285,8 +283,7 @@ class BlockJacobian:
         places = self.pattern.places[k].reshape(-1)
         starts = np.array(group.starts, dtype=np.int64)
         sizes = group.count, group.residuals, len(group.widths)
-        arrays = values.reshape(-1), places, starts, *operands
-        kernel.entry()(*map(handle, arrays), *sizes, *map(handle, outputs))
+        run_kernel(kernel, values.reshape(-1), places, starts, *operands, *sizes, *outputs)
 
     def entries(self) -> tuple[IndexArray, IndexArray, FloatArray]:
         """Rows, columns and values of all entries that are not held, group by group."""

@@ -80,7 +80,7 @@ class TestPlan:
         widths = np.tile(sorted({width for _, _, arguments in kinds for width in arguments}), 4)
         jac = random_jacobian(rng, random_pattern(rng, widths, kinds))
         plan = BlockPlan(jac.pattern)
-        assert "Q" in plan._calls[0]._kernel.symbol
+        assert "Q" in plan._additions[0]._call.kernel.symbol
         values = np.empty(plan.indices.size)
         plan.assemble(jac, values)
         matrix = jac.toarray()

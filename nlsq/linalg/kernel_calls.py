@@ -20,6 +20,7 @@ class Call:
     """A kernel and its arguments: numbers, contiguous arrays, and `VALUES` for arrays that come with each call."""
 
     def __init__(self, kernel: Kernel, *arguments: Any) -> None:
+        self.kernel = kernel
         self._kept = arguments  # arrays live as long as their addresses are used
         self._entry = kernel.entry(release_gil=True)
         self._handles = [handle(a) if isinstance(a, np.ndarray) else a for a in arguments]

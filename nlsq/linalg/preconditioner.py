@@ -15,7 +15,7 @@ import numpy as np
 
 from nlsq.block_jacobian import BlockJacobian, BlockPattern
 from nlsq.kernels import block_preconditioner as kernels
-from nlsq.kernels.backend import handle
+from nlsq.kernels.calling import run_kernel
 from nlsq.linalg.block_plan import DiagonalBlocks
 from nlsq.linalg.linear_solver import FloatArray
 from nlsq.linalg.lsmr import column_norms
@@ -99,10 +99,9 @@ class BlockJacobi:
 
     def damp(self, damping_diag: FloatArray) -> None:
         """Add a damping and factorise."""
-        arrays = self._packed, *self._layout, np.ascontiguousarray(damping_diag)
-        kernels.factor_blocks.entry()(*map(handle, arrays), self._count, handle(self._factor))
+        arrays = self._packed, *self._layout, np.ascontiguousarray(damping_diag, dtype=np.float64)
+        run_kernel(kernels.factor_blocks, *arrays, self._count, self._factor)
 
     def apply(self, vector: FloatArray, out: FloatArray) -> None:
         """Solve with each block."""
-        arrays = self._factor, *self._layout, vector
-        kernels.solve_blocks.entry()(*map(handle, arrays), self._count, handle(out))
+        run_kernel(kernels.solve_blocks, self._factor, *self._layout, vector, self._count, out)

@@ -27,10 +27,12 @@ import numpy as np
 
 from nlsq.block_jacobian import BlockJacobian, BlockPattern, operand
 from nlsq.kernels import schur as kernels
-from nlsq.kernels.backend import Kernel, handle, specialised
+from nlsq.kernels.backend import Kernel, specialised
 from nlsq.kernels.bounds import all_finite
+from nlsq.kernels.calling import run_kernel
 from nlsq.kernels.quadratic_model import PIVOT_LIMIT
 from nlsq.linalg.eliminated import eliminated_blocks
+from nlsq.linalg.kernel_calls import VALUES, Call
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
 from nlsq.linalg.schur_plan import MIXED, Elimination, Family, Term, main_columns
 from nlsq.linalg.schur_reduced import DenseReduced, SparseReduced, reduced_system
@@ -196,27 +198,13 @@ class SchurFactorization:
         pairs = reduced.pair_blocks[reduced.first_pairs[first] :]
         return _FamilyKernels(
             first,
-            _Call(kernels.factor_blocks, own, self._damping, columns, columns.size, d, factors, self._failed),
-            _Call(
+            Call(kernels.factor_blocks, own, self._damping, columns, columns.size, d, factors, self._failed),
+            Call(
                 _sized(kernels.eliminate, sizes),
                 *(*before, reduced.panels, pairs, np.empty(d + widest), reduced.step, reduced.blocks),
             ),
-            _Call(kernels.substitute, *before, reduced.step, self._step),
+            Call(kernels.substitute, *before, reduced.step, self._step),
         )
-
-
-@final
-class _Call:
-    """A kernel bound to its arguments, whose arrays it keeps alive."""
-
-    def __init__(self, kernel: Kernel, *arguments: Any) -> None:
-        self._arrays = arguments
-        self._entry = kernel.entry(release_gil=True)
-        self._arguments = [handle(a) if isinstance(a, np.ndarray) else a for a in arguments]
-
-    def __call__(self) -> Any:
-        """Run the kernel."""
-        return self._entry(*self._arguments)
 
 
 @final
@@ -225,9 +213,9 @@ class _FamilyKernels:
     """What is done to a family at each damping."""
 
     first: int
-    factorize: _Call
-    eliminate: _Call
-    substitute: _Call
+    factorize: Call
+    eliminate: Call
+    substitute: Call
 
 
 @final
@@ -255,14 +243,13 @@ class _Product:
         if count < SPECIALISED_FROM or max(sizes.values()) > LARGEST_SIZE:
             sizes = {}
         self._group = term.group
-        self._entry = _sized(kernels.add_products, sizes).entry(release_gil=True)
-        self._arrays = term.targets, out
         places = group.starts[term.left], widths[0], group.starts[term.right], widths[1], main
-        self._arguments = (count, rows, stride, *places, handle(term.targets), handle(out))
+        kernel = _sized(kernels.add_products, sizes)
+        self._call = Call(kernel, VALUES, count, rows, stride, *places, term.targets, out)
 
     def add(self, jac: BlockJacobian) -> None:
         """Add the products of the values of `jac`."""
-        self._entry(handle(jac.values[self._group].reshape(-1)), *self._arguments)
+        self._call(jac.values[self._group].reshape(-1))
 
 
 @final
@@ -285,19 +272,18 @@ class _Slope:
         width = one.widths[argument]
         sizes = {"Q": rows, "A": width} if count >= SPECIALISED_FROM and max(rows, width) <= LARGEST_SIZE else {}
         self._group, self._rows = group, slice(one.first_row, one.first_row + count * rows)
-        self._entry = _sized(kernels.add_gradient, sizes).entry(release_gil=True)
         targets = np.ascontiguousarray(pattern.places[group][:, argument])
-        self._arrays = targets, out
-        self._arguments = (count, rows, stride, one.starts[argument], width, handle(targets), handle(out))
+        places = one.starts[argument], width, targets
+        self._call = Call(_sized(kernels.add_gradient, sizes), VALUES, VALUES, count, rows, stride, *places, out)
 
     def add(self, jac: BlockJacobian, r: FloatArray) -> None:
         """Add the products of the values of `jac` with the residual `r`."""
-        self._entry(handle(jac.values[self._group].reshape(-1)), handle(r[self._rows]), *self._arguments)
+        self._call(jac.values[self._group].reshape(-1), r[self._rows])
 
 
 def _is_finite(array: FloatArray) -> bool:
     """Say whether all numbers are finite."""
-    return bool(all_finite.entry()(handle(array), array.size))
+    return bool(run_kernel(all_finite, array, array.size))
 
 
 def _sized(kernel: Kernel, sizes: dict[str, int]) -> Kernel:

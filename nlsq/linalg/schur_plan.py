@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from nlsq.block_jacobian import CONSTANT, BlockGroup, BlockPattern
 from nlsq.kernels import schur as kernels
+from nlsq.linalg.kernel_calls import IndexArray, inverse, sums
 
-IndexArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 MIXED = 0  # in place of a width: the kept blocks of a family have several
 NOWHERE = -1
@@ -93,7 +93,7 @@ class Elimination:
         self.pattern, self.eliminated = pattern, eliminated
         widths = pattern.widths
         self.kept = np.flatnonzero(~eliminated)
-        self.starts = _ends(widths[self.kept])
+        self.starts = sums(widths[self.kept])
         self.kept_columns = ranges(pattern.offsets[self.kept], widths[self.kept])
         self._kept_index = np.cumsum(~eliminated) - 1
         chosen = np.flatnonzero(eliminated)
@@ -103,21 +103,20 @@ class Elimination:
 
         stride = max(self.kept.size, 1)
         meetings = [self._owners[k][rows] * stride + f for k, _, rows, f in self._meetings()]
-        keys, places = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *meetings]), return_inverse=True)
+        keys, found = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *meetings]), return_inverse=True)
         owner, kept = np.divmod(keys, stride)
         lengths = np.bincount(owner, minlength=chosen.size)
         order, self.families = _families(widths[chosen], lengths, widths[self.kept][kept])
         self._rank[chosen[order]] = np.arange(chosen.size)
         self.columns = pattern.offsets[chosen[order]]
-        self.block_starts = _ends(widths[chosen[order]] ** 2)
-        self.slots = _ends(lengths[order])
-        by_family = ranges(_ends(lengths)[:-1][order], lengths[order])
+        self.block_starts = sums(widths[chosen[order]] ** 2)
+        self.slots = sums(lengths[order])
+        by_family = ranges(sums(lengths)[:-1][order], lengths[order])
         self.slot_kept = kept[by_family]
-        self.slot_starts = _ends(np.repeat(widths[chosen[order]], lengths[order]) * widths[self.kept][self.slot_kept])
-        moved = np.empty(keys.size, dtype=np.int64)
-        moved[by_family] = np.arange(keys.size)
-        self._slot_of_meeting = moved[places]
-        self._owners = [np.where(owner >= 0, order_inverse(order)[owner], NOWHERE) for owner in self._owners]
+        self.slot_starts = sums(np.repeat(widths[chosen[order]], lengths[order]) * widths[self.kept][self.slot_kept])
+        self._slot_of_meeting = inverse(by_family)[found]
+        places = np.append(inverse(order), NOWHERE)  # which NOWHERE reads
+        self._owners = [places[owner] for owner in self._owners]
 
     @property
     def slot_widths(self) -> IndexArray:
@@ -192,19 +191,12 @@ class Elimination:
         return _useful(terms)
 
 
-def order_inverse(order: IndexArray) -> IndexArray:
-    """Give the inverse of a permutation, with one more entry so that -1 may index it."""
-    inverse = np.full(order.size + 1, NOWHERE, dtype=np.int64)
-    inverse[order] = np.arange(order.size)
-    return inverse
-
-
 def _families(orders: IndexArray, lengths: IndexArray, slot_widths: IndexArray) -> tuple[IndexArray, list[Family]]:
     """Order eliminated blocks by families."""
     width = np.full(orders.size, MIXED, dtype=np.int64)
     some = np.flatnonzero(lengths)
     if some.size:
-        starts = _ends(lengths)[:-1][some]
+        starts = sums(lengths)[:-1][some]
         least, most = np.minimum.reduceat(slot_widths, starts), np.maximum.reduceat(slot_widths, starts)
         width[some] = np.where(least == most, most, MIXED)
     order = np.lexsort((np.arange(orders.size), width, orders))
@@ -219,12 +211,7 @@ def _useful(terms: list[Term]) -> list[Term]:
     return [term for term in terms if np.any(term.targets >= 0)]
 
 
-def _ends(lengths: IndexArray) -> IndexArray:
-    """Give the sums of the first 0, 1, ... lengths."""
-    return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-
-
 def ranges(starts: IndexArray, lengths: IndexArray) -> IndexArray:
     """Give all numbers of the ranges start, ..., start + length - 1, one range after another."""
-    first = np.repeat(starts - _ends(lengths)[:-1], lengths)
+    first = np.repeat(starts - sums(lengths)[:-1], lengths)
     return first + np.arange(first.size, dtype=np.int64)
