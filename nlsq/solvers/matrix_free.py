@@ -28,7 +28,7 @@ from nlsq.kernels.backend import Kernel
 from nlsq.kernels.watchdog import lost_influence
 from nlsq.linalg.corrected import Corrected
 from nlsq.linalg.lsmr import column_norms, products
-from nlsq.linalg.sparse_choice import choose_linear_solver
+from nlsq.linalg.sparse_choice import LINEAR_SOLVERS, choose_linear_solver
 from nlsq.linalg.sparse_cholesky import SparseCholesky
 from nlsq.loss import scale_for_loss
 from nlsq.pattern import SparsityPattern
@@ -49,8 +49,7 @@ from nlsq.solvers.workspace import Workspace
 from nlsq.status import Counters, SolveResult, Status, StepReport
 
 FOR_DENSE = ("auto", "cholesky", "qr")
-FOR_SPARSE = ("auto", "cholesky", "lsmr", "pcg", "cholmod", "pardiso")
-NAMES = (*FOR_DENSE, "lsmr", "pcg", "cholmod", "pardiso")
+NAMES = (*FOR_DENSE, *(name for name in LINEAR_SOLVERS if name not in (*FOR_DENSE, "schur")))  # that needs blocks
 MOST_DENSE = 10**7  # entries of J up to which a start that is not finite is taken for a dense problem's
 
 
