@@ -37,6 +37,7 @@ from nlsq.kernels.layout import (
     RESIDUAL_NEW,
     RULE,
     RULE_CERES,
+    RULE_MINPACK,
     RULE_NATIVE,
     RULE_SCIPY,
     SAFE_COST,
@@ -231,12 +232,12 @@ def first_radius(w, iw, proposed):
 
 @kernel("int(double*, int*)")
 def still_promising(w, iw):
-    """Say whether a gradient that is small in SciPy's absolute measure hides a way down.
+    """Say whether a small gradient hides a way down, as one in SciPy's absolute measure, or of ill-conditioned J, may.
 
     The undamped step promises more than `PROMISE` of the cost, and the last step (if there was one) shows that its
     promises can be trusted. So residuals in small units do not end a solve where it began.
     """
-    if iw[RULE] != RULE_SCIPY or w[COST] == 0.0:
+    if iw[RULE] == RULE_MINPACK or w[COST] == 0.0:
         return 0
     trusted = iw[NIT] == 0 or w[GAIN_RATIO] >= 0.75
     return 1 if trusted and w[FULL_PREDICTED_REDUCTION] > PROMISE * w[COST] else 0

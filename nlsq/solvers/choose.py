@@ -24,9 +24,9 @@ def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = Non
     Parameters
     ----------
     problem : LeastSquaresProblem or BlockProblem
-        A BlockProblem is solved by Levenberg-Marquardt; of the others, it decides when `method` is None: trust-region reflective with bounds, Levenberg-Marquardt without; but
+        Decides when `method` is None: trust-region reflective with bounds, Levenberg-Marquardt without; but
         trust-region reflective, which is content with rough steps, where a sparse Jacobian is too large to be
-        factorised.
+        factorised. A BlockProblem is always solved by Levenberg-Marquardt.
     method : None, str or Solver
         ``"lm"``, ``"trf"``, ``"dogbox"``, ``"gauss-newton"``, ``"gradient"``, or a solver object.
 

@@ -28,6 +28,7 @@ REFINED_FROM = frozenset(
     {Status.OPTIMALITY, Status.COST_CHANGE, Status.STEP, Status.COST_AND_STEP, Status.COST_FLOOR, Status.STEP_FLOOR}
 )
 EVALUATIONS = 1000  # the default limit, by n + 1: a guard against solves without end, beyond all that make progress
+MOST_DENSE = 10**8  # entries of a Jacobian that may be made dense
 BLAS_FROM = 32  # parameters from which BLAS forms the normal matrix, and the loss is applied before it in Python
 
 
@@ -186,6 +187,26 @@ def active_bounds(problem: LeastSquaresProblem, space: Workspace) -> tuple[Any, 
     return active, np.where(active != 0, space.vector(layout.GRADIENT), 0.0)
 
 
+class Densified:
+    """A sparse prepared Jacobian that fills a dense array."""
+
+    def __init__(self, estimate: Any) -> None:
+        self._estimate = estimate
+        self.pattern = None
+
+    @property
+    def residual_calls(self) -> int:
+        """Price of one evaluation."""
+        calls: int = self._estimate.residual_calls
+        return calls
+
+    def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray) -> FloatArray:
+        """Fill `jac_out` with the sparse values and the zeros between them."""
+        jac = self._estimate.evaluate(x, r, None)
+        jac_out[...] = jac.toarray() if hasattr(jac, "toarray") else jac
+        return jac_out
+
+
 def new_state(
     problem: LeastSquaresProblem,
     solver: Any,
@@ -201,6 +222,11 @@ def new_state(
     compiled = isinstance(residual, CompiledResidual)
     if first is None and not compiled:
         first = residual.first(x0)
+    if (problem.pattern is not None or problem.sparse) and residual.m * x0.size > MOST_DENSE:
+        raise ValueError(
+            f"{type(solver).__name__} would make the sparse Jacobian a dense one of shape {(residual.m, x0.size)}; use "
+            "method 'lm', 'trf' or 'dogbox' with their own linear solver."
+        )
     space = Workspace(residual.m, x0.size)
     space.x[:] = x0
     limit = EVALUATIONS * (x0.size + 1) if max_evaluations is None else max_evaluations
@@ -213,6 +239,8 @@ def new_state(
         state.iw[layout.GIVEN_SCALE] = state.iw[layout.SIZES_GIVEN] = 1
         space.vector(layout.SCALING)[:] = 1.0 / problem.scale
     state.estimate = problem.prepare_jacobian(space.x, residual.m) if estimate is None else estimate
+    if getattr(state.estimate, "pattern", None) is not None:
+        state.estimate = Densified(state.estimate)
     if tolerances.tight and hasattr(problem.estimator, "finer"):
         state.finer = problem.estimator.finer()
     if compiled and not state.python_loss and x0.size < BLAS_FROM:
