@@ -85,3 +85,20 @@ def test_parameters_of_tiny_units_are_not_stepped_out_of_the_domain():
         assert_allclose(nlsq.curve_fit(f, nu, y, [1.0, 5e-34])[0], [2.0, 6.6e-34], rtol=1e-6)
     route = routes.route_of(f, "model")
     assert route.latest is not None and not route.reason
+
+
+def test_rounding_of_a_stencil_near_its_root_is_no_disagreement():
+    n = 3000
+    h = 1.0 / (n + 1)
+    truth = np.sin(np.pi * np.linspace(h, 1.0 - h, n))
+
+    def left(u):
+        padded = np.zeros(n + 2)
+        padded[1:-1] = u
+        return (2.0 * padded[1:-1] - padded[2:] - padded[:-2]) / h**2 + np.exp(u)
+
+    right = left(truth)
+    problem = nlsq.LeastSquaresProblem(lambda u: left(u) - right, 0.9 * truth, sparsity="auto")
+    result = nlsq.solve(problem)
+    np.testing.assert_allclose(result.x, truth, atol=1e-7)
+    assert not any("plainly" in text for text in result.fallbacks)
