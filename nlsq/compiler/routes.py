@@ -37,7 +37,13 @@ THRASHES = (
 )
 UNSTABLE = "its graph depends on what is in arrays, lists or objects that it reads, which may change from call to call"
 NODES_COMPILED = 1000  # of a graph, derivatives included, while WORTH_COMPILING goes by ten times
-MANY_PARAMETERS = 200  # of a residual, from which differences are worse than any compilation
+MANY_PARAMETERS = 200  # of a residual, from which differences are worse than most compilations
+MOST_PIECES = 256  # of a graph, each with a loop of its own: 2 to 8 s of compilation, and growing faster than they do
+MOST_NODES = 10_000  # of a graph, derivatives included: half a minute
+TOO_LONG = (
+    "its graph falls into {} pieces with {} operations in all, which take too long to compile, as those of an index "
+    "array without order do; nlsq.compile does it nevertheless"
+)
 MOST_ROUTES = 1000
 MOST_ENTRIES = 16  # graphs of one key
 MOST_KEYS = 256  # shapes of one function
@@ -106,9 +112,16 @@ class Route:
         return self.seconds >= self.worth
 
     def _is_worth_compiling(self, entry: Entry) -> bool:
-        """Whether a graph pays as it is, since compiling a long one takes long; if not, wait until it does."""
-        worth = 10.0 * WORTH_COMPILING * len(entry.trace.graph.nodes) / NODES_COMPILED
+        """Whether a graph pays as it is, since compiling a long one takes long; if not, wait until it does.
+
+        Where much is to be done it pays at once, or, beyond what anyone would wait for, never.
+        """
+        pieces, nodes = len(entry.trace.segments), len(entry.trace.graph.nodes)
+        worth = 10.0 * WORTH_COMPILING * nodes / NODES_COMPILED
         many = entry.trace.m >= MANY_POINTS or entry.trace.graph.n >= MANY_PARAMETERS
+        if many and not self.required and (pieces > MOST_PIECES or nodes > MOST_NODES):
+            self.refuse(TOO_LONG.format(pieces, nodes))
+            return False
         if self.required or many or worth <= WORTH_COMPILING or self.seconds >= worth:
             return True
         self.worth, self.ready = worth, False
