@@ -236,10 +236,13 @@ def place_entries(
 
 @kernel("void(int*, int*, int, int*, int*, int*)")
 def plan_updates(tree, row_starts, m, tops_work, starts_out, sizes_out):
-    """Give the update matrices places in two stacks, nodes of even and of odd depth [3]_.
+    """Give the update matrices places in two stacks, nodes of even and of odd depth.
 
-    When a node is complete, the updates of its children are the last in one stack and are no more needed; its own goes
-    on top of the other, below which are those of its elder siblings. So nothing is moved and nothing overlaps.
+    In a postorder the updates that wait for their parents make a stack: that is Liu's, and it is one [3]_; a node's
+    update there is formed elsewhere and comes to lie where those of its children were. Two stacks are ours, and are not
+    in that paper: when a node is complete, the updates of its children are the last in one of them, and its own goes on
+    top of the other, below which are those of its elder siblings. So it is formed where it stays, nothing is moved and
+    nothing overlaps.
 
     tops_work : (3 m,).  starts_out : (m,).  sizes_out : (2,) of the stacks; the second lies behind the first.
     """

@@ -36,7 +36,7 @@ import numpy as np
 
 from nlsq.block_jacobian import BlockPattern
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
-from nlsq.linalg.lsmr import products
+from nlsq.linalg.lsmr import no_jacobian, products
 from nlsq.linalg.preconditioner import BlockJacobi, Jacobi, Preconditioner
 
 __all__ = ["ConjugateGradients"]
@@ -107,8 +107,8 @@ class ConjugateGradientsFactorization:
         self.iterations = 0
         self.failed_column = -1
         self._shape, self._solver, self._preconditioner = shape, solver, preconditioner
-        self._product: Callable[[FloatArray], FloatArray] = np.negative
-        self._transposed: Callable[[FloatArray], FloatArray] = np.negative
+        self._product: Callable[[FloatArray], FloatArray] = no_jacobian
+        self._transposed: Callable[[FloatArray], FloatArray] = no_jacobian
         m, n = shape
         self._residual, self._rows = np.empty(m), np.empty(m)
         self._step, self._direction, self._gradient, self._image, self._columns = np.empty((5, n))

@@ -37,7 +37,7 @@ from typing import Any, final
 import numpy as np
 
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
-from nlsq.linalg.lsmr import products
+from nlsq.linalg.lsmr import no_jacobian, products
 from nlsq.linalg.sparse_cholesky import SparseCholesky, SparseCholeskyFactorization
 
 __all__ = ["Corrected"]
@@ -92,8 +92,8 @@ class CorrectedFactorization:
         self.corrections = 0
         self.failed_column = -1
         self._normal = normal
-        self._product: Callable[[FloatArray], FloatArray] = np.negative
-        self._transposed: Callable[[FloatArray], FloatArray] = np.negative
+        self._product: Callable[[FloatArray], FloatArray] = no_jacobian
+        self._transposed: Callable[[FloatArray], FloatArray] = no_jacobian
         m, n = shape
         self._squares, self._diagonal, self._damping, self._shifted = np.zeros((4, n))
         self._step, self._direction, self._image, self._gradient = np.zeros((4, n))

@@ -53,16 +53,25 @@ _MESSAGES = {
     LinearStatus.HANDED_OVER: "The normal equations lost too many digits; QR solved the problem in their place.",
     LinearStatus.CORRECTED: "The normal equations lost digits; conjugate gradients with their factor restored them.",
     LinearStatus.REPLANNED: "The Jacobian had entries outside its pattern; the pattern with them was analysed anew.",
-    LinearStatus.ILL_CONDITIONED: "The problem is solved, but the step may have few digits; use QR or SVD.",
+    LinearStatus.ILL_CONDITIONED: "The problem is solved, but J is ill-conditioned and the step may have few digits.",
     LinearStatus.RANK_DEFICIENT: "The problem has many solutions; one was taken. Damp it, or use SVD for the shortest.",
     LinearStatus.NOT_CONVERGED: "The iteration limit came before the tolerance; the step is inexact.",
-    LinearStatus.NOT_DEFINITE: "The normal equations are not definite in floating point; damp the problem, or use QR.",
+    LinearStatus.NOT_DEFINITE: (
+        "Some columns of J depend on the others up to rounding; damp the problem, or hold what is not determined."
+    ),
     LinearStatus.NONFINITE: "The Jacobian has entries that are not finite.",
 }
 
 
 class Factorization(Protocol):
-    """The linear problems of one solve; owns its memory."""
+    """The linear problems of one solve; owns its memory.
+
+    Notes
+    -----
+    Factorisations of sparse problems have an attribute ``failed_column``, an int: the column of J at which the last
+    factorisation failed (``NOT_DEFINITE``), or the first that is not finite where that was looked for, by which the
+    caller names what is not determined; -1 if there is none. Callers take -1 where there is no such attribute.
+    """
 
     def factorize(self, jac: Any) -> LinearStatus:
         """Take in a Jacobian.
@@ -85,6 +94,11 @@ class Factorization(Protocol):
             Squares of the damping rows, >= 0.
         step_out : ndarray, shape (n,)
             Receives p; untouched if the status is not usable.
+
+        Raises
+        ------
+        RuntimeError
+            If no Jacobian has come yet; the dense factorisations do not look.
         """
         ...
 

@@ -89,8 +89,8 @@ class LSMRFactorization:
         m, n = self._shape = shape
         self.iterations = 0
         self.tolerance, self._options = tolerance, dict(options)
-        self._product: Callable[[FloatArray], FloatArray] = np.negative
-        self._transposed: Callable[[FloatArray], FloatArray] = np.negative
+        self._product: Callable[[FloatArray], FloatArray] = no_jacobian
+        self._transposed: Callable[[FloatArray], FloatArray] = no_jacobian
         self._norms: FloatArray | None = None
         self._target = np.zeros(m + n)
         self._roots = np.zeros(n)
@@ -181,6 +181,11 @@ class LSMRFactorization:
         if u.size > m:
             image = image + self._roots * u[m:]
         return np.asarray(image / self._lengths)
+
+
+def no_jacobian(_: FloatArray) -> FloatArray:
+    """Stand for products with J until there is one: raise RuntimeError."""
+    raise RuntimeError("solve comes after factorize: there is no Jacobian yet.")
 
 
 def products(jac: Any) -> tuple[Callable[[FloatArray], FloatArray], Callable[[FloatArray], FloatArray]]:

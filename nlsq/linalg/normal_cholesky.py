@@ -23,12 +23,11 @@ from nlsq.kernels import normal_assembly as kernels
 from nlsq.kernels.calling import run_kernel
 from nlsq.kernels.quadratic_model import PIVOT_LIMIT
 from nlsq.linalg.linear_solver import FloatArray, LinearStatus
-from nlsq.linalg.lsmr import products
+from nlsq.linalg.lsmr import no_jacobian, products
 from nlsq.linalg.sparse_factor import Analysis, weakest_pivot
 
 Backend = Literal["cholmod", "pardiso"] | None
 INVERSE_COLUMNS = 64  # columns of the inverse that are solved for at a time
-NO_JACOBIAN = "solve comes after factorize: there is no Jacobian yet."
 LARGEST_INFLATION = 1e13  # beyond it rounding has left nothing of the angle between a column and the others
 
 
@@ -74,7 +73,7 @@ class NormalFactorization:
         self._normal, self._damped = np.zeros(plan.indices.size), np.empty(plan.indices.size)
         self._step, self._zeros = np.empty(self._n), np.zeros(self._n)
         self._sums, self._pivots = np.empty((2, self._n))
-        self._transposed: Callable[[FloatArray], FloatArray] | None = None
+        self._transposed: Callable[[FloatArray], FloatArray] = no_jacobian
 
     @property
     def diagonal(self) -> FloatArray:
@@ -94,8 +93,6 @@ class NormalFactorization:
 
     def solve(self, r: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
         """Factorise for this damping and solve; see `Factorization.solve`."""
-        if self._transposed is None:
-            raise RuntimeError(NO_JACOBIAN)
         return self.solve_gradient(self._transposed(r), damping_diag, step_out)
 
     def solve_gradient(self, gradient: FloatArray, damping_diag: FloatArray, step_out: FloatArray) -> LinearStatus:
@@ -162,8 +159,8 @@ class NormalFactorization:
 
     def _refactor(self, damping_diag: FloatArray) -> bool:
         """Factorise J'J + diag(d); return whether it is definite."""
-        if self._transposed is None:
-            raise RuntimeError(NO_JACOBIAN)
+        if self._transposed is no_jacobian:
+            no_jacobian(damping_diag)
         plan, damping = self._plan, np.ascontiguousarray(damping_diag, dtype=np.float64)
         if damping.shape != (self._n,):
             raise ValueError(f"damping_diag must have shape {(self._n,)}, got {damping.shape}.")

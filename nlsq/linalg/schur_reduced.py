@@ -15,10 +15,10 @@ from nlsq.block_jacobian import BlockPattern
 from nlsq.kernels import coloring, schur_pattern
 from nlsq.kernels import schur as kernels
 from nlsq.kernels.calling import run_kernel
-from nlsq.linalg.kernel_calls import ints
+from nlsq.linalg.kernel_calls import IndexArray, ints
 from nlsq.linalg.linear_solver import FloatArray
 from nlsq.linalg.ordering import minimum_degree
-from nlsq.linalg.schur_plan import BoolArray, Elimination, IndexArray, main_columns, ranges
+from nlsq.linalg.schur_plan import BoolArray, Elimination, main_columns, ranges
 from nlsq.linalg.sparse_factor import Analysis, analyse, weakest_pivot
 
 REDUCED = ("auto", "dense", "sparse")

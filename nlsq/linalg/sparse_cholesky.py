@@ -91,8 +91,15 @@ class SparseCholeskyFactorization:
         self.replans = 0
         self._shape, self._solver = shape, solver
         self._pattern = pattern
+        self._found: NormalFactorization | None = None
         if pattern is not None:
             self._plan_for(pattern)
+
+    @property
+    def _normal(self) -> NormalFactorization:
+        if self._found is None:
+            raise RuntimeError("there is no Jacobian yet, nor its pattern: factorize comes first.")
+        return self._found
 
     @property
     def analysis(self) -> Analysis:
@@ -102,7 +109,7 @@ class SparseCholeskyFactorization:
     @property
     def failed_column(self) -> int:
         """Column of J at which the last factorisation failed; -1 if it did not."""
-        return self._normal.failed_column
+        return -1 if self._found is None else self._found.failed_column
 
     @property
     def diagonal(self) -> FloatArray:
@@ -150,7 +157,7 @@ class SparseCholeskyFactorization:
         else:
             structure, analysis = _analysed(pattern, ordering, backend, LARGEST_NORMAL)
         self._plan = SparsePlan(structure)
-        self._normal = NormalFactorization(self._plan, analysis)
+        self._found = NormalFactorization(self._plan, analysis)
         return pattern
 
 
