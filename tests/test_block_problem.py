@@ -300,6 +300,12 @@ def test_parameters_without_residuals_stay():
     result = nlsq.solve(problem)
     assert result.converged
     np.testing.assert_array_equal(result[idle], [[7.0, 8.0, 9.0]])
+    assert result.undetermined == ["block 0 of idle (it meets no residual block)"]
+    assert np.isnan(result.covariance(idle)).all()
+    assert "meets no residual block" in result.report()
+    problem.hold(idle)
+    held = nlsq.solve(problem)
+    assert held.undetermined == [] and not held.covariance(idle).any()
 
 
 def test_disconnected_parts_are_solved_together():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.block_jacobian import BlockJacobian
-from nlsq.problem.blocks.evaluation import BlockStructure
+from nlsq.problem.blocks.evaluation import UNSEEN, BlockStructure
 from nlsq.problem.blocks.parameters import BlockSelection, ParameterBlocks, selection
 from nlsq.status import Status, StepReport
 from nlsq.uncertainty.blocks import block_covariance, undetermined_columns
@@ -116,10 +116,12 @@ class BlockResult:
 
         Empty if all is determined. It takes a few linear solves when it is first asked for.
         """
-        free = np.append(self._undetermined_columns(), False)  # -1, what has no column, is not free
+        free = np.append(self._undetermined_columns(), [True, False])  # -2 is unseen, and free; -1 is held
         named = []
         for (name, *_), columns in zip(self.structure.parameters, self.structure.columns, strict=True):
-            named += [f"block {block} of {name}" for block in np.flatnonzero(free[columns].any(axis=1)).tolist()]
+            for block in np.flatnonzero(free[columns].any(axis=1)).tolist():
+                unseen = " (it meets no residual block)" if columns[block, 0] == UNSEEN else ""
+                named.append(f"block {block} of {name}{unseen}")
         return named
 
     def covariance(
@@ -158,6 +160,7 @@ class BlockResult:
             columns = self.structure.columns[partners.blocks.position][np.atleast_1d(partners.index)]
             columns = np.broadcast_to(columns, (len(rows), columns.shape[1]))
         covariance = block_covariance(self.jac, rows, columns, self._undetermined_columns(), self._held)
+        covariance[(rows == UNSEEN).any(axis=1) | (columns == UNSEEN).any(axis=1)] = np.nan
         if scaled:
             m, n = self.jac.shape
             free = n - int(np.count_nonzero(self._held))

@@ -216,7 +216,7 @@ class BlockProblem:
         residual : ndarray, shape (m,)
             Weighted residuals, without the loss.
         gradient : ndarray, shape (n,)
-            Of the cost, by the tangents of the blocks that are not held.
+            Of the cost, by the tangents of the blocks that meet residual blocks and are not held.
         jacobian : csr_array, shape (m, n)
             Of the weighted residuals, corrected for the loss.
         """

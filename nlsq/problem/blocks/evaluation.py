@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nlsq.problem.blocks.block_problem import BlockProblem
 
 FloatArray = NDArray[np.float64]
+UNSEEN = -2  # in place of a column: the block is free, and no residual block meets it
 
 
 @final
@@ -40,7 +41,7 @@ class BlockStructure:
     residuals : list of (name, count, q, loss)
         Of each `add_residuals`.
     columns : list of ndarray, shape (count, width)
-        Columns of each block; -1 where it is held or meets no residual block.
+        Columns of each block; -1 where it is held, -2 (`UNSEEN`) where it is free but meets no residual block.
     pinned : ndarray of bool, shape (n,)
         Columns that are held.
     """
@@ -282,7 +283,8 @@ class BlockEvaluation:
             ids = np.full(group.handle.count, CONSTANT, dtype=np.int64)
             ids[free] = block + np.arange(np.count_nonzero(free))
             block += int(np.count_nonzero(free))
-            columns = np.full((group.handle.count, group.width), -1, dtype=np.int64)
+            columns = np.full((group.handle.count, group.width), CONSTANT, dtype=np.int64)
+            columns[~seen & ~group.held.all(axis=1)] = UNSEEN
             taken = int(np.count_nonzero(free)) * group.width
             columns[free] = column + np.arange(taken).reshape(-1, group.width)
             self._free.append(slice(None) if free.all() else np.flatnonzero(free))
