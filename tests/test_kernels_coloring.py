@@ -56,6 +56,14 @@ def test_by_rows(mode, mask):
     call(coloring.by_rows, mode, *lists.by_columns, lists.m, lists.n, indptr, columns)
     np.testing.assert_array_equal(indptr, lists.parts[2])
     np.testing.assert_array_equal(columns, lists.parts[3])
+    positions = np.full(columns.size, 99)
+    call(coloring.order_by_rows, mode, *lists.by_columns, lists.m, lists.n, 1, indptr, columns, positions)
+    np.testing.assert_array_equal(indptr, lists.parts[2])
+    np.testing.assert_array_equal(columns, lists.parts[3])
+    in_rows = np.array([row for row, line in enumerate(mask) for _ in np.flatnonzero(line)], dtype=int)
+    of_columns = np.repeat(np.arange(lists.n), np.diff(lists.by_columns[0]))
+    np.testing.assert_array_equal(columns[positions], of_columns)
+    np.testing.assert_array_equal(in_rows[positions], lists.by_columns[1])
 
 
 @EVERY

@@ -26,9 +26,12 @@ NONE = -1
 REMOVED = -2
 
 
-@kernel("void(int*, int*, int, int, int*, int*)")
-def by_rows(indptr, indices, m, n, row_indptr_out, columns_out):
-    """Give the pattern by rows, columns ascending; row_indptr_out (m + 1,), columns_out (nnz,)."""
+@kernel("void(int*, int*, int, int, int, int*, int*, int*)")
+def order_by_rows(indptr, indices, m, n, places, row_indptr_out, columns_out, positions_out):
+    """Give the pattern by rows, columns ascending; row_indptr_out (m + 1,), columns_out (nnz,).
+
+    positions_out : (nnz,) where each entry lies by rows, in the order of `indices`; not used unless `places`.
+    """
     for i in range(m + 1):
         row_indptr_out[i] = 0
     for p in range(indptr[n]):
@@ -37,12 +40,20 @@ def by_rows(indptr, indices, m, n, row_indptr_out, columns_out):
         row_indptr_out[i + 1] += row_indptr_out[i]
     for j in range(n):
         for p in range(indptr[j], indptr[j + 1]):
-            i = indices[p]
-            columns_out[row_indptr_out[i]] = j
-            row_indptr_out[i] += 1
+            at = row_indptr_out[indices[p]]
+            columns_out[at] = j
+            if places != 0:
+                positions_out[p] = at
+            row_indptr_out[indices[p]] = at + 1
     for k in range(m):  # each start has moved to the start of the next row
         row_indptr_out[m - k] = row_indptr_out[m - k - 1]
     row_indptr_out[0] = 0
+
+
+@kernel("void(int*, int*, int, int, int*, int*)")
+def by_rows(indptr, indices, m, n, row_indptr_out, columns_out):
+    """Give the pattern by rows, columns ascending; row_indptr_out (m + 1,), columns_out (nnz,)."""
+    order_by_rows(indptr, indices, m, n, 0, row_indptr_out, columns_out, columns_out)
 
 
 @kernel("int(int*, int*, int, int*, int*)")

@@ -18,26 +18,6 @@ from nlsq.kernels.backend import kernel
 NONE = -1
 
 
-@kernel("void(int*, int*, int, int, int*, int*, int*)")
-def order_by_rows(indptr, indices, m, n, row_indptr_out, columns_out, positions_out):
-    """Give a pattern by rows: row_indptr_out (m + 1,), columns_out (nnz,), and positions_out (nnz,)."""
-    for i in range(m + 1):
-        row_indptr_out[i] = 0
-    for p in range(indptr[n]):
-        row_indptr_out[indices[p] + 1] += 1
-    for i in range(m):
-        row_indptr_out[i + 1] += row_indptr_out[i]
-    for j in range(n):
-        for p in range(indptr[j], indptr[j + 1]):
-            at = row_indptr_out[indices[p]]
-            columns_out[at] = j
-            positions_out[p] = at
-            row_indptr_out[indices[p]] += 1
-    for k in range(m):  # each start has moved to the start of the next row
-        row_indptr_out[m - k] = row_indptr_out[m - k - 1]
-    row_indptr_out[0] = 0
-
-
 @kernel("int(int*, int*, int*, int*, int*, int, int, int*, int*)")
 def count_normal(indptr, indices, positions, row_indptr, columns, n, limit, mark_work, normal_indptr_out):
     """Count the entries of the columns of H, its diagonal always among them.

@@ -13,7 +13,7 @@ import numpy as np
 
 from nlsq.kernels import normal_assembly_sparse as kernels
 from nlsq.kernels.calling import run_kernel
-from nlsq.kernels.coloring import by_rows
+from nlsq.kernels.coloring import by_rows, order_by_rows
 from nlsq.linalg.kernel_calls import ints
 from nlsq.pattern import IndexArray, SparsityPattern
 
@@ -69,7 +69,7 @@ class NormalStructure:
         self.shape = m, n = pattern.shape
         indptr, indices = (np.ascontiguousarray(part, dtype=np.int64) for part in (pattern.indptr, pattern.indices))
         row_indptr, columns, positions = ints(m + 1), ints(indices.size), ints(indices.size)
-        run_kernel(kernels.order_by_rows, indptr, indices, m, n, row_indptr, columns, positions)
+        run_kernel(order_by_rows, indptr, indices, m, n, 1, row_indptr, columns, positions)
         self.parts = indptr, indices, positions, row_indptr, columns
         self._check_rows(np.diff(row_indptr), limit)
         self.indptr, self.indices = self._find_structure(n, limit)
