@@ -221,3 +221,30 @@ def test_what_a_callback_adds_is_for_the_next_solve():
     result = nlsq.solve(problem, callback=grow)
     np.testing.assert_allclose(result[spots], [[1.0, 2.0], [3.0, 4.0]], rtol=1e-7)
     np.testing.assert_allclose(nlsq.solve(problem)[added[0]], [[4.0, 5.0]], rtol=1e-7)
+
+
+def test_a_jacobian_of_the_wrong_sign_is_stalled_and_soon():
+    def wrong(a, m):
+        return (((-1.0, 0.0), (0.0, 1.0)),)
+
+    problem = nlsq.BlockProblem()
+    spot = problem.add_parameters([[1.0, 2.0]])
+    problem.add_residuals(offset, [spot], data=[[3.0, 1.0]], jac=wrong)
+    result = nlsq.solve(problem)
+    assert result.status is Status.STALLED
+    assert result.nfev < 40
+    np.testing.assert_allclose(result[spot], [[1.0, 2.0]], rtol=1e-12)
+
+
+def test_a_start_that_is_right_to_rounding_is_no_stall():
+    def distance(a, m):
+        return math.hypot(a[0] - m[0], a[1] - m[1]) - m[2]
+
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        values, corners = rng.uniform(0.0, 10.0, (4, 2)), rng.uniform(0.0, 10.0, (4, 2))
+        problem = nlsq.BlockProblem()
+        spots = problem.add_parameters(values)
+        lengths = np.linalg.norm(values - corners, axis=1)
+        problem.add_residuals(distance, [spots], data=np.column_stack([corners, lengths]))
+        assert nlsq.solve(problem).converged

@@ -40,6 +40,7 @@ from nlsq.status import Counters, Status, StepReport
 FIRST_OF_ELIMINATED, FIRST_OF_GRAPHS = 1e-4, 1e-8
 EVALUATIONS = 1000  # the default limit
 OVERDAMPED = 1.0  # times the columns' squared norms: such steps are short because they are held, and end no solve
+LEAST_MOVE = 2e-14  # relative: what a step that damping holds to less does is rounding, whether it seems to gain or not
 LEAST_DAMPING = 1e-16  # less is lost in rounding, and a step that fails would take long to raise it again
 LARGEST_DAMPING = 1e16  # times the columns' squared norms: beyond, a step moves nothing
 
@@ -83,6 +84,7 @@ class BlockState:
         self.limit = EVALUATIONS if max_evaluations is None else max_evaluations
         self.status = self.pending = 0
         self.stale = True
+        self._overdamped = False
         self.by_address = False
         self.finer: Any = None
         self.fallbacks: list[str] = list(evaluation.notes)
@@ -161,7 +163,8 @@ class BlockState:
             numbers[layout.DAMPING] *= numbers[layout.DAMPING_GROWTH]
             numbers[layout.DAMPING_GROWTH] *= 2.0
             failed = self.method.propose(self)
-        self.iw[layout.STEP_CUT] = by_gain and numbers[layout.DAMPING] > OVERDAMPED
+        self._overdamped = bool(by_gain and numbers[layout.DAMPING] > OVERDAMPED)
+        self.iw[layout.STEP_CUT] = self._overdamped
         if failed:
             self.detail = self._note_failure()
         self.times.linear_solver += perf_counter() - began
@@ -181,7 +184,11 @@ class BlockState:
 
     def judge(self, w: Any, iw: Any) -> int:
         """Judge the candidate, and move there if it is accepted."""
+        lost = self._overdamped and self.w[layout.STEP_NORM] <= LEAST_MOVE * self.w[layout.X_NORM]
         code = int(self._judge(w, iw))
+        if lost and code < 2:
+            self.iw[layout.STATUS] = Status.STALLED
+            code += 2
         if self.iw[layout.DAMPING_RULE] == layout.DAMPING_NIELSEN:
             self.w[layout.DAMPING] = max(float(self.w[layout.DAMPING]), LEAST_DAMPING)
         if code % 2 == 1:
