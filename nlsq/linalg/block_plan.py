@@ -21,7 +21,7 @@ import numpy as np
 from nlsq.block_jacobian import BlockGroup, BlockJacobian, BlockPattern, FloatArray, IndexArray
 from nlsq.kernels import normal_assembly as kernels
 from nlsq.kernels.backend import Kernel, specialised
-from nlsq.linalg.kernel_calls import VALUES, Call
+from nlsq.linalg.kernel_calls import VALUES, Call, ranges, sums
 from nlsq.linalg.ordering import minimum_degree
 
 SPECIALISE_FROM = 200_000  # products of numbers in one assembly from which a kernel of its own size pays
@@ -99,7 +99,7 @@ class BlockPlan:
         column_of = np.repeat(np.arange(widths.size), widths)
         within = np.arange(offsets[-1]) - offsets[column_of]
         lengths = pitch[column_of] + within + 1
-        self.indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+        self.indptr = sums(lengths)
         self.diagonal = self.indptr[1:] - 1
         block_of = np.repeat(np.arange(rows.size), heights)
         stacked = np.arange(block_of.size) - (ends - heights)[block_of] + offsets[rows][block_of]
@@ -126,17 +126,14 @@ class BlockPlan:
             order = np.asarray(ordering, dtype=np.int64)
             if not np.array_equal(np.sort(order), np.arange(n_blocks)):
                 raise ValueError(f"ordering must hold each of the column blocks 0..{n_blocks - 1} once.")
-        lengths = widths[order]
-        starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))[: order.size]
-        columns = np.repeat(offsets[order] - starts, lengths) + np.arange(offsets[-1])
-        return np.asarray(columns, dtype=np.int64)
+        return ranges(offsets[order], widths[order])
 
     def _minimum_degree(self) -> IndexArray:
         n_blocks = self._widths.size
         apart = self._block_rows != self._block_columns
         rows, columns = self._block_rows[apart], self._block_columns[apart]
         heads, tails = np.concatenate((columns, rows)), np.concatenate((rows, columns))
-        indptr = np.concatenate(([0], np.cumsum(np.bincount(heads, minlength=n_blocks)))).astype(np.int64)
+        indptr = sums(np.bincount(heads, minlength=n_blocks))
         neighbours = tails[np.argsort(heads, kind="stable")]
         return minimum_degree(indptr, neighbours, weights=np.maximum(self._widths, 1))
 
@@ -168,7 +165,7 @@ class DiagonalBlocks:
 
     def __init__(self, pattern: BlockPattern) -> None:
         widths = pattern.widths
-        ends = np.concatenate(([0], np.cumsum(widths * (widths + 1) // 2))).astype(np.int64)
+        ends = sums(widths * (widths + 1) // 2)
         self.starts, self.size = ends[:-1], int(ends[-1])
         block_of = np.repeat(np.arange(widths.size), widths)
         within = np.arange(block_of.size) - pattern.offsets[block_of]

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from nlsq.block_jacobian import CONSTANT, BlockPattern
 from nlsq.kernels import coloring, schur_choice
 from nlsq.kernels.calling import run_kernel
+from nlsq.linalg.kernel_calls import sums
 from nlsq.linalg.per_pattern import once_per_pattern
 
 __all__ = ["eliminated_blocks", "independent_blocks"]
@@ -83,5 +84,4 @@ def _blocks_by_row(pattern: BlockPattern) -> tuple[NDArray[np.int64], NDArray[np
         is_free = group.columns != CONSTANT
         lengths.append(np.count_nonzero(is_free, axis=1))
         blocks.append(group.columns[is_free])
-    ends = np.cumsum(np.concatenate(lengths))
-    return np.concatenate(([0], ends)).astype(np.int64), np.concatenate(blocks)
+    return sums(np.concatenate(lengths)), np.concatenate(blocks)

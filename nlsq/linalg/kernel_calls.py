@@ -47,6 +47,12 @@ def sums(lengths: IndexArray) -> IndexArray:
     return starts
 
 
+def ranges(starts: IndexArray, lengths: IndexArray) -> IndexArray:
+    """Give all numbers of the ranges start, ..., start + length - 1, one range after another."""
+    first = np.repeat(starts - sums(lengths)[:-1], lengths)
+    return first + np.arange(first.size, dtype=np.int64)
+
+
 def inverse(permutation: IndexArray) -> IndexArray:
     """Return where each number stands in a permutation."""
     places = np.empty_like(permutation)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nlsq.block_jacobian import CONSTANT, BlockGroup, BlockPattern
 from nlsq.kernels import schur as kernels
-from nlsq.linalg.kernel_calls import IndexArray, inverse, sums
+from nlsq.linalg.kernel_calls import IndexArray, inverse, ranges, sums
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 MIXED = 0  # in place of a width: the kept blocks of a family have several
@@ -209,9 +209,3 @@ def _families(orders: IndexArray, lengths: IndexArray, slot_widths: IndexArray) 
 
 def _useful(terms: list[Term]) -> list[Term]:
     return [term for term in terms if np.any(term.targets >= 0)]
-
-
-def ranges(starts: IndexArray, lengths: IndexArray) -> IndexArray:
-    """Give all numbers of the ranges start, ..., start + length - 1, one range after another."""
-    first = np.repeat(starts - sums(lengths)[:-1], lengths)
-    return first + np.arange(first.size, dtype=np.int64)

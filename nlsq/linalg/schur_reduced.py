@@ -15,10 +15,10 @@ from nlsq.block_jacobian import BlockPattern
 from nlsq.kernels import coloring, schur_pattern
 from nlsq.kernels import schur as kernels
 from nlsq.kernels.calling import run_kernel
-from nlsq.linalg.kernel_calls import IndexArray, ints
+from nlsq.linalg.kernel_calls import IndexArray, ints, ranges, sums
 from nlsq.linalg.linear_solver import FloatArray
 from nlsq.linalg.ordering import minimum_degree
-from nlsq.linalg.schur_plan import BoolArray, Elimination, main_columns, ranges
+from nlsq.linalg.schur_plan import BoolArray, Elimination, main_columns
 from nlsq.linalg.sparse_factor import Analysis, analyse, weakest_pivot
 
 REDUCED = ("auto", "dense", "sparse")
@@ -150,7 +150,7 @@ class SparseReduced:
         f, g = self._rows[apart], self._columns[apart]
         both = np.concatenate((f, g)), np.concatenate((g, f))
         order = np.lexsort(both[::-1])
-        indptr = np.concatenate(([0], np.cumsum(np.bincount(both[0], minlength=count)))).astype(np.int64)
+        indptr = sums(np.bincount(both[0], minlength=count))
         widths = np.diff(self._starts)
         blocks = minimum_degree(indptr, both[1][order], weights=widths)
         return analyse(self._indptr, indices, n, ordering=ranges(self._starts[blocks], widths[blocks]))
@@ -203,7 +203,7 @@ class _Stars:
             ordered = np.sort(blocks, axis=1)
             lengths.append(np.count_nonzero(ordered >= 0, axis=1))
             members.append(ordered[ordered >= 0])
-        self._first = np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64)
+        self._first = sums(np.concatenate(lengths))
         self._members = np.concatenate(members)
         self._star_first, self._stars = ints(self._count + 1), ints(self._members.size)
         parts = self._first, self._members, self._count, self._first.size - 1
@@ -228,7 +228,7 @@ class _Stars:
         """Give the first pair of each eliminated block, and where the block of each pair begins."""
         lengths = np.diff(self._first[: self._owners + 1])
         sizes = lengths * (lengths + 1) // 2
-        ends = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        ends = sums(sizes)
         pairs = ints(int(ends[-1]) + 1)
         blocks = column_first, rows, block_starts, ends, self._count, self._owners
         run_kernel(schur_pattern.place_pairs, *self._lists, *blocks, ints(self._count), pairs)
