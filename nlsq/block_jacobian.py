@@ -151,6 +151,11 @@ class BlockPattern:
         )
 
     @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Shapes (B, q, T) of the values of the groups."""
+        return [group.shape for group in self.groups]
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Shape (m, n) of J."""
         rows = sum(group.count * group.residuals for group in self.groups)
@@ -196,6 +201,12 @@ class BlockJacobian:
     def shape(self) -> tuple[int, int]:
         """Shape (m, n)."""
         return self.pattern.shape
+
+    def check(self, shapes: list[tuple[int, int, int]]) -> None:
+        """Raise ValueError unless the groups have these shapes, for which somebody has prepared."""
+        found = [array.shape for array in self.values]
+        if found != shapes:
+            raise ValueError(f"the groups of the Jacobian have the shapes {found}, prepared was for {shapes}.")
 
     def product(self, v: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Return J v, shape (m,).

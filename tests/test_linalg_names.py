@@ -65,6 +65,18 @@ def test_solve_before_factorize(solver, pattern):
     assert getattr(factorization, "failed_column", -1) == -1
 
 
+@pytest.mark.parametrize("solver", [SchurComplement(), BlockCholesky(), ConjugateGradients()])
+def test_what_has_not_the_prepared_sizes_is_refused(solver):
+    factorization = solver.prepare(BLOCKS.shape, BLOCKS)
+    fewer = BlockPattern((BlockGroup(4, 0, np.array([[0, 1]]), (1, 1)),), np.array([1, 1, 1]))
+    with pytest.raises(ValueError, match=r"\(1, 4, 2\).*prepared was for .*\(2, 2, 2\)"):
+        factorization.factorize(fewer.zeros())
+    factorization.factorize(BLOCKS.zeros())
+    for damping in (np.ones(2), np.ones(1), np.ones((3, 1))):
+        with pytest.raises(ValueError, match=r"damping_diag must have shape \(3,\)"):
+            factorization.solve(np.ones(4), damping, np.ones(3))
+
+
 def test_messages_hold_for_every_linear_solver():
     """Block problems have no QR and no SVD to go to."""
     for status in (LinearStatus.NOT_DEFINITE, LinearStatus.ILL_CONDITIONED):

@@ -73,7 +73,7 @@ class BlockPlan:
     """
 
     def __init__(self, pattern: BlockPattern) -> None:
-        self._widths, self._offsets = pattern.widths, pattern.offsets
+        self._widths, self._offsets, self._shapes = pattern.widths, pattern.offsets, pattern.shapes
         contributions = list(_contributions(pattern))
         n_blocks = pattern.widths.size
         keys = [np.arange(n_blocks) * (n_blocks + 1), *(key for *_, key in contributions)]
@@ -139,6 +139,7 @@ class BlockPlan:
 
     def assemble(self, jac: BlockJacobian, normal_out: FloatArray) -> None:
         """Form the upper triangle of J'J; normal_out (nnz,)."""
+        jac.check(self._shapes)
         normal_out[...] = 0.0
         for addition in self._additions:
             addition.run(jac, normal_out)
@@ -164,7 +165,7 @@ class DiagonalBlocks:
     """
 
     def __init__(self, pattern: BlockPattern) -> None:
-        widths = pattern.widths
+        widths, self._shapes = pattern.widths, pattern.shapes
         ends = sums(widths * (widths + 1) // 2)
         self.starts, self.size = ends[:-1], int(ends[-1])
         block_of = np.repeat(np.arange(widths.size), widths)
@@ -179,6 +180,7 @@ class DiagonalBlocks:
 
     def assemble(self, jac: BlockJacobian, blocks_out: FloatArray) -> None:
         """Form the diagonal blocks of J'J; blocks_out (size,)."""
+        jac.check(self._shapes)
         blocks_out[...] = 0.0
         for addition in self._additions:
             addition.run(jac, blocks_out)

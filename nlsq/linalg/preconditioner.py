@@ -13,7 +13,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from nlsq.block_jacobian import BlockJacobian, BlockPattern
+from nlsq.block_jacobian import BlockJacobian, BlockPattern, operand
 from nlsq.kernels import block_preconditioner as kernels
 from nlsq.kernels.calling import run_kernel
 from nlsq.linalg.block_plan import DiagonalBlocks
@@ -99,7 +99,8 @@ class BlockJacobi:
 
     def damp(self, damping_diag: FloatArray) -> None:
         """Add a damping and factorise."""
-        arrays = self._packed, *self._layout, np.ascontiguousarray(damping_diag, dtype=np.float64)
+        damping = operand(damping_diag, self._plan.diagonal.size, "damping_diag")
+        arrays = self._packed, *self._layout, damping
         run_kernel(kernels.factor_blocks, *arrays, self._count, self._factor)
 
     def apply(self, vector: FloatArray, out: FloatArray) -> None:

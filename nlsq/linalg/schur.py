@@ -110,6 +110,7 @@ class SchurFactorization:
         self.kept, self.failed_column = 1.0, -1
         self.elimination = elimination
         self.reduced: DenseReduced | SparseReduced = reduced_system(elimination, reduced)
+        self._shapes = pattern.shapes
         self._shape = _, n = pattern.shape
         self._jac: BlockJacobian | None = None
         self._own = np.zeros(int(elimination.block_starts[-1]))
@@ -137,6 +138,7 @@ class SchurFactorization:
 
     def factorize(self, jac: BlockJacobian) -> LinearStatus:
         """Form U, V and W; `jac` is kept until the next call."""
+        jac.check(self._shapes)
         self._jac = jac
         self._own[...] = 0.0
         self._couplings[...] = 0.0
