@@ -261,11 +261,13 @@ def test_exact_needs_a_compiled_function():
         solve(LeastSquaresProblem(lambda p: p - 1.0, [0.0], jac=Exact()))
 
 
-def test_sparse_jacobians_stay_with_coloured_differences():
+def test_sparse_jacobians_are_exact_too():
     function = compile(numba.njit(lambda p: p * p - 2.0), kind="residual")
     problem = LeastSquaresProblem(function, np.ones(4), sparsity=np.eye(4))
-    assert type(problem.estimator) is ForwardDifference
-    assert function.derivative_reason is None
+    assert type(problem.estimator) is Exact
+    result = solve(problem)
+    np.testing.assert_allclose(result.x, np.sqrt(2.0), rtol=1e-12)
+    assert result.nfev_jac == 1  # the check of the pattern
 
 
 # Exceptions
