@@ -265,8 +265,10 @@ def _dual_wrapper(function: Any, form: BlockForm, residuals: int, name: str) -> 
 def _link(compiled: list[Any], symbols: tuple[str, ...]) -> tuple[Any, bool]:
     """Make one library of C functions that return numba's status; say whether any process can use its object file.
 
-    All else in it is internal: two object files from different processes may have different functions of one name.
+    All else in what others can use is internal: two object files from different processes may have different functions
+    of one name. Code that needs numba's runtime stays as numba links it.
     """
+    is_portable = all(_needed(one.library) <= _C_LIBRARY for one in compiled)
     library = compiled[0].library.codegen.create_library(f"nlsq.{symbols[0]}")
     library.enable_object_caching()
     module = library.create_ir_module(symbols[0])
@@ -289,8 +291,13 @@ def _link(compiled: list[Any], symbols: tuple[str, ...]) -> tuple[Any, bool]:
                 part.linkage = "internal"
         optimize()
 
-    library._optimize_final_module = optimize_alone
+    if is_portable:
+        library._optimize_final_module = optimize_alone
     library.finalize()
+    return library, is_portable and _needed(library) <= _C_LIBRARY
+
+
+def _needed(library: Any) -> set[str]:
+    """Return the names that compiled code leaves open."""
     parts = (*library._final_module.functions, *library._final_module.global_variables)
-    needed = {part.name for part in parts if part.is_declaration and not part.name.startswith("llvm.")}
-    return library, needed <= _C_LIBRARY
+    return {part.name for part in parts if part.is_declaration and not part.name.startswith("llvm.")}
