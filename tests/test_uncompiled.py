@@ -167,3 +167,21 @@ def test_the_examples_of_the_readme_run(tmp_path, disabled):
     assert "relaxation" in README
     printed = uncompiled(README, tmp_path) if disabled else start(README, tmp_path)
     assert "chi2" in printed
+
+
+def test_sparse_problems_run_without_compilation(tmp_path):
+    printed = uncompiled(
+        "import numpy as np, nlsq\n"
+        "from scipy.sparse import diags_array\n"
+        "pattern = diags_array([np.ones(9), np.ones(10)], offsets=[-1, 0])\n"
+        "def residual(x):\n"
+        "    return np.concatenate([x[:1] - 1.0, x[1:] - 2.0 * x[:-1]])\n"
+        "result = nlsq.solve(nlsq.LeastSquaresProblem(residual, np.zeros(10), jac='2-point', sparsity=pattern))\n"
+        "problem = nlsq.BlockProblem()\n"
+        "x = problem.add_parameters(np.zeros(10))\n"
+        "problem.hold(x[0])\n"
+        "problem.add_residuals(lambda a, b: b[0] - a[0] - 1.0, [x[:-1], x[1:]])\n"
+        "print(result.converged, round(result.x[9]), round(nlsq.solve(problem)[x][9, 0]))\n",
+        tmp_path,
+    )
+    assert printed.split() == ["True", "512", "9"]

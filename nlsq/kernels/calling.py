@@ -26,4 +26,5 @@ def run_kernel(kernel: Kernel, *arguments: Any) -> Any:
     int, float or None
         What the kernel returns.
     """
-    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in arguments))
+    flat = (a.reshape(-1) if isinstance(a, np.ndarray) else a for a in arguments)
+    return kernel.entry(release_gil=True)(*(handle(a) if isinstance(a, np.ndarray) else a for a in flat))
