@@ -117,7 +117,7 @@ class DampedSteps:
         self._take_step(space.w_handle, space.iw_handle)
         return 0
 
-    def sharpen(self) -> bool:
+    def sharpen(self, state: MatrixFreeState | BlockState) -> bool:
         """How exactly problems are solved is the linear solver's own affair."""
         return False
 

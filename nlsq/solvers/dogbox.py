@@ -10,10 +10,10 @@ from typing import Any, final
 
 from nlsq.kernels import dogleg as steps
 from nlsq.problem import LeastSquaresProblem
+from nlsq.solvers.box_subspace import DogboxSubspace
 from nlsq.solvers.dense import advance_dense, write_bounds
 from nlsq.solvers.matrix_free import start_solve
 from nlsq.solvers.newton_steps import newton_steps
-from nlsq.solvers.subspace import DogboxSubspace
 from nlsq.solvers.termination import Tolerances
 
 

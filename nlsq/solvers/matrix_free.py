@@ -38,6 +38,7 @@ from nlsq.solvers.dense import (
     EVALUATIONS,
     LOSS_CODES,
     PYTHON_LOSS,
+    Densified,
     FloatArray,
     collect,
     describe,
@@ -66,7 +67,7 @@ class Method(Protocol):
         """Find step, candidate and predicted reduction; nonzero if there is none."""
         ...
 
-    def sharpen(self) -> bool:
+    def sharpen(self, state: MatrixFreeState) -> bool:
         """Solve linear problems as exactly as can be from now on; False if that changes nothing."""
         ...
 
@@ -159,10 +160,12 @@ class MatrixFreeState:
         finite, again = self._take_jacobian()
         while again:  # the last step has lost a parameter: back at the point before it
             finite, again = self._take_jacobian()
-        doubted = self.pending != 0 and Status(self.pending).converged and self.method.sharpen()
+        said = self.pending
+        doubted = said != 0 and Status(said).converged and self.method.sharpen(self)
+        self.pending = 0 if doubted else said
         status = self.method.linearise(self) if finite else Status.NONFINITE_JACOBIAN
-        if doubted and status == 0 and not self._little_left():
-            self.pending = 0
+        if doubted and self._little_left():
+            self.pending = said
         self.status = status or self.pending
         self.stale = False
         return self.status != 0
@@ -170,12 +173,26 @@ class MatrixFreeState:
     def _judge_step(self, w: Any, iw: Any) -> int:
         """Judge the candidate; what an inexact step says about convergence is checked against the exact model."""
         code = int(self._judge(w, iw))
-        if code == 2 and Status(int(self.iw[layout.STATUS])).converged and self.method.sharpen():
+        if code < 2 and self._lost_in_rounding():
+            self.iw[layout.STATUS] = Status.COST_CHANGE
+            code += 2
+        if code == 2 and Status(int(self.iw[layout.STATUS])).converged and self.method.sharpen(self):
             self.method.linearise(self)
             if not self._little_left():
                 self.iw[layout.STATUS] = 0
                 return 0
         return code
+
+    def _lost_in_rounding(self) -> bool:
+        """Whether a step promised less than the tolerance, and the cost answered by less, not as promised.
+
+        SciPy's test of the cost wants a gain ratio above 1/4. Where a J of differences is rounding in the directions
+        that are left, no step has one, and the radius would have to shrink until the step is small.
+        """
+        w = self.w
+        tolerance = w[layout.COST_TOLERANCE] * w[layout.COST]
+        least = max(w[layout.PREDICTED_REDUCTION], abs(w[layout.ACTUAL_REDUCTION]))
+        return bool(self.iw[layout.RULE] == layout.RULE_SCIPY and self.iw[layout.NIT] > 0 and least < tolerance)
 
     def _little_left(self) -> bool:
         """Whether the undamped step of the exact model promises a reduction, or a move, below the tolerances."""
@@ -323,24 +340,4 @@ class Remembered:
         if jac_out is None:
             return jac
         jac_out[...] = jac
-        return jac_out
-
-
-class Densified:
-    """A sparse prepared Jacobian that fills a dense array."""
-
-    def __init__(self, estimate: Any) -> None:
-        self._estimate = estimate
-        self.pattern = None
-
-    @property
-    def residual_calls(self) -> int:
-        """Price of one evaluation."""
-        calls: int = self._estimate.residual_calls
-        return calls
-
-    def evaluate(self, x: FloatArray, r: FloatArray, jac_out: FloatArray) -> FloatArray:
-        """Fill `jac_out` with the sparse values and the zeros between them."""
-        jac = self._estimate.evaluate(x, r, None)
-        jac_out[...] = jac.toarray() if hasattr(jac, "toarray") else jac
         return jac_out

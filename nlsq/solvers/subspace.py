@@ -9,16 +9,19 @@ in the span of the gradient and of a Gauss-Newton step, which a sparse factorisa
 With regularisation ``delta = -q(p_C) / radius^2``, p_C being the Cauchy step (the model's minimum along the gradient
 within the radius): far from the minimum that keeps LSMR short on ill-conditioned problems, and directions in which J is
 nothing but rounding out of the step; near it delta vanishes. Where p_GN is factorised and longer than the radius, a
-damped step of about its length joins the two. The problem in Q has as few unknowns and is solved exactly, by singular
-values of ``[J_s; C^(1/2)] Q`` and Newton's method on ``1/|a(lambda)|``. Reflection, choice and judgement are
-the kernels of the dense method.
+damped step joins the two, (B + lambda I) p = -g_s, of about its length or a shorter one that promises about as much:
+the best promise within s has the slope lambda s, which falls with s, so that at the radius it is at most
 
-An inexact or damped step may be short because it is inexact: along directions in which J is small LSMR moves last. So a
+    lambda |p| (radius - |p|)
+
+more. After a damped step the search begins with its lambda, and p_GN is factorised only where this step turns out to
+end inside the radius: one factorisation an iteration is the rule, and directions in which J is rounding stay out. The
+problem in Q has as few unknowns and is solved exactly, by singular values of ``[J_s; C^(1/2)] Q`` and Newton's method
+on ``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
+
+An inexact or regularised step may be short because it is inexact: along directions in which J is small LSMR moves last. So a
 convergence that such steps suggest is checked: p_GN is solved for once more, without delta and to the end, and only
 if what it promises is below the tolerances too the solve is over. Otherwise it goes on with steps as exact as that.
-
-Dogbox takes the undamped step over the variables that no bound holds, damped if it is longer than the radius and
-factorised, and the kernels follow the dogleg from there.
 
 References
 ----------
@@ -34,7 +37,7 @@ from typing import final
 
 import numpy as np
 
-from nlsq.kernels import bounds, dogleg, judgement, layout, trust_region
+from nlsq.kernels import bounds, judgement, layout, trust_region
 from nlsq.kernels.backend import handle
 from nlsq.solvers.damped import meet_radius
 from nlsq.solvers.dense import FloatArray
@@ -46,8 +49,10 @@ SAME_DIRECTION = 1e-10  # share of the Gauss-Newton step across the gradient bel
 FLAT = 1e-14  # singular values below this share of the largest count as zero
 ROOT_STEPS = 50
 ABOUT = 0.5  # relative precision of a damped step's length: the subspace finds the rest
-BEYOND = 1.01  # times the radius, where a damped path ends at least
 MOST_DAMPED = 2  # factorisations for it
+ROOM = 4.0  # radius after a shorter step, by its length
+THRIFT = 0.1  # share of the promise that a step may forgo to be shorter than the radius
+HELD = 0.5  # share that the damping has in the curvature along a step, from which on it is what ends the step
 EXACT = 1e-13
 
 
@@ -78,6 +83,7 @@ class ReflectiveSubspace:
         self._descent_curvature = 0.0
         self._slope_image = np.empty(0)  # of the gradient's direction   (m,)
         self._gradient_length = self._newton_length = self._radius = 0.0
+        self._thrifty = self._left = 0.0  # damping of a step that ends inside the radius, and what it forgoes
         self._update_scaling = trust_region.update_scaling.entry()
         self._scale_variables = trust_region.scale_variables.entry()
         self._start_radius = trust_region.start_radius.entry()
@@ -97,43 +103,61 @@ class ReflectiveSubspace:
         )
         if iw[layout.NJEV] == 1:
             self._start_radius(space.w_handle, space.iw_handle)
-        if small and (iw[layout.RULE] != layout.RULE_SCIPY or w[layout.COST] == 0.0):
+        if small and w[layout.COST] == 0.0:
             return Status.OPTIMALITY
-        self._find_subspace(state)
+        if state.pending:
+            return Status.OPTIMALITY if small else 0
+        self._find_subspace(state, bool(small) or w[layout.DAMPING] == 0.0)
         if small and not self._still_promising(space.w_handle, space.iw_handle):
             return Status.OPTIMALITY
         return 0
 
-    def sharpen(self) -> bool:
-        """From now on regularise no more, and find exact Gauss-Newton steps."""
-        return self.newton.sharpen()
+    def sharpen(self, state: MatrixFreeState) -> bool:
+        """From now on regularise no more, and find exact Gauss-Newton steps; a damped step is as exact as they are."""
+        is_damped = self.newton.is_direct and state.w[layout.DAMPING] > 0.0
+        return not is_damped and self.newton.sharpen()
 
-    def _find_subspace(self, state: MatrixFreeState) -> None:
-        """Basis of gradient and Gauss-Newton step, and the model in it."""
-        w, gradient, scale = state.w, state.vector(layout.SCALED_GRADIENT), state.vector(layout.COLUMN_SCALE)
-        extra = state.vector(layout.EXTRA_DIAGONAL)
-        length = float(np.linalg.norm(gradient))
+    def _find_subspace(self, state: MatrixFreeState, whole: bool) -> None:
+        """Basis of gradient and Gauss-Newton or damped step, and the model in it; with `whole` of Gauss-Newton's."""
+        self._describe_descent(state)
+        self._newton_length = np.inf
+        if whole or not self.newton.is_direct:
+            self._find_newton(state)
+        self._span(state)
+
+    def _describe_descent(self, state: MatrixFreeState) -> None:
+        """Length and image of the gradient, and the model's curvature along it."""
+        gradient, scale = state.vector(layout.SCALED_GRADIENT), state.vector(layout.COLUMN_SCALE)
+        length = self._gradient_length = float(np.linalg.norm(gradient))
         image = state.product(scale * gradient)
-        curvature = self._descent_curvature = float(image @ image + gradient @ (extra * gradient))
-        damping = np.zeros(1)
+        extra = state.vector(layout.EXTRA_DIAGONAL)
+        self._descent_curvature = float(image @ image + gradient @ (extra * gradient))
+        self._slope_image = image / length if length > 0.0 else image
+
+    def _find_newton(self, state: MatrixFreeState) -> None:
+        """Gauss-Newton step and its length, 0 where there is none."""
+        w, length, curvature = state.w, self._gradient_length, self._descent_curvature
+        damping = 0.0
         if self._regularize and not self.newton.is_exact and length > 0.0:
             reach = w[layout.RADIUS] / length
             t = trust_region.minimise_parabola(curvature, -length * length, 0.0, reach)
             damping = -t * (0.5 * t * curvature - length * length) / w[layout.RADIUS] ** 2
-        self._slope_image, self._gradient_length = image / length if length > 0.0 else image, length
+        scale, extra = state.vector(layout.COLUMN_SCALE), state.vector(layout.EXTRA_DIAGONAL)
         self._newton_length = 0.0
         if self.newton.find(state, scale, extra + damping, self._newton).usable:
             self._newton_length = float(np.linalg.norm(self._newton))
-        self._span(state)
 
     def _span(self, state: MatrixFreeState) -> None:
         """Orthonormal basis of the directions for the present radius, and the model in it."""
         w, scale = state.w, state.vector(layout.COLUMN_SCALE)
         gradient, extra = state.vector(layout.SCALED_GRADIENT), state.vector(layout.EXTRA_DIAGONAL)
         radius = self._radius = float(w[layout.RADIUS])
-        directions = [self._newton] if self._newton_length > 0.0 else []
+        directions = []
+        self._thrifty = 0.0
         if self.newton.is_direct and self._newton_length > radius:
             directions.append(self._damped_step(state, radius))
+        if 0.0 < self._newton_length < np.inf:
+            directions.insert(0, self._newton)
         basis, images = [gradient / (self._gradient_length or 1.0)], [self._slope_image]
         for direction in directions:
             across = direction.copy()
@@ -146,20 +170,35 @@ class ReflectiveSubspace:
                 images.append(state.product(scale * basis[-1]))
         self._diagonalise(basis, images, state.space.residual_vector(layout.WEIGHTED), np.sqrt(extra))
         whole = minimise_in_disc(self._curvatures, self._slopes, np.inf)[0]
-        w[layout.FULL_PREDICTED_REDUCTION] = self._reduction(whole)
+        promised = self._reduction(whole)
+        if self._newton_length == np.inf:
+            promised = promised + self._left if self._thrifty > 0.0 else np.inf
+        w[layout.FULL_PREDICTED_REDUCTION] = promised
         state.vector(layout.NEWTON_STEP)[:] = self._basis @ whole
 
     def _damped_step(self, state: MatrixFreeState, radius: float) -> FloatArray:
-        """Step of about the length of the radius; zero where there is none."""
+        """Step of about the length of the radius, or a shorter one that promises about as much; zero without either."""
         scale, extra = state.vector(layout.COLUMN_SCALE), state.vector(layout.EXTRA_DIAGONAL)
-        step = np.zeros(scale.size)
+        gradient, step = state.vector(layout.SCALED_GRADIENT), np.zeros(scale.size)
+        self._thrifty = 0.0
 
         def length_at(damping: float) -> float:
-            found = self.newton.find(state, scale, extra + damping, step).usable
-            return float(np.linalg.norm(step)) if found else np.inf
+            if not self.newton.find(state, scale, extra + damping, step).usable:
+                return np.inf
+            length = float(np.linalg.norm(step))
+            left = more_to_gain(step, damping, radius / length if length > 0.0 else np.inf)
+            if length < radius and is_little(state, left, gradient, step, damping):
+                self._thrifty, self._left = damping, left
+                return radius
+            return length
 
-        lengths = self._newton_length, self._gradient_length, radius
-        meet_radius(length_at, lengths, float(state.w[layout.DAMPING]), ABOUT, MOST_DAMPED)
+        first, lengths = float(state.w[layout.DAMPING]), (self._newton_length, self._gradient_length, radius)
+        shorter = first * radius >= self._gradient_length > 0.0  # than the radius, whatever J is
+        if not shorter or length_at(first) != radius:
+            meet_radius(length_at, lengths, first, ABOUT, MOST_DAMPED)
+        short = self._thrifty == 0.0 and not float(np.linalg.norm(step)) >= ABOUT * radius
+        if self._newton_length == np.inf and short:
+            self._find_newton(state)  # it may end inside
         return step
 
     def _diagonalise(
@@ -185,13 +224,19 @@ class ReflectiveSubspace:
         """Find the step in the subspace, then the step that the bounds leave of it."""
         space, w, iw = state.space, state.w, state.iw
         if self.newton.is_direct and w[layout.RADIUS] < min(self._radius, self._newton_length):
+            if self._thrifty > 0.0:
+                w[layout.DAMPING] = self._thrifty * max(
+                    1.0, float(np.linalg.norm(state.vector(layout.SCALED_STEP))) / w[layout.RADIUS]
+                )
             self._span(state)
         part, damping = minimise_in_disc(self._curvatures, self._slopes, float(w[layout.RADIUS]))
         iw[layout.STEP_CUT] = damping > 0.0
-        w[layout.DAMPING] = damping
+        w[layout.DAMPING] = max(damping, self._thrifty)
         w[layout.PREDICTED_REDUCTION] = self._reduction(part)
         step = state.vector(layout.SCALED_STEP)
         step[:] = self._basis @ part
+        if self.newton.is_direct and damping == 0.0:
+            w[layout.RADIUS] = min(w[layout.RADIUS], ROOM * float(np.linalg.norm(part)))
         if iw[layout.HAS_BOUNDS]:
             self._respect_bounds(state, step, self._images @ part)
         self._take_step(space.w_handle, space.iw_handle)
@@ -219,100 +264,23 @@ class ReflectiveSubspace:
         )
 
 
-@final
-class DogboxSubspace:
-    """Dogleg in a box without a matrix.
+def more_to_gain(step: FloatArray, damping: float, room: float) -> float:
+    """Bound what the model promises for a step that is longer than a damped one, by the factor `room` at most.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(m, n)``.
-    newton : NewtonSteps
-        Finds Gauss-Newton steps.
+    The promise of the best step of length s rises with s at the rate lambda s, which falls.
     """
+    return damping * float(step @ step) * max(room - 1.0, 0.0)
 
-    judge = dogleg.judge
 
-    def __init__(self, shape: tuple[int, int], newton: NewtonSteps) -> None:
-        self.newton = newton
-        self._undamped = np.zeros(shape[1])
-        self._descent_curvature = 0.0
-        self._update_scaling = trust_region.update_scaling.entry()
-        self._free_variables = dogleg.free_variables.entry()
-        self._start_radius = dogleg.start_radius.entry()
-        self._follow_path = dogleg.follow_path.entry()
-        self._still_promising = judgement.still_promising.entry()
+def is_little(state: MatrixFreeState, more: float, gradient: FloatArray, step: FloatArray, damping: float) -> bool:
+    """Whether it is a small share of what the damped step promises, or of what is called convergence.
 
-    def linearise(self, state: MatrixFreeState) -> int:
-        """Hold what a bound stops and find the Gauss-Newton step of the rest; returns a status, 0 to go on."""
-        space, w, iw = state.space, state.w, state.iw
-        self._update_scaling(space.w_handle, space.iw_handle)
-        small = self._free_variables(space.w_handle, space.iw_handle)
-        gradient = state.vector(layout.SCALED_GRADIENT)
-        np.multiply(state.vector(layout.COLUMN_SCALE), state.vector(layout.GRADIENT), out=gradient)
-        if iw[layout.NJEV] == 1:
-            self._start_radius(space.w_handle, space.iw_handle)
-        if small and (iw[layout.RULE] != layout.RULE_SCIPY or w[layout.COST] == 0.0):
-            return Status.OPTIMALITY
-        image = state.product(gradient)
-        self._descent_curvature = float(image @ image)
-        self._find_newton(state)
-        if small and not self._still_promising(space.w_handle, space.iw_handle):
-            return Status.OPTIMALITY
-        return 0
-
-    def sharpen(self) -> bool:
-        """From now on find exact Gauss-Newton steps."""
-        return self.newton.sharpen()
-
-    def _find_newton(self, state: MatrixFreeState) -> None:
-        """Gauss-Newton step over the free variables; the Cauchy step where there is none."""
-        free, gradient = state.vector(layout.COLUMN_SCALE), state.vector(layout.SCALED_GRADIENT)
-        newton = state.vector(layout.NEWTON_STEP)
-        newton[:] = 0.0
-        found = self.newton.find(state, free, self._undamped, newton).usable
-        if not found:
-            length = float(gradient @ gradient)
-            newton[:] = -(length / self._descent_curvature if self._descent_curvature > 0.0 else 0.0) * gradient
-        newton *= free
-        image = state.product(newton)
-        state.w[layout.FULL_PREDICTED_REDUCTION] = -float(gradient @ newton) - 0.5 * float(image @ image)
-        if found and self.newton.is_direct:
-            self._shorten(state, free, newton)
-
-    def _shorten(self, state: MatrixFreeState, free: FloatArray, newton: FloatArray) -> None:
-        """Damp a Gauss-Newton step that is longer than the radius, so that the path ends just beyond it.
-
-        Where J is next to singular the undamped step leads anywhere. The radius still cuts the path, and may grow.
-        """
-        scaling, radius = state.vector(layout.SCALING), float(state.w[layout.RADIUS])
-        largest = float(np.abs(scaling * newton).max())
-        if not largest > radius:
-            return
-        step = newton.copy()
-
-        def length_at(damping: float) -> float:
-            usable = self.newton.find(state, free, damping * scaling * scaling, step).usable
-            return float(np.linalg.norm(scaling * step)) if usable else np.inf
-
-        length = float(np.linalg.norm(scaling * newton))
-        gradient = float(np.linalg.norm(state.vector(layout.SCALED_GRADIENT) / scaling))
-        meet_radius(length_at, (length, gradient, radius * length / largest), 0.0, ABOUT, MOST_DAMPED)
-        reached = float(np.abs(scaling * free * step).max())
-        if reached > 0.0:
-            newton[:] = free * step * max(1.0, BEYOND * radius / reached)
-
-    def propose(self, state: MatrixFreeState) -> int:
-        """Follow the dogleg path as far as the box allows."""
-        space, w = state.space, state.w
-        np.negative(state.vector(layout.SCALED_GRADIENT), out=state.vector(layout.CHOICE_1))
-        self._follow_path(space.w_handle, space.iw_handle, self._descent_curvature)
-        step = state.vector(layout.STEP)
-        image = state.product(step)
-        slope = float(state.vector(layout.GRADIENT) @ step)
-        w[layout.PREDICTED_REDUCTION] = -slope - 0.5 * float(image @ image)
-        w[layout.DIRECTIONAL_SLOPE] = slope
-        return 0
+    Not where it is the damping that ends the step, as next to a start with a tiny radius.
+    """
+    slope = -float(gradient @ step)
+    if damping * float(step @ step) > HELD * slope:
+        return False
+    return more <= max(0.5 * THRIFT * slope, float(state.w[layout.COST_TOLERANCE] * state.w[layout.COST]))
 
 
 def orthonormalise(vectors: list[FloatArray]) -> tuple[list[FloatArray], FloatArray]:
