@@ -19,9 +19,10 @@ end inside the radius: one factorisation an iteration is the rule, and direction
 problem in Q has as few unknowns and is solved exactly, by singular values of ``[J_s; C^(1/2)] Q`` and Newton's method
 on ``1/|a(lambda)|``. Reflection, choice and judgement are the kernels of the dense method.
 
-An inexact or regularised step may be short because it is inexact: along directions in which J is small LSMR moves last. So a
-convergence that such steps suggest is checked: p_GN is solved for once more, without delta and to the end, and only
-if what it promises is below the tolerances too the solve is over. Otherwise it goes on with steps as exact as that.
+An inexact or regularised step may be short because it is inexact: along directions in which J is small LSMR moves last.
+So a convergence that such steps suggest is checked: p_GN is solved for once more, without delta and to the end, and
+only if what it promises is below the tolerances too the solve is over. Otherwise it goes on with steps as exact as
+that.
 
 References
 ----------
