@@ -299,7 +299,7 @@ class TestSeam:
         fake = FakeLinearSolver()
         result = solve(self.problem(), LevenbergMarquardt(linear_solver=fake))
         assert result.converged
-        assert len(fake.calls) == result.nit
+        assert len(fake.calls) == result.nit + 1  # the last shows that orthogonal columns hide no step
         assert all(not call[2].any() for call in fake.calls)
 
     def test_failures_end_the_solve_with_a_status(self):

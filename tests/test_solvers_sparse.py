@@ -180,3 +180,42 @@ def test_a_million_parameters():
     )
     assert result.converged
     assert np.abs(result.residual).max() < 1e-9
+
+
+@pytest.mark.parametrize("method", ["gauss-newton", "gradient", "lm", "trf", "dogbox"])
+def test_sparse_jacobians_of_traced_residuals_reach_dense_solvers_whole(method):
+    def residual(u):
+        return np.array([u[0] - 1.0, 10.0 * (u[1] - u[0] ** 2), u[2] - u[1]])
+
+    problem = LeastSquaresProblem(residual, np.zeros(3), sparsity="auto")
+    result = nlsq.solve(problem, method, max_evaluations=3000)
+    jac = result.jac.toarray() if hasattr(result.jac, "toarray") else result.jac
+    x = result.x
+    np.testing.assert_allclose(jac, [[1, 0, 0], [-20 * x[0], 10, 0], [0, -1, 1]], rtol=1e-6, atol=1e-6)
+    if method != "gradient":
+        np.testing.assert_allclose(x, 1.0, rtol=1e-6)
+
+
+def test_dense_methods_refuse_sparse_jacobians_that_are_too_large():
+    def residual(u):
+        return u - 1.0
+
+    with pytest.raises(ValueError, match="would make the sparse Jacobian a dense one"):
+        nlsq.solve(LeastSquaresProblem(residual, np.zeros(20_000), sparsity="auto"), "gauss-newton")
+
+
+@pytest.mark.parametrize("method", ["lm", "trf", "dogbox"])
+def test_a_smooth_residual_of_a_stiff_equation_is_no_minimum(method):
+    n = 3000
+    h = 1.0 / (n + 1)
+    truth = np.sin(np.pi * np.linspace(h, 1.0 - h, n))
+
+    def left(u):
+        padded = np.zeros(n + 2)
+        padded[1:-1] = u
+        return (2.0 * padded[1:-1] - padded[2:] - padded[:-2]) / h**2 + np.exp(u)
+
+    right = left(truth)
+    problem = LeastSquaresProblem(lambda u: left(u) - right, np.zeros(n), sparsity="auto")
+    result = nlsq.solve(problem, method, tolerances=nlsq.Tolerances(optimality=1e-7))
+    np.testing.assert_allclose(result.x, truth, atol=1e-5)

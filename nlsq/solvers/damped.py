@@ -36,6 +36,8 @@ from nlsq.status import Status
 if TYPE_CHECKING:
     from nlsq.solvers.blocks import BlockState
 
+PROMISE = 1e-8  # share of the cost, as in `nlsq.kernels.judgement`
+TRUSTED = 0.75  # gain ratio
 MOST_SOLVES = 12  # for one radius; two or three are the rule
 LEAST_SHARE = 1e-3  # of the interval, where nothing better is known (More 1978, section 5)
 WORTH_TELLING = (
@@ -86,7 +88,8 @@ class DampedSteps:
         """Scale the parameters and hand J over; returns a status, 0 to go on."""
         space, w = state.space, state.w
         self._scale_parameters(space.w_handle, space.iw_handle)
-        if w[layout.COSINE] <= w[layout.OPTIMALITY_TOLERANCE]:
+        small = bool(w[layout.COSINE] <= w[layout.OPTIMALITY_TOLERANCE])
+        if small and w[layout.COST] == 0.0:
             return Status.OPTIMALITY
         status: LinearStatus = self.factorization.factorize(state.jac)
         tell(state, status)
@@ -99,7 +102,21 @@ class DampedSteps:
         w[layout.FULL_PREDICTED_REDUCTION] = np.inf
         if state.iw[layout.NJEV] == 1:
             self._start_damping(space.w_handle, space.iw_handle)
-        return 0
+        return Status.OPTIMALITY if small and not self._is_promising(state) else 0
+
+    def _is_promising(self, state: MatrixFreeState | BlockState) -> bool:
+        """Whether columns that are nearly orthogonal to the residual hide a step that takes part of the cost away.
+
+        So it is with the columns of a differential equation, whose few entries see a smooth residual cancel.
+        """
+        w, iw = state.w, state.iw
+        if iw[layout.NIT] > 0 and not w[layout.GAIN_RATIO] >= TRUSTED:
+            return False
+        if iw[layout.DAMPING_RULE] != layout.DAMPING_NIELSEN:
+            self._find_newton(state)
+            return bool(w[layout.FULL_PREDICTED_REDUCTION] > PROMISE * w[layout.COST])
+        solved = self._solve(state, float(w[layout.DAMPING]), self._step).usable
+        return solved and _model_reduction(state, self._step) > PROMISE * w[layout.COST]
 
     def propose(self, state: MatrixFreeState | BlockState) -> int:
         """Find the damped step and the candidate; 1 if no step can be computed."""
