@@ -223,7 +223,7 @@ def cold_section(quick=False):
     if not quick:
         run = fresh(startup.COLD_CACHE + startup.PRECOMPILE)
         text = f" CPU ({run.wall:.1f} s wall, {run.output.strip()} kernels)"
-        rows.append(limit_row("whole library compiled, whole process", "-", 15.0, run.cpu, "s", text))
+        rows.append(limit_row("whole library compiled, whole process", "-", 60.0, run.cpu, "s", text))
     return Section(title="Cold cache", rows=rows)
 
 
