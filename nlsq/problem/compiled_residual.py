@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,23 @@ class Derivative:
         self.address, self.reason = 0, reason
 
 
+class WeightedHessian(Protocol):
+    """``sum_i weights_i * (second derivatives of residual i)`` as a sparse matrix.
+
+    Attributes
+    ----------
+    rows, columns : ndarray of int64
+        Place of each value in the lower triangle, ``rows >= columns``; values at one place are to be added up.
+    """
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+    def into(self, x: FloatArray, weights: FloatArray, values_out: FloatArray) -> None:
+        """Evaluate at contiguous `x` into `values_out`, which is overwritten."""
+        ...
+
+
 class CompiledResidual:
     """A compiled function with its data: what the solvers evaluate.
 
@@ -63,10 +80,12 @@ class CompiledResidual:
         "_complex_address",
         "_derivative",
         "_entry",
+        "_hessian",
         "_jacobian_entry",
         "_kernel",
         "_raw_address",
         "_seeded",
+        "_sparse_hessian",
         "binding",
         "calls_python",
         "in_python",
@@ -85,7 +104,10 @@ class CompiledResidual:
         complex_address: Callable[[], int] | None = None,
         derivative: Callable[[], Derivative] | None = None,
         seeded: Callable[[int], Derivative] | None = None,
+        hessian: Callable[[], Derivative] | None = None,
+        sparse_hessian: Callable[[], WeightedHessian] | None = None,
     ) -> None:
+        self._hessian, self._sparse_hessian = hessian, sparse_hessian
         self._seeded = seeded
         self.calls_python = calls_python
         self._derivative = derivative
@@ -138,6 +160,20 @@ class CompiledResidual:
         if self._seeded is None:
             return Derivative(reason="sparse ones are for residuals compiled by nlsq.compile(f, kind='residual')")
         return self._seeded(width)
+
+    @property
+    def hessian(self) -> Derivative:
+        """C function ``int(x, data, weights, out)``, or why there is none; compiled when it is first asked for.
+
+        It adds ``sum_i weights_i * (second derivatives of residual i)`` to the lower triangle of `out`, (n, n) row by
+        row; the upper triangle may be written too.
+        """
+        return Derivative(reason="this residual has none") if self._hessian is None else self._hessian()
+
+    @property
+    def sparse_hessian(self) -> WeightedHessian | None:
+        """The same as a sparse matrix, where its pattern is known."""
+        return None if self._sparse_hessian is None else self._sparse_hessian()
 
     @property
     def jacobian_address(self) -> int:

@@ -76,6 +76,12 @@ def _call_function(typing_context: Any, address: Any, x: Any, data: Any, out: An
 
 
 @intrinsic
+def _call_weighted(typing_context: Any, address: Any, x: Any, data: Any, weights: Any, out: Any) -> Any:
+    pointers = DOUBLE_POINTER, types.int64, DOUBLE_POINTER, DOUBLE_POINTER
+    return _call_by_address(types.int64(types.int64, *pointers))
+
+
+@intrinsic
 def _call_normal(typing_context: Any, address: Any, x: Any, data: Any, gradient: Any, normal: Any) -> Any:
     pointers = DOUBLE_POINTER, types.int64, DOUBLE_POINTER, DOUBLE_POINTER
     return _call_by_address(types.float64(types.int64, *pointers))
@@ -287,6 +293,7 @@ LOWERED: dict[primitives.Primitive, Any] = {
     primitives.int_pointer: _int_pointer,
     primitives.call_function: _call_function,
     primitives.call_normal: _call_normal,
+    primitives.call_weighted: _call_weighted,
     primitives.call_step: _call_step,
     primitives.subtract_product: _subtract_product,
     primitives.call_potrf: _call_potrf,

@@ -220,6 +220,12 @@ def call_function(address: int, x: Any, data: int, out: Any) -> int:
 
 
 @Primitive
+def call_weighted(address: int, x: Any, data: int, weights: Any, out: Any) -> int:
+    """Call ``int function(const double* x, void* data, const double* weights, double* out)``; nonzero: it failed."""
+    return int(_by_ticket[int(address)](x, data, weights, out))
+
+
+@Primitive
 def call_normal(address: int, x: Any, data: int, gradient_out: Any, normal_out: Any) -> float:
     """Call ``double function(const double* x, void* data, double* gradient, double* normal)``: the cost."""
     return float(_by_ticket[int(address)](x, data, gradient_out, normal_out))
