@@ -40,6 +40,7 @@ KERNEL_MODULES = (
     "schur",
     "schur_choice",
     "schur_pattern",
+    "bunch_kaufman",
 )
 
 
