@@ -41,6 +41,9 @@ KERNEL_MODULES = (
     "schur_choice",
     "schur_pattern",
     "bunch_kaufman",
+    "bunch_kaufman_panel",
+    "bunch_kaufman_pivot",
+    "symmetric_product",
 )
 
 
