@@ -253,9 +253,27 @@ def test_second_derivatives_are_refused_where_there_are_none():
     graph, _, root = graph_of("digamma", 1)
     with pytest.raises(NotTraceable, match="trigamma"):
         second_derivatives(graph, root)
-    trace = trace_residual(lambda p: p * p.sum(), 3)
-    with pytest.raises(NotTraceable, match="index space"):
-        second_derivatives(trace.graph, trace.segments[0].node)
+
+
+def test_second_derivatives_take_slices_and_sums_as_leaves():
+    trace = trace_residual(lambda p: p[:-1] * p[1:] * p.sum() ** 2, 3)
+    graph, root = trace.graph, trace.segments[0].node
+    found = {
+        tuple(graph.nodes[leaf][:2] for leaf in pair): node for pair, node in second_derivatives(graph, root).items()
+    }
+    here, following = ("parameters", 0), ("parameters", 1)
+    (total,) = [graph.nodes[leaf][:2] for leaf in graph.elementwise(root) if graph.nodes[leaf][0] == "sum"]
+    assert set(found) == {(here, following), (here, total), (following, total), (total, total)}
+    p = np.array([2.0, 3.0, 5.0])
+    values = interpret.evaluate(graph, list(found.values()), p, [])
+    expected = {
+        (here, following): 100.0,
+        (here, total): 20.0 * p[1:],
+        (following, total): 20.0 * p[:-1],
+        (total, total): 2.0 * p[:-1] * p[1:],
+    }
+    for pair, value in zip(found, values, strict=True):
+        np.testing.assert_allclose(value, expected[pair], rtol=1e-15)
 
 
 def product(p):

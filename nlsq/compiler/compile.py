@@ -11,16 +11,20 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.compiler.differentiate import derivatives
-from nlsq.compiler.graph import FloatArray, Shape
+from nlsq.compiler.graph import FloatArray, NotTraceable, Shape
+from nlsq.compiler.hessian_source import dense_hessian
 from nlsq.compiler.jacobian_source import SparseLayout, dense_jacobian, pattern, sparse_layout, sparse_program
 from nlsq.compiler.kernel_source import Layout, Variant, curve_jacobian, is_curve, layout_of, residual_program, sums_of
 from nlsq.compiler.normal_source import FUSED_UP_TO, cost_program, normal_program, scaled_normal_program
+from nlsq.compiler.second_derivatives import SecondDerivatives, second_order
+from nlsq.compiler.sparse_hessian_source import Block, sparse_hessian
 from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels.backend.generated import find, make
 from nlsq.kernels.backend.program import CONSTANTS, PARAMETERS, POINTS, SCRATCH, Program, render
@@ -51,7 +55,7 @@ def structure(trace: Trace) -> Any:
 
     graph = trace.graph
     segments = tuple((one.node, symbolic(one.shape), one.strides) for one in trace.segments)
-    sums = tuple(symbolic(graph.shapes[index]) for index in summed)
+    sums = tuple((symbolic(graph.shapes[index]), graph.shapes[index][1:]) for index in summed)  # values in C order
     shapes = tuple(symbolic(shape) if shape else () for shape in graph.shapes)
     return graph.n, trace.variables, segments, sums, tuple(graph.nodes), shapes
 
@@ -93,6 +97,17 @@ class GraphKernels:
         self.is_curve = is_curve(trace)
         self.sparse: SparseLayout = sparse_layout(trace, self.layout)
         self._addresses: dict[tuple[str, Variant | BatchVariant], int] = {}
+        self._reasons: dict[tuple[str, Variant], str] = {}
+
+    @cached_property
+    def second(self) -> SecondDerivatives:
+        """Second derivatives of the output; raises `NotTraceable` where there are none."""
+        return second_order(self.trace)
+
+    def hessian_blocks(self) -> list[Block]:
+        """Return what the values of the program "sparse_hessian" are."""
+        with _lock:
+            return sparse_hessian(self.second, self.layout, Variant())[1]
 
     def program(self, name: str, variant: Variant) -> Program:
         """Return the program of a kernel.
@@ -115,6 +130,10 @@ class GraphKernels:
             return scaled_normal_program(trace, layout, variant)
         if name == "cost":
             return cost_program(trace, layout, variant)
+        if name == "hessian":
+            return dense_hessian(self.second, layout, self.sparse, variant)
+        if name == "sparse_hessian":
+            return sparse_hessian(self.second, layout, variant)[0]
         return sparse_program(trace, layout, self.sparse, variant)
 
     @property
@@ -144,6 +163,16 @@ class GraphKernels:
                     self._addresses[one, variant] = address
                 found = self._addresses[name, variant]
         return found
+
+    def address_or_reason(self, name: str, variant: Variant) -> int | str:
+        """Return the address of a kernel, or why this graph has no such kernel."""
+        reason = self._reasons.get((name, variant))
+        if reason is not None:
+            return reason
+        try:
+            return self.address(name, variant)
+        except NotTraceable as error:
+            return self._reasons.setdefault((name, variant), str(error))
 
     def batch_address(self, variant: BatchVariant) -> int:
         """Return the address of the kernel for fits side by side; only for what `fuses`."""
@@ -238,9 +267,9 @@ class Binding:
         table[sparse.parameters], table[sparse.entries], table[sparse.one] = n, n * m, 1
         for position, place in enumerate(sparse.gradients.values()):
             table[place] = position * n
-        table[sparse.rows] = len(sparse.gradients) * n
+        table[sparse.rows] = 2 * len(sparse.gradients) * n  # behind one vector more for each sum, of second derivatives
         if sparse.gradients:
-            self._scratch = np.zeros(len(sparse.gradients) * n + m)
+            self._scratch = np.zeros(2 * len(sparse.gradients) * n + m)
             table[SCRATCH] = _address(self._scratch)
         base = 0
         for (k, _), place in sparse.values.items():

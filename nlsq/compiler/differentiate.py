@@ -38,6 +38,8 @@ from nlsq.compiler.graph import LEAVES, TRUTHS, Graph, NotTraceable
 
 PARAMETER_LEAVES = frozenset({"parameter", "parameters", "sum"})
 MOST_CONDITIONS = 300  # choices inside each other
+COMPARED_UP_TO = 16  # leaves: beyond, nobody looks which order of differentiation needs fewer operations
+_KINDS = {"parameter": 0, "parameters": 1, "sum": 2}
 FORWARD_UP_TO = 400  # nodes: beyond, forward mode is not even counted
 
 
@@ -97,34 +99,38 @@ def _derivatives(graph: Graph, root: int) -> dict[int, int]:
 
 
 def second_derivatives(graph: Graph, root: int) -> dict[tuple[int, int], int]:
-    """Return the second derivatives of an expression by pairs of single parameters.
+    """Return the second derivatives of an expression by pairs of its leaves.
 
     Parameters
     ----------
     graph : Graph
         Gets the derivatives' nodes.
     root : int
-        Expression whose leaves are single parameters, not parameters over an index space or sums of such.
+        Expression.
 
     Returns
     -------
     dict
-        Node of the derivative by (leaf of parameter i, leaf of parameter j), i <= j; the other half is equal, and pairs
-        whose derivative is zero are left out.
+        Node of the derivative, elementwise over the shape of the expression, by pairs of leaves: of single parameters
+        the one with the lower number first, then parameters over the index space, then sums. The other half is equal.
+        Pairs whose derivative is zero are left out. A sum is a leaf like a parameter: its own second derivatives are
+        those of what it sums.
 
     Raises
     ------
     NotTraceable
-        For other leaves, and where a second derivative has no graph (the third of ``gammaln``).
+        Where a second derivative has no graph (the third of ``gammaln``).
     """
     first = derivatives(graph, root)
-    if any(graph.nodes[leaf][0] != "parameter" for leaf in first):
-        raise NotTraceable("second derivatives by parameters over an index space, or of sums over them")
+    leaves = sorted(first, key=lambda leaf: (_KINDS[graph.nodes[leaf][0]], graph.nodes[leaf][1], leaf))
+    rows = {leaf: derivatives(graph, first[leaf]) for leaf in leaves}
     result: dict[tuple[int, int], int] = {}
-    for leaf, slope in first.items():
-        for other, node in derivatives(graph, slope).items():
-            if graph.nodes[leaf][1] <= graph.nodes[other][1]:
-                result[leaf, other] = node
+    for position, leaf in enumerate(leaves):
+        for other in leaves[position:]:
+            either = [rows[a][b] for a, b in ((leaf, other), (other, leaf)) if b in rows[a]]
+            if len(either) == 2:  # a derivative that vanishes in one order does so in the other
+                few = len(leaves) <= COMPARED_UP_TO and either[0] != either[1]
+                result[leaf, other] = min(either, key=lambda one: operations(graph, [one])) if few else either[0]
     return result
 
 

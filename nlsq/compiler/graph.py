@@ -91,6 +91,7 @@ class Graph:
         "_by_data",
         "_moved",
         "_numbering",
+        "_writes_numbers",
         "constants",
         "data",
         "derived",
@@ -110,7 +111,7 @@ class Graph:
         self.given: dict[int | str, int] = {}
         self.data: list[FloatArray] = []
         self.origins: list[Any] = []
-        self.saw_contents = False
+        self.saw_contents = self._writes_numbers = False
         self.derived: dict[int, dict[int, int]] = {}
         self._numbering: dict[Any, int] = {}
         self._moved: dict[Any, int] = {}
@@ -142,6 +143,8 @@ class Graph:
 
     def constant(self, value: float) -> int:
         """Return the node of a number that is read when the kernel runs."""
+        if self._writes_numbers:
+            return self.leaf(("number", value), ())
         key = ("value", value if value == value else "nan")
         found = self._numbering.get(key)
         if found is None:
@@ -181,6 +184,14 @@ class Graph:
         bare.data = bare.origins = [np.empty(0)] * len(self.data)
         bare._by_data = {}
         return bare
+
+    def apart(self) -> Graph:
+        """Return a copy whose further nodes are its own; their numbers are written into the code, however odd."""
+        other = copy(self)
+        for name in ("nodes", "shapes", "derived", "_numbering", "_moved"):
+            setattr(other, name, copy(getattr(self, name)))
+        other._writes_numbers = True
+        return other
 
     def is_number(self, index: int, value: float) -> bool:
         """Whether a node is a given number written into the code."""

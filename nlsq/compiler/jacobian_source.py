@@ -72,7 +72,7 @@ def dense_jacobian(trace: Trace, layout: Layout, sparse: SparseLayout, variant: 
     writer = Writer(trace, layout, program)
     program.steps.append(Loop((sparse.entries,), writes=[(Place("first", strides=ALONG), 0.0, False)]))
     for index in sparse.gradients:
-        _write_gradient(writer, sparse, index)
+        write_gradient(writer, sparse, index)
     for k, segment in enumerate(trace.segments):
         rows = Rows(writer, variant, segment, k)
         names = rows.columns(derivatives(trace.graph, segment.node))
@@ -94,7 +94,7 @@ def _column(layout: Layout, segment: Segment, k: int, node: tuple[object, ...]) 
     return Place("first", offset=layout.offsets[k], by_points=node[1], strides=both)  # type: ignore[arg-type]
 
 
-def _write_gradient(writer: Writer, sparse: SparseLayout, index: int) -> None:
+def write_gradient(writer: Writer, sparse: SparseLayout, index: int) -> None:
     """Write the gradient of a sum into the scratch memory."""
     graph, steps = writer.graph, writer.program.steps
     place = sparse.gradients[index]
@@ -143,16 +143,23 @@ def _repeated(writer: Writer, sparse: SparseLayout, place: int, child: int, leaf
         loop.totals.append((total, name))
         writer.program.steps.append(loop)
         return Loop((sparse.one,), writes=[(target, total, True)])
-    order = [axis for axis in range(len(strides)) if axis != last] + [last]
+    loop.writes.append((target, name, True))
+    return turned(loop, last)
 
-    def turned(one: Place) -> Place:
+
+def turned(loop: Loop, last: int) -> Loop:
+    """Return a loop with another axis innermost."""
+    order = [axis for axis in range(len(loop.lengths)) if axis != last] + [last]
+
+    def place(one: Place) -> Place:
         return replace(one, strides=tuple([one.strides[axis] for axis in order])) if one.strides else one
 
     statements = [
-        Statement(one.name, one.operation, tuple([turned(x) if isinstance(x, Place) else x for x in one.operands]))
+        Statement(one.name, one.operation, tuple([place(x) if isinstance(x, Place) else x for x in one.operands]))
         for one in loop.statements
     ]
-    return Loop(tuple([loop.lengths[axis] for axis in order]), statements, writes=[(turned(target), name, True)])
+    writes = [(place(where), value, adds) for where, value, adds in loop.writes]
+    return Loop(tuple([loop.lengths[axis] for axis in order]), statements, loop.totals, writes)
 
 
 def _write_rows_by_sum(writer: Writer, sparse: SparseLayout, variant: Variant, k: int, leaf: int) -> None:

@@ -28,11 +28,15 @@ class Derivative:
         Why there is none.
     compared : bool
         Whether it has been compared with a difference.
+    zero : bool
+        Whether all that it computes is zero everywhere, so that nobody needs to call it: the second derivatives of
+        linear functions, found from their expressions.
     """
 
     address: int = 0
     reason: str = ""
     compared: bool = False
+    zero: bool = False
 
     def refuse(self, reason: str) -> None:
         """Do without it."""
@@ -105,7 +109,7 @@ class CompiledResidual:
         derivative: Callable[[], Derivative] | None = None,
         seeded: Callable[[int], Derivative] | None = None,
         hessian: Callable[[], Derivative] | None = None,
-        sparse_hessian: Callable[[], WeightedHessian] | None = None,
+        sparse_hessian: Callable[[], WeightedHessian | None] | None = None,
     ) -> None:
         self._hessian, self._sparse_hessian = hessian, sparse_hessian
         self._seeded = seeded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +13,13 @@ from nlsq.compiler.compile import Binding
 from nlsq.compiler.entries import Arrays, Entry
 from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.routes import MANY_PARAMETERS, Route
+from nlsq.compiler.sparse_hessian_source import values_of
 from nlsq.kernels.backend import address_of_array
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
 from nlsq.pattern import SparsityPattern
 from nlsq.problem.compiled import CompiledResidual, Derivative
+from nlsq.problem.compiled_residual import WeightedHessian
 
 FloatArray = NDArray[np.float64]
 
@@ -52,6 +54,19 @@ def traced_residual(
         if array is not None:
             binding.table[place] = address_of_array(array)
     derivative = Derivative(kernels.address("jacobian", variant), compared=True)
+
+    @cache
+    def hessian() -> Derivative:
+        found = kernels.address_or_reason("hessian", variant)
+        if isinstance(found, str):
+            return Derivative(reason=found)
+        return Derivative(found, compared=True, zero=not kernels.second.parts)
+
+    @cache
+    def sparse_hessian() -> WeightedHessian | None:
+        found = kernels.address_or_reason("sparse_hessian", variant)
+        return None if isinstance(found, str) else SparseHessian(found, binding)
+
     residual = CompiledResidual(
         kernels.address("residual", variant),
         binding.table,
@@ -59,6 +74,8 @@ def traced_residual(
         trace.m,
         (binding, x, y, weights),
         derivative=lambda: derivative,
+        hessian=hessian,
+        sparse_hessian=sparse_hessian,
     )
     residual.binding = binding
     return residual
@@ -171,6 +188,31 @@ class SparseEvaluation:
     def jacobian(self, p: FloatArray) -> Any:
         """Return the Jacobian as an array of its own."""
         return self(p)[1]
+
+
+class SparseHessian:
+    """Weighted second derivatives of a traced residual, as `nlsq.problem.compiled_residual.WeightedHessian` says.
+
+    Parameters
+    ----------
+    address : int
+        Of the kernel "sparse_hessian".
+    binding : Binding
+        The residual's data.
+    """
+
+    def __init__(self, address: int, binding: Binding) -> None:
+        self._address, self._binding = address, binding
+        self.rows, self.columns, offsets, self._doubled = values_of(binding.kernels.hessian_blocks(), binding.trace)
+        self._table = np.concatenate([binding.table, offsets])
+
+    def into(self, x: FloatArray, weights: FloatArray, values_out: FloatArray) -> None:
+        """Evaluate at contiguous `x` into `values_out`, which is overwritten."""
+        table = self._binding.table
+        self._table[: table.size] = table  # where the data are now
+        call(self._address, x, self._table, weights, values_out)
+        if self._doubled.size:
+            values_out[self._doubled] *= 2.0
 
 
 class RoutedResidual(NamedTuple):
