@@ -39,7 +39,7 @@ def test_unknown_method_and_options():
         fit(decay, X, Y, START, starts=True)
     with pytest.raises(TypeError, match="callback must be callable"):
         fit(decay, X, Y, START, callback=3)
-    with pytest.raises(NotImplementedError, match="constraints"):
+    with pytest.raises(TypeError, match=r"constraints\[0\]\['fun'\] must be callable"):
         fit(decay, X, Y, START, constraints=[{"type": "eq"}])
     assert fit(decay, X, Y, START, constraints=()).converged
 

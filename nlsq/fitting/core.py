@@ -15,6 +15,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.fitting.constrained import ConstrainedEnd, ConstraintOutcome, active_rows, reduction_of
 from nlsq.fitting.task import FitTask
 from nlsq.loss import scale_for_loss
 from nlsq.status import Status
@@ -25,6 +26,7 @@ from nlsq.uncertainty.identifiability import (
     Identification,
     identify,
     identify_from_normal,
+    identify_on_tangent,
     unknown,
 )
 
@@ -71,6 +73,8 @@ class FitCore:
         Where the solve began.
     nfev_start : int
         Evaluations spent on finding it.
+    constrained : ConstrainedEnd or None
+        What constraints are like at the solution; None of a fit without.
     """
 
     task: FitTask
@@ -89,6 +93,7 @@ class FitCore:
     minima: Any = ()
     start: FloatArray | None = None
     nfev_start: int = 0
+    constrained: ConstrainedEnd | None = None
 
 
 def weighted_residual(core: FitCore) -> FloatArray:
@@ -104,6 +109,18 @@ def scaled_jacobian(core: FitCore) -> FloatArray:
     if core.jac is None:
         core.jac, core.accuracy = evaluate_jacobian(core, None)
     return core.jac
+
+
+def jacobian(core: FitCore) -> FloatArray:
+    """Return the Jacobian of the weighted residual over all parameters, without the loss."""
+    jac = scaled_jacobian(core)
+    if not core.task.loss.is_linear:
+        jac = jac / row_scale(core)[:, np.newaxis]
+    if core.task.free is None:
+        return jac
+    full = np.zeros((jac.shape[0], len(core.task.names)))
+    full[:, core.task.free] = jac
+    return full
 
 
 def evaluate_jacobian(core: FitCore, estimator: Any) -> tuple[FloatArray, float]:
@@ -141,7 +158,8 @@ def identification(core: FitCore) -> Identification:
     times less.
     """
     movable = moving(core)
-    if core.jac is None and core.normal is not None:
+    rows = active_rows(core)[:, movable]
+    if core.jac is None and not len(rows) and core.normal is not None:
         found = identify_from_normal(core.normal if core.active is None else core.normal[np.ix_(movable, movable)])
         if found is not None:
             return found
@@ -150,12 +168,12 @@ def identification(core: FitCore) -> Identification:
             return identify_by_squares(core.normal[np.ix_(movable, movable)])
     try:
         jac = scaled_jacobian(core)
-        found = identify(jac[:, movable], core.accuracy)
+        found = identify_on_tangent(jac[:, movable], rows, core.accuracy)
         if core.accuracy >= FORWARD and found.relative_gap <= SUSPICIOUS * core.accuracy and np.isfinite(jac).all():
             finer, accuracy = evaluate_jacobian(core, "3-point")
             if np.isfinite(finer).all():
                 core.jac, core.accuracy = finer, accuracy
-                found = identify(finer[:, movable], accuracy)
+                found = identify_on_tangent(finer[:, movable], rows, accuracy)
     except ArithmeticError:  # a model of plain Python numbers at a point where it has no value
         found = unknown(int(np.count_nonzero(movable)))
     return found
@@ -179,6 +197,33 @@ def moving(core: FitCore) -> NDArray[np.bool_]:
     if core.active is None:
         return np.ones(core.task.n_free, dtype=bool)
     return np.asarray(core.task.among_free(core.active) == 0)
+
+
+def over_all(block: FloatArray, moved: NDArray[np.intp], n: int) -> FloatArray:
+    """Spread a matrix over the parameters that move to all of them."""
+    if len(block) == n:
+        return block
+    full = np.zeros((n, n))
+    full[np.ix_(moved, moved)] = block
+    return full
+
+
+def correlation(covariance: FloatArray, stderr: FloatArray) -> FloatArray:
+    """Return the correlations, 1 on the diagonal where the errors are known."""
+    scale = np.where(stderr == 0.0, 1.0, stderr)
+    correlation: FloatArray = covariance / scale / scale[:, np.newaxis]
+    np.fill_diagonal(correlation, np.where(np.isnan(stderr), np.nan, 1.0))
+    return correlation
+
+
+def outcomes(core: FitCore) -> tuple[ConstraintOutcome, ...]:
+    """Return the constraints at the solution."""
+    return () if core.constrained is None else core.constrained.outcomes
+
+
+def n_free(core: FitCore) -> int:
+    """Return the number of parameters that neither are held nor follow from the others by active constraints."""
+    return core.task.n_free - reduction_of(core)
 
 
 def row_scale(core: FitCore) -> FloatArray:

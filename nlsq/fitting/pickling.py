@@ -25,9 +25,9 @@ def state_of(result: FitResult) -> dict[str, Any]:
     task = result._core.task
     if task.data.streamed is not None:
         return _state_of_streamed(result)
-    if all(can_pickle(part) for part in (task.model, task.data.x, task.loss, task.jac)):
+    if all(can_pickle(part) for part in (task.model, task.data.x, task.loss, task.jac, task.constraints)):
         return result.__dict__.copy()
-    for name in ("residual", "jac", "_identification", "chi2"):
+    for name in ("residual", "jac", "_identification", "chi2", "dof"):
         with suppress(Exception):  # the user's own, at a point where the model fails: then there is no such value
             getattr(result, name)
     return _without_functions(result)
@@ -49,7 +49,7 @@ def _state_of_streamed(result: FitResult) -> dict[str, Any]:
 def _without_functions(result: FitResult) -> dict[str, Any]:
     task = result._core.task
     data = replace(task.data, x=None)
-    bare = replace(task, model=None, jac=None, data=data)
+    bare = replace(task, model=None, jac=None, data=data, constraints=())
     if not can_pickle(task.loss):
         from nlsq.loss import Loss
 

@@ -4,11 +4,13 @@ With the weighted residual r (m,), its Jacobian J (m, n) and the cost  F = 1/2 s
 
     covariance         C = s^2 (J~'J~)^+     s^2 = 2 F / dof, or 1 with absolute_sigma;   J~: rows scaled by the loss
     stderr_j           sqrt(C_jj)
-    chi2               sum r_i^2,            reduced_chi2 = chi2 / dof,     dof = m - (free parameters)
+    chi2               sum r_i^2,            reduced_chi2 = chi2 / dof,     dof = m - n_free
     r_squared          1 - chi2 / (the same for the best constant)
     aic, bic           m log(chi2 / m) + 2 n_free,      m log(chi2 / m) + log(m) n_free
 
-The last two up to a constant that depends on the data alone. Points of weight zero do not count in m.
+The last two up to a constant that depends on the data alone. Points of weight zero do not count in m. With constraints
+C is that of the parameters on the tangent space of the active ones, N (N'J~'J~ N)^+ N' with N a basis of it, and n_free
+the number of free parameters less the rank of the active ones.
 
 References
 ----------
@@ -60,7 +62,7 @@ class FitResult:
     chi2, reduced_chi2 : float
         ``sum r_i^2`` (whatever the loss), and the same by degree of freedom.
     dof : int
-        Number of residuals whose weight is not zero, less the number of free parameters.
+        Number of residuals whose weight is not zero, less the number of free parameters that active constraints leave.
     r_squared : float
         1 less the ratio of `chi2` to that of the best constant (one for each output of the model). For data read block
         by block it takes one more pass; ValueError where they cannot be read any more.
@@ -94,6 +96,12 @@ class FitResult:
         How many values of y were left out as masked or not finite.
     minima : list of Minimum
         With ``starts=k``: the distinct ends of the solves, best first.
+    constraints : tuple of ConstraintOutcome
+        Each constraint at the solution: name, value, limits, multipliers, which rows are active.
+    multipliers : FitMultipliers or None
+        ``constraints``, an array for each; ``lower``, ``upper`` of the bounds by name; None without constraints.
+    constr_violation : float
+        Largest violation of constraints and bounds.
     """
 
     def __init__(self, core: FitCore) -> None:
@@ -165,6 +173,23 @@ class FitResult:
         return list(self._core.minima)
 
     @property
+    def constraints(self) -> tuple[Any, ...]:
+        """Each constraint at the solution."""
+        return at_solution.outcomes(self._core)
+
+    @property
+    def multipliers(self) -> Any:
+        """Multipliers of constraints and bounds."""
+        end = self._core.constrained
+        return None if end is None else end.multipliers(self.names)
+
+    @property
+    def constr_violation(self) -> float:
+        """Largest violation."""
+        end = self._core.constrained
+        return 0.0 if end is None else end.violation
+
+    @property
     def omitted(self) -> int:
         """How many values of y were left out."""
         return self._core.task.data.omitted
@@ -172,12 +197,7 @@ class FitResult:
     @cached_property
     def fixed(self) -> NDArray[np.bool_]:
         """Which parameters were held."""
-        task = self._core.task
-        fixed = np.zeros(len(task.names), dtype=bool)
-        if task.free is not None:
-            fixed[:] = True
-            fixed[task.free] = False
-        return fixed
+        return self._core.task.fixed
 
     @cached_property
     def at_bound(self) -> NDArray[np.int_]:
@@ -193,15 +213,7 @@ class FitResult:
     @cached_property
     def jac(self) -> FloatArray:
         """Derivatives of the weighted residual."""
-        core = self._core
-        jac = at_solution.scaled_jacobian(core)
-        if not core.task.loss.is_linear:
-            jac = jac / at_solution.row_scale(core)[:, np.newaxis]
-        if core.task.free is None:
-            return jac
-        full = np.zeros((jac.shape[0], len(self.names)))
-        full[:, core.task.free] = jac
-        return full
+        return at_solution.jacobian(self._core)
 
     @cached_property
     def _identification(self) -> Identification:
@@ -219,18 +231,11 @@ class FitResult:
             return 1.0
         return 2.0 * self.cost / self.dof if self.dof > 0 else np.nan
 
-    def _over_all(self, block: FloatArray) -> FloatArray:
-        """Spread a matrix over the parameters that move to all of them."""
-        if len(block) == len(self.names):
-            return block
-        full = np.zeros((len(self.names), len(self.names)))
-        full[np.ix_(self._moved, self._moved)] = block
-        return full
-
     @cached_property
     def covariance(self) -> FloatArray:
         """Covariance of the parameters."""
-        return self._over_all(self._identification.covariance * self._variance_scale)
+        block = self._identification.covariance * self._variance_scale
+        return at_solution.over_all(block, self._moved, len(self.names))
 
     @cached_property
     def stderr(self) -> NamedArray:
@@ -240,11 +245,7 @@ class FitResult:
     @cached_property
     def correlation(self) -> FloatArray:
         """Correlation of the parameters."""
-        stderr = np.asarray(self.stderr)
-        scale = np.where(stderr == 0.0, 1.0, stderr)
-        correlation: FloatArray = self.covariance / scale / scale[:, np.newaxis]
-        np.fill_diagonal(correlation, np.where(np.isnan(stderr), np.nan, 1.0))
-        return correlation
+        return at_solution.correlation(self.covariance, np.asarray(self.stderr))
 
     @cached_property
     def identifiable(self) -> NDArray[np.bool_]:
@@ -256,10 +257,9 @@ class FitResult:
     @cached_property
     def null_directions(self) -> FloatArray:
         """Directions along which the residual does not change."""
-        directions = self._identification.null_directions
-        full = np.zeros((directions.shape[0], len(self.names)))
-        full[:, self._moved] = directions
-        return full
+        directions = np.zeros((self._identification.null_directions.shape[0], len(self.names)))
+        directions[:, self._moved] = self._identification.null_directions
+        return directions
 
     @cached_property
     def chi2(self) -> float:
@@ -274,7 +274,7 @@ class FitResult:
     @property
     def dof(self) -> int:
         """Degrees of freedom."""
-        return self._core.task.data.informative - self._core.task.n_free
+        return self._core.task.data.informative - at_solution.n_free(self._core)
 
     @property
     def reduced_chi2(self) -> float:
@@ -302,7 +302,7 @@ class FitResult:
     def _criterion(self, price: float) -> float:
         m = self._core.task.data.informative
         with np.errstate(divide="ignore"):
-            return float(m * np.log(self.chi2 / m) + price * self._core.task.n_free)
+            return float(m * np.log(self.chi2 / m) + price * at_solution.n_free(self._core))
 
     def predict(self, x: Any = None, level: float | None = None) -> Any:
         """Return the model's values, and the confidence band of the curve if a level is given.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import numbers
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,14 @@ from nlsq.loss import Loss
 from nlsq.solvers.termination import read_tolerances
 from nlsq.status import StepReport
 
+if TYPE_CHECKING:
+    from nlsq.fitting.constraints import FitConstraint
+
+OUTSIDE_MEMORY = (
+    "constraints are for data in memory: a fit that reads them in chunks solves without; load them as arrays, or use "
+    "bounds."
+)
+
 
 def fit(
     model: Callable[..., Any],
@@ -37,7 +45,7 @@ def fit(
     absolute_sigma: bool = False,
     bounds: Any = None,
     fixed: Any = None,
-    constraints: Sequence[Any] = (),
+    constraints: Any = (),
     loss: str | Callable[[Any], Any] = "linear",
     loss_scale: float = 1.0,
     method: Any = None,
@@ -82,15 +90,18 @@ def fit(
         end. Equal ends hold the parameter.
     fixed : dict or sequence of str, optional
         Parameters that are held: at the values of a dict, or at their starts.
-    constraints : sequence
-        Reserved; anything but an empty sequence raises.
+    constraints : constraint or sequence of constraints
+        SciPy's ``NonlinearConstraint``, ``LinearConstraint``, dicts of SLSQP's form, and `nlsq.linear_constraint`.
+        A function takes parameters by name, ``{"type": "ineq", "fun": lambda a, b: 1 - a - b}``, or one argument with
+        a name that is no parameter's: the vector of all parameters in the order of the signature, held ones included.
+        So do the columns of a ``LinearConstraint``. See docs/constraints.md.
     loss : str or callable
         ``"linear"``, ``"huber"``, ``"soft_l1"``, ``"cauchy"``, ``"arctan"`` or ``rho(z) -> (3, m)``.
     loss_scale : float
         Weighted residual at which the loss departs from the square.
     method : str or Solver, optional
         As for `nlsq.solve`: ``"lm"`` (default without bounds), ``"trf"`` (default with bounds), ``"dogbox"``,
-        ``"gauss-newton"``, ``"gradient"``.
+        ``"gauss-newton"``, ``"gradient"``, ``"interior-point"`` (default with constraints).
     jac : callable or {"2-point", "3-point", "cs"}, optional
         ``jac(x, a, b, ...)`` of the model, shape (m, n) over all parameters, or how to difference.
     weights : array_like, optional
@@ -122,7 +133,7 @@ def fit(
     ValueError, TypeError
         For an invalid argument, naming it and the index that is wrong.
     NotImplementedError
-        For constraints.
+        For constraints on data outside the memory.
 
     Notes
     -----
@@ -142,6 +153,9 @@ def fit(
     what has one value a point; they are not copied. It takes a model that goes point by point; what it does not take is
     fitted as a whole, or refused where the data are not in memory.
 
+    Constraints are met by an interior-point method (`nlsq.solve`), from any start. Active ones count as equations in
+    the covariance, and reduce the number of free parameters in `dof`.
+
     The covariance is ``s^2 (J'J)^-1`` with ``s^2 = 2 cost / dof``, J the weighted Jacobian, its rows scaled by a
     robust loss as in SciPy; see `FitResult`.
 
@@ -157,18 +171,21 @@ def fit(
     """
     # Compared by identity: an array has no truth value.
     plain = sigma is bounds is fixed is method is jac is weights is tolerances is None
+    no_constraints = constraints is None or (isinstance(constraints, tuple | list) and not constraints)
     unlimited = max_evaluations is None and time_limit is None and callback is None and starts is None
-    if plain and unlimited and loss == "linear" and not constraints and not progress and nan_policy == "raise":
+    if plain and unlimited and loss == "linear" and no_constraints and not progress and nan_policy == "raise":
         again = None if p0 is None or absolute_sigma or is_large(y) else fit_again(model, x, y, p0)
         if again is not None:
             return again
     refuse_uncallable(model)
-    if constraints is not None and len(constraints):
-        raise NotImplementedError("constraints have their place here, but no solver takes them yet; use bounds.")
     options = read_options(method, tolerances, max_evaluations, time_limit, callback, progress)
     parameters = read_parameters(model, p0, fixed, bounds)
+    constrained = constraints_of(constraints, parameters)
     notes: list[str] = []
-    if y is None or is_large(y) or is_read_in_chunks(x, y):
+    outside_memory = y is None or is_read_in_chunks(x, y)
+    if constrained and outside_memory:
+        raise NotImplementedError(OUTSIDE_MEMORY)
+    if outside_memory or (is_large(y) and not constrained):
         from nlsq.fitting.streaming.call import fit_streamed
 
         loss_of = Loss(loss, loss_scale)
@@ -182,6 +199,7 @@ def fit(
     if data.complex and jac == "cs":
         raise ValueError("jac='cs' needs a real model, but y is complex; use '2-point' or '3-point'.")
     task = task_of(model, parameters, data, jac, Loss(loss, loss_scale), absolute_sigma)
+    task.constraints = constrained
     with plain_time(task):
         result = _solve(task, parameters, starts, options)
     result._core.fallbacks = [*result._core.fallbacks, *notes]
@@ -204,6 +222,23 @@ def _solve(task: FitTask, parameters: Parameters, starts: int | None, options: S
     if found.cut_short:
         core.fallbacks = [*core.fallbacks, CUT_SHORT]
     return FitResult(core)
+
+
+def constraints_of(given: Any, parameters: Parameters) -> tuple[FitConstraint, ...]:
+    """Read the constraints of a fit.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `read_constraints`; and if there is nothing that can be moved.
+    """
+    if given is None or (isinstance(given, tuple | list) and not given):
+        return ()
+    from nlsq.fitting.constraints import read_constraints
+
+    if parameters.fixed.all():
+        raise ValueError("constraints: all parameters are held, and none can be moved to meet them; free one.")
+    return read_constraints(given, parameters.names)
 
 
 def task_of(model: Any, parameters: Parameters, data: Any, jac: Any, loss: Loss, absolute_sigma: bool) -> FitTask:

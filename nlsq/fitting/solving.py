@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.fitting.constrained import constrained_end
 from nlsq.fitting.core import FitCore, accuracy_of
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.task import FitTask, fallbacks_of
@@ -105,7 +106,7 @@ def solve_from(task: FitTask, start: FloatArray, options: SolveOptions) -> FitCo
     """
     if task.n_free == 0:
         return evaluate_only(task, start)
-    problem = task.problem(start)
+    problem = task.problem(start, constrained=True)
     solver = Remembering(choose_solver(problem, options.method))
     callback = options.callback
     if callback is not None and task.free is not None:
@@ -158,6 +159,7 @@ def core_of(task: FitTask, start: FloatArray, problem: LeastSquaresProblem, solv
         active=active,
         fallbacks=[*solved.fallbacks, *fallbacks_of(task)],
         start=start.copy(),
+        constrained=constrained_end(task, task.among_all(solved.x, start), solved) if task.constraints else None,
     )
 
 

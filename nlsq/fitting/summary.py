@@ -11,16 +11,20 @@ from nlsq.fitting.streaming.data import Unread
 from nlsq.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nlsq.fitting.constrained import ConstraintOutcome
     from nlsq.fitting.result import FitResult
 
 CORRELATED = 0.1  # correlations of less are not listed
+VIOLATED = 1e-6  # relative to the limit; less is not written
 LISTED = 20  # correlations, the strongest
 SMALL_PART = 0.005  # of a direction, in units of the parameters' sizes; less is not written
 
 
 def summarise(result: FitResult) -> str:
     """Return the report; see `FitResult.summary`."""
-    blocks = [_ending(result), _quality(result), _parameters(result)]
+    blocks = [_ending(result), _quality(result), _parameters(result), _constraints(result)]
     blocks += [_correlations(result), _unidentified(result), _minima(result), _fallbacks(result)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -103,9 +107,41 @@ def _error(result: FitResult, j: int, value: float, error: float) -> str:
         return f"{'unknown':>11}"
     if not result.identifiable[j]:
         return f"{'':>11}  not identified by the data"
+    if error == 0.0 and result.constraints:
+        return f"{'':>11}  determined by the active constraints"
     if np.isnan(error):
         return f"{'unknown':>11}"
     return f"{error:>11.4g}" + (f"  ({100.0 * error / abs(value):.2g} %)" if value else "")
+
+
+def _constraints(result: FitResult) -> list[str]:
+    """List the constraints: value, limits, multiplier, and whether they are active."""
+    if not result.constraints:
+        return []
+    rows = [row for outcome in result.constraints for row in _rows_of(outcome)]
+    width = max(10, *(len(name) for name, *_ in rows))
+    lines = [f"{'constraint':<{width}}  {'value':>14}  {'limits':^23}  {'multiplier':>11}"]
+    lines += [
+        f"{name:<{width}}  {value:>14.8g}  {limits:^23}  {y:>11}  {state}".rstrip()
+        for name, value, limits, y, state in rows
+    ]
+    lines.append(
+        f"largest violation {result.constr_violation:.2g}; active constraints count as equations in the errors"
+    )
+    return lines
+
+
+def _rows_of(outcome: ConstraintOutcome) -> Iterator[tuple[str, float, str, str, str]]:
+    """Yield name, value, limits, multiplier and state of each row of a constraint."""
+    for i, name in enumerate(outcome.row_names()):
+        lower, upper, y = float(outcome.lower[i]), float(outcome.upper[i]), float(outcome.multipliers[i])
+        limits = f"= {lower:.6g}" if lower == upper else f"{lower:.6g} to {upper:.6g}"
+        if lower == -np.inf or upper == np.inf:
+            limits = f"<= {upper:.6g}" if upper < np.inf else f">= {lower:.6g}" if lower > -np.inf else "none"
+        state = "active" if outcome.active[i] else ""
+        if outcome.violation[i] > VIOLATED * max(1.0, abs(lower if y < 0.0 else upper)):
+            state = f"violated by {outcome.violation[i]:.2g}"
+        yield name, float(outcome.value[i]), limits, "unknown" if np.isnan(y) else f"{y:.4g}", state
 
 
 def _correlations(result: FitResult) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from nlsq.fitting.data import DOUBLE, CurveData
 from nlsq.loss import Loss
 from nlsq.problem import CompiledFunction, LeastSquaresProblem
 from nlsq.solvers.least_overhead import DISAGREES
+
+if TYPE_CHECKING:
+    from nlsq.fitting.constraints import FitConstraint
 
 FloatArray = NDArray[np.float64]
 LINEAR = Loss()
@@ -51,6 +54,8 @@ class FitTask:
         See there.
     absolute_sigma : bool
         Whether the weights are in the unit of the data.
+    constraints : tuple of FitConstraint
+        Over all parameters.
     """
 
     model: Any
@@ -62,11 +67,21 @@ class FitTask:
     upper: FloatArray | None = None
     loss: Loss = LINEAR
     absolute_sigma: bool = False
+    constraints: tuple[FitConstraint, ...] = ()
 
     @property
     def n_free(self) -> int:
         """Number of parameters that the solver moves."""
         return len(self.names) if self.free is None else self.free.size
+
+    @property
+    def fixed(self) -> NDArray[np.bool_]:
+        """Which parameters are held."""
+        fixed = np.zeros(len(self.names), dtype=bool)
+        if self.free is not None:
+            fixed[:] = True
+            fixed[self.free] = False
+        return fixed
 
     def among_free(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the part of an array over all parameters that belongs to the free ones."""
@@ -86,7 +101,7 @@ class FitTask:
             return None
         return self.among_free(self.lower), self.among_free(self.upper)
 
-    def problem(self, start: FloatArray, jac: Any = None) -> LeastSquaresProblem:
+    def problem(self, start: FloatArray, jac: Any = None, constrained: bool = False) -> LeastSquaresProblem:
         """Return the problem from a start.
 
         Parameters
@@ -95,17 +110,20 @@ class FitTask:
             All parameters; those that are held stay here.
         jac : estimator or str, optional
             In place of the task's own.
+        constrained : bool
+            Whether to take the constraints along.
         """
         if self.model is None:
             raise RuntimeError(LOST_MODEL)
         if self.data.streamed is not None:
-            return replace(self, data=self.data.whole()).problem(start, jac)
+            return replace(self, data=self.data.whole()).problem(start, jac, constrained)
         residual, own = residual_of(self, start)
         return LeastSquaresProblem(
             residual,
             self.among_free(start),
             jac=own if jac is None else jac,
             bounds=self.free_bounds(),
+            constraints=[one.over_free(self.free, start) for one in self.constraints] if constrained else (),
             loss=self.loss.function,
             loss_scale=self.loss.scale,
         )

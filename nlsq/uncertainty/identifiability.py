@@ -37,6 +37,7 @@ LARGEST = 1e9  # trace of the inverse of the scaled J'J up to which J'J, itself 
 LEAST_SQUARE = 1e-290  # of a column's length; below, variances leave the range of numbers
 LEAST_SHARE = 1e-6  # of a parameter in an unseen direction; less is rounding
 MOST_SHARE = 1e-2
+ROWS_DEPEND = 1e-9  # relative singular value of constraints' derivatives below which some follow from others
 
 
 @final
@@ -92,6 +93,63 @@ def identify(jac: FloatArray, precision: float = EXACT) -> Identification:
     scale = column_lengths(jac)
     _, values, v_t = np.linalg.svd(jac / scale, full_matrices=m < n)
     return _from_factors(values, v_t, scale, max(precision, max(m, n) * float(np.finfo(np.float64).eps)))
+
+
+def identify_on_tangent(jac: FloatArray, rows: FloatArray, precision: float = EXACT) -> Identification:
+    """Tell what a Jacobian identifies of parameters that active constraints hold to a tangent space.
+
+    With N an orthonormal basis of the null space of ``rows D^-1``, in the units D of the columns of J, the parameters
+    move by ``D^-1 N q``, and J D^-1 N is the Jacobian by q:
+
+        C = D^-1 N C_q N' D^-1
+
+    A parameter that the constraints determine has variance 0.
+
+    Parameters
+    ----------
+    jac : ndarray, shape (m, n)
+        Jacobian at the solution, rows in units of one standard deviation.
+    rows : ndarray, shape (k, n)
+        Derivatives of the active constraints.
+    precision : float
+        Relative accuracy of `jac`.
+
+    Returns
+    -------
+    Identification
+        With NaN and False throughout when `jac` or `rows` are not finite.
+
+    References
+    ----------
+    .. [1] S. D. Silvey, "The Lagrangian multiplier test", Annals of Mathematical Statistics 30, 1959: the covariance of
+       estimates under restraints.
+    """
+    n = jac.shape[1]
+    if not (np.isfinite(jac).all() and np.isfinite(rows).all()):
+        return unknown(n)
+    scale = column_lengths(jac)
+    scaled = rows / scale
+    lengths = np.linalg.norm(scaled, axis=1)
+    scaled = scaled[lengths > 0.0] / lengths[lengths > 0.0, np.newaxis]
+    if not scaled.size:
+        return identify(jac, precision)
+    _, values, v_t = np.linalg.svd(scaled, full_matrices=True)
+    basis = v_t[int(np.count_nonzero(values > ROWS_DEPEND * values[0])) :]
+    basis[:, np.linalg.norm(basis, axis=0) <= ROWS_DEPEND] = 0.0
+    found = identify((jac / scale) @ basis.T, precision)
+    spread = basis / scale
+    seen = spread.T @ found.seen @ spread
+    covariance = seen.copy()
+    identifiable = np.ones(n, dtype=bool)
+    directions = found.null_directions @ basis
+    if directions.size:
+        unseen = np.linalg.qr(directions.T)[0]
+        identifiable = np.linalg.norm(unseen, axis=1) <= LEAST_SHARE
+        covariance[~identifiable] = covariance[:, ~identifiable] = np.nan
+        directions[np.abs(directions) < LEAST_SHARE] = 0.0
+        directions = directions / scale
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return Identification(covariance, seen, identifiable, directions, found.relative_gap, scale)
 
 
 def identify_from_normal(normal: FloatArray) -> Identification | None:

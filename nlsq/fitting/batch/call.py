@@ -48,6 +48,7 @@ def fit_batch(
     mask: Any = None,
     bounds: Any = None,
     fixed: Any = None,
+    constraints: Any = (),
     loss: str | Callable[[Any], Any] = "linear",
     loss_scale: float = 1.0,
     tolerances: Any = None,
@@ -86,6 +87,8 @@ def fit_batch(
         ends hold the parameter.
     fixed : dict or sequence of str, optional
         Parameters that are held, at numbers or arrays of the leading shape, or at their starts.
+    constraints : sequence
+        Refused unless empty: the kernels of batches take bounds and held parameters. `nlsq.fit` takes constraints.
     loss, loss_scale
         As for `nlsq.fit`.
     tolerances : Tolerances, optional
@@ -116,6 +119,8 @@ def fit_batch(
     ------
     ValueError, TypeError
         For an invalid argument, naming it and the row.
+    NotImplementedError
+        For constraints.
 
     Notes
     -----
@@ -141,6 +146,11 @@ def fit_batch(
     [[0.5, 1.0], [1.5, 2.0]]
     """
     refuse_uncallable(model)
+    if constraints is not None and not (isinstance(constraints, tuple | list) and not constraints):
+        raise NotImplementedError(
+            "fit_batch takes no constraints, but bounds and fixed; solve for a parameter and write the model with what "
+            "is left, or call nlsq.fit for each row."
+        )
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
     if is_dask(Y):
