@@ -61,6 +61,7 @@ class CompiledFunction:
         "_alive",
         "_called",
         "_derivatives",
+        "_hessians",
         "_lock",
         "_scalar",
         "function",
@@ -77,6 +78,7 @@ class CompiledFunction:
         self._addresses: dict[int, int] = {}
         self._alive: list[Any] = []
         self._derivatives: dict[int, Derivative] = {}
+        self._hessians: dict[int, Derivative] = {}
         self._lock = threading.Lock()
         self._scalar: bool | None = None
         self.plans: dict[Any, list[Any]] = {}
@@ -187,6 +189,32 @@ class CompiledFunction:
         self._alive.append(keep)
         return Derivative(address)
 
+    def hessian(self, variant: int = 0) -> Derivative:
+        """Exact second derivatives, weighted and summed; compiled when they are first asked for.
+
+        `CompiledResidual.hessian` says how they are called; `variant` is as for `address`.
+        """
+        with self._lock:
+            found = self._hessians.get(variant)
+            if found is None:
+                found = self._hessians[variant] = self._second_derivative(variant)
+        return found
+
+    def _second_derivative(self, variant: int) -> Derivative:
+        if compile_disabled():
+            return Derivative(reason="nothing is compiled, as NLSQ_DISABLE_COMPILE asks")
+        from nlsq.kernels.backend.second_derivative import compile_second_derivative
+        from nlsq.kernels.backend.user_function import form_of_model
+
+        model = self.kind == "model"
+        try:
+            form = form_of_model(self.function, self.n, variant) if model else "residual"
+            address, keep = compile_second_derivative(self.function, form, self.n if model else variant)
+        except TypeError as error:
+            return Derivative(reason=str(error))
+        self._alive.append(keep)
+        return Derivative(address)
+
     def bind_data(self, x: FloatArray, y: FloatArray, weights: FloatArray | None = None) -> CompiledResidual:
         """Residual ``w (f(x, p) - y)`` of a model.
 
@@ -220,6 +248,7 @@ class CompiledFunction:
             (self, x, y, weights),
             complex_address=complex_residual,
             derivative=lambda: self.derivative(rows),
+            hessian=lambda: self.hessian(rows),
         )
 
     def bind(self, x0: FloatArray) -> CompiledResidual:
@@ -237,6 +266,7 @@ class CompiledFunction:
             (self,),
             complex_address=lambda: self.complex_address(n),
             derivative=lambda: self.derivative(n),
+            hessian=lambda: self.hessian(n),
             seeded=self.seeded_derivative,
         )
 

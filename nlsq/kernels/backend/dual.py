@@ -12,6 +12,9 @@ Comparisons compare values. Where a function has a kink the derivative is, as JA
 side for equal arguments of min and max; 0 for floor, ceil, round, sign and for conversions to integers. ``float(a)``
 keeps the partials.
 
+Numbers of second order carry the second derivatives of each pair of parameters behind the partials
+(`nlsq.kernels.backend.dual_curvature`); whatever is linear treats both alike.
+
 An operation is declared once, with `operation`, for numbers and for arrays of them: on arrays it becomes a loop with
 NumPy's broadcasting.
 
@@ -54,14 +57,22 @@ class DualType(types.Type):
     lanes : int
         Doubles in a vector register, of which the partials fill as many as they need; 0: each is a scalar. What is
         over in the last register is 0 and may become anything.
+    order : {1, 2}
+        Of the highest derivatives; those of second order are scalars.
+
+    Attributes
+    ----------
+    pairs : list of (int, int)
+        Of which partials each second derivative is: the lower triangle, row by row; none for first order.
     """
 
-    def __init__(self, width: int, lanes: int = 0) -> None:
+    def __init__(self, width: int, lanes: int = 0, order: int = 1) -> None:
         self.width, self.lanes = width, lanes
-        full, rest = divmod(width, lanes) if lanes else (width, 0)
+        self.pairs = [(j, k) for j in range(width) for k in range(j + 1)] if order == 2 else []
+        full, rest = divmod(width, lanes) if lanes else (width + len(self.pairs), 0)
         last = [ir.VectorType(DOUBLE, max(2, 1 << (rest - 1).bit_length()))] if rest else []
         self.pieces = [ir.VectorType(DOUBLE, lanes) if lanes else DOUBLE] * full + last
-        super().__init__(f"dual({width}{f', {lanes} lanes' if lanes else ''})")
+        super().__init__(f"dual({width}{f', {lanes} lanes' if lanes else ''}{', second order' if self.pairs else ''})")
 
     @property
     def layout(self) -> Any:

@@ -9,7 +9,7 @@ import builtins
 import math
 import operator
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from nlsq.kernels.backend import dual_curvature
 from nlsq.kernels.backend import dual_kinks as kinks
 from nlsq.kernels.backend import dual_math as rules
 from nlsq.kernels.backend.dual import (
@@ -47,11 +48,13 @@ def _by_rule(context: Any, builder: Any, rule_: rules.Rule, kinds: Any, numbers:
     """Apply the chain rule."""
     split = [unpack(builder, kind, _double(number)) for kind, number in zip(kinds, numbers)]
     kind, outcome = _call(context, builder, rule_, [value for value, _ in split])
-    value, *slopes = cgutils.unpack_tuple(builder, outcome, len(kind))
-    partials = combine(
-        builder, [(slope, parts) for slope, (_, parts) in zip(slopes, split)], guarded=rule_ in rules.STEEP
-    )
-    return pack(builder, _dual_of(kinds), value, partials)
+    results = cgutils.unpack_tuple(builder, outcome, len(kind))
+    terms = [(slope, parts) for slope, (_, parts) in zip(results[1:], split)]
+    dual, partials = _dual_of(kinds), combine(builder, terms, guarded=rule_ in rules.STEEP)
+    if dual.pairs:
+        call = partial(_call, context, builder)
+        partials = dual_curvature.by_rule(builder, dual, rule_, split, results, partials, call)
+    return pack(builder, dual, results[0], partials)
 
 
 def _dual_of(kinds: Sequence[Any]) -> DualType:
@@ -112,7 +115,10 @@ def _sum_or_difference(sign: int) -> Any:
 
 def _product(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
     (a, da), (b, db) = (unpack(builder, k, _double(number)) for k, number in zip(kinds, numbers))
-    return pack(builder, _dual_of(kinds), builder.fmul(a, b, flags=FLAGS), combine(builder, [(b, da), (a, db)]))
+    dual, partials = _dual_of(kinds), combine(builder, [(b, da), (a, db)])
+    if dual.pairs:
+        partials = dual_curvature.of_product(builder, dual, partials, da, db)
+    return pack(builder, dual, builder.fmul(a, b, flags=FLAGS), partials)
 
 
 def _negative(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
@@ -139,7 +145,13 @@ def _raise_to(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
             value = builder.fdiv(DOUBLE(1.0), value, flags=FLAGS)
             lower = builder.fdiv(value, base, flags=FLAGS)
         slope = DOUBLE(float(exponent)) if lower is None else builder.fmul(DOUBLE(float(exponent)), lower, flags=FLAGS)
-        return pack(builder, kinds[0], value, combine(builder, [(slope, partials)]))
+        derivatives = combine(builder, [(slope, partials)])
+        if kinds[0].pairs and exponent != 1:
+            factor = DOUBLE(float(exponent * (exponent - 1)))
+            least = builder.fdiv(lower, base) if exponent < 0 else _chain(builder, base, int(exponent) - 2)
+            second = factor if least is None else builder.fmul(factor, least, flags=FLAGS)
+            derivatives = dual_curvature.of_power(builder, kinds[0], derivatives, second, partials)
+        return pack(builder, kinds[0], value, derivatives)
     if not isinstance(kinds[1], DualType):
         return _by_rule(context, builder, rules.power_of_base_rule, kinds, numbers)
     return _by_rule(

@@ -301,7 +301,9 @@ def _why(error: Exception) -> str:
     return " ".join(telling[:MOST_LINES])
 
 
-def _compile_wrapper(source: str, function: Any, tools: dict[str, Any] | None = None) -> tuple[int, Any]:
+def _compile_wrapper(
+    source: str, function: Any, tools: dict[str, Any] | None = None, signature: Any = _SIGNATURE
+) -> tuple[int, Any]:
     """Compile the source of a wrapper around `function`."""
     scope: dict[str, Any] = {
         **(tools or {}),
@@ -315,7 +317,7 @@ def _compile_wrapper(source: str, function: Any, tools: dict[str, Any] | None = 
     wrapper: Callable[..., Any] = scope["wrapper"]
     with global_compiler_lock:
         rtsys.initialize(cpu_target.target_context)
-        compiled = compile_native(wrapper, _SIGNATURE)
+        compiled = compile_native(wrapper, signature)
         symbol = f"nlsq_user_{next(_serial)}"
         library = wrap_as_c_function(compiled, symbol, returns_status=True)
     return library.get_pointer_to_function(symbol), (library, compiled)
