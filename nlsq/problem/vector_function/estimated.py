@@ -1,0 +1,67 @@
+"""Jacobians that Python estimates: complex steps, differences with steps of the user's, coloured differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.problem.vector_function.values import values_of
+
+FloatArray = NDArray[np.float64]
+
+
+@final
+class Estimated:
+    """Values of a function, and its Jacobian by an estimator.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the function.
+    function : callable
+        ``x (n,) -> c (m,)``.
+    m : int
+        Number of values.
+    prepared : PreparedJacobian
+        Of this function.
+
+    Attributes
+    ----------
+    evaluations : int
+        Of the function, for Jacobians.
+    """
+
+    __slots__ = ("_function", "_last", "_m", "_name", "_prepared", "evaluations")
+
+    def __init__(self, name: str, function: Callable[[FloatArray], Any], m: int, prepared: Any) -> None:
+        self._name, self._function, self._m, self._prepared = name, function, m, prepared
+        self._last: tuple[FloatArray, FloatArray] | None = None
+        self.evaluations = 0
+
+    @property
+    def pattern(self) -> Any:
+        """Pattern of the Jacobian; None where it is dense."""
+        return self._prepared.pattern
+
+    def know(self, x: FloatArray, values: FloatArray) -> None:
+        """Keep values that are known at a point."""
+        self._last = x.copy(), values.copy()
+
+    def values(self, x: FloatArray) -> FloatArray:
+        """Evaluate the function and keep point and values."""
+        values = values_of(self._function(x.copy()), self._m, self._name).astype(np.float64)
+        self._last = x.copy(), values
+        return values
+
+    def jacobian(self, x: FloatArray) -> Any:
+        """Estimate the Jacobian."""
+        if self._last is None or not np.array_equal(self._last[0], x):
+            self.evaluations += 1
+            self.values(x)
+        assert self._last is not None
+        jac = self._prepared.evaluate(x, self._last[1], None)
+        self.evaluations += self._prepared.residual_calls
+        return jac

@@ -1,0 +1,335 @@
+"""A function of the parameters as the kernels of a solver see it: addresses, and words for where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.kernels.backend import compile_disabled, handle
+from nlsq.problem.compiled_residual import CompiledResidual, WeightedHessian
+from nlsq.problem.vector_function.called_back import PLAIN, WEIGHTED, CalledBack
+from nlsq.problem.vector_function.differences import DifferenceTable
+
+if TYPE_CHECKING:
+    from nlsq.compiler.routes import Route
+    from nlsq.pattern import SparsityPattern
+
+FloatArray = NDArray[np.float64]
+
+EXACT_GRAPH = "exact (graph)"
+EXACT_DUAL = "exact (dual numbers)"
+GIVEN = "given"
+CONSTANT = "constant"
+
+
+class SecondDerivatives(NamedTuple):
+    """``sum_i weights_i * (second derivatives of value i)`` by address: 0 where it is not known, `kind` in words."""
+
+    address: int = 0
+    data: int = 0
+    kind: str = ""
+    reason: str = ""
+
+
+class SparseSide(Protocol):
+    """Sparse Jacobians of one pattern.
+
+    Attributes
+    ----------
+    pattern : SparsityPattern
+        Theirs.
+    evaluations : int
+        Of the function, for Jacobians.
+    """
+
+    @property
+    def pattern(self) -> SparsityPattern:
+        """Where the Jacobian may be nonzero."""
+        ...
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the function that Jacobians have taken."""
+        ...
+
+    def jacobian(self, x: FloatArray) -> Any:
+        """Return the Jacobian as a csr_array with all entries of the pattern."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """What evaluates a function.
+
+    Attributes
+    ----------
+    values, jacobian, data : int
+        Addresses of C functions and of the data that both take.
+    dense : callable or None
+        Gives `jacobian` when it is first asked for, where there are sparse Jacobians beside it.
+    jacobian_kind : str
+        Where the Jacobian comes from, in words.
+    exact_kind : str
+        Where exact derivatives of `residual` come from, in words.
+    second : callable
+        Gives the second derivatives, for these parts, when they are first asked for.
+    calls_python : bool
+        Whether one of the C functions calls Python.
+    residual : CompiledResidual or None
+        What is called by address without Python.
+    called_back : CalledBack or None
+        What calls Python.
+    table : DifferenceTable or None
+        What takes differences.
+    evaluations : callable
+        Evaluations that Jacobians have taken.
+    sparse : SparseSide or None
+        Sparse Jacobians.
+    sparse_second : callable or None
+        Gives second derivatives as a sparse matrix, for these parts; by default those of `residual`.
+    raises : callable or None
+        Raises for a point what a function that failed there raised.
+    notes : list of str
+        Why derivatives do not come from where they would by default.
+    alive : list
+        What has to stay in memory.
+    """
+
+    values: int
+    data: int
+    jacobian: int = 0
+    dense: Callable[[Parts], int] | None = None
+    jacobian_kind: str = ""
+    exact_kind: str = ""
+    second: Callable[[Parts], SecondDerivatives] = lambda parts: SecondDerivatives()
+    calls_python: bool = False
+    residual: CompiledResidual | None = None
+    called_back: CalledBack | None = None
+    table: DifferenceTable | None = None
+    evaluations: Callable[[], int] = int
+    sparse: SparseSide | None = None
+    sparse_second: Callable[[Parts], WeightedHessian | None] | None = None
+    raises: Callable[[FloatArray], None] | None = None
+    notes: list[str] = field(default_factory=list)
+    alive: list[Any] = field(default_factory=list)
+
+
+@final
+class VectorFunction:
+    """A residual or constraint function ``x (n,) -> c (m,)`` by address; made by `vector_function`.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it.
+    m, n : int
+        Numbers of values and parameters.
+    is_linear : bool
+        Whether the Jacobian is constant.
+    route : Route or None
+        What is known of a plain function that may be traced.
+    """
+
+    __slots__ = ("_evaluations_before", "_refreshed", "_second", "is_linear", "m", "n", "name", "parts", "route")
+
+    def __init__(
+        self,
+        name: str,
+        m: int,
+        n: int,
+        parts: Parts,
+        *,
+        is_linear: bool = False,
+        route: Route | None = None,
+        refreshed: Callable[[Parts], Parts] | None = None,
+    ) -> None:
+        self.name, self.m, self.n = name, m, n
+        self.parts, self.is_linear, self.route = parts, is_linear, route
+        self._refreshed = refreshed
+        self._second: SecondDerivatives | None = None
+        self._evaluations_before = 0
+
+    def refresh(self) -> bool:
+        """See whether a plain function can be evaluated by the kernels of its graph now, with what it reads now.
+
+        Asked before each solve. True where addresses are others than they were.
+        """
+        if self._refreshed is None:
+            return False
+        parts = self._refreshed(self.parts)
+        if parts is self.parts:
+            return False
+        self._evaluations_before = self.function_evaluations
+        self.parts, self._second = parts, None
+        return True
+
+    def use_function(self, reason: str) -> None:
+        """Call a plain function from now on, since the kernels of its graph are not to be trusted."""
+        if self.route is not None:
+            self.route.refuse(reason)
+        self.refresh()
+        self.parts.notes.append(f"{self.name} was called plainly: {reason}")
+
+    @property
+    def value_address(self) -> int:
+        """Address of ``int f(double* x, int data, double* out)``, out (m,)."""
+        return self.parts.values
+
+    @property
+    def jacobian_address(self) -> int:
+        """Address of ``int J(double* x, int data, double* jac_t_out)``, (n, m) transposed."""
+        parts = self.parts
+        if not parts.jacobian and parts.dense is not None:
+            parts.jacobian = parts.dense(parts)
+        return parts.jacobian
+
+    @property
+    def data_address(self) -> int:
+        """Address of the data that both take."""
+        return self.parts.data
+
+    @property
+    def jacobian_kind(self) -> str:
+        """Where the Jacobian comes from, in words."""
+        return self.parts.jacobian_kind
+
+    @property
+    def second(self) -> SecondDerivatives:
+        """Second derivatives, compiled when they are first asked for."""
+        if self._second is None:
+            self._second = self.parts.second(self.parts)
+        return self._second
+
+    @property
+    def hessian_address(self) -> int:
+        """Address of ``int H(double* x, int data, double* weights, double* out)``; 0 where it is not known.
+
+        It adds to the lower triangle of `out`, (n, n) row by row.
+        """
+        return self.second.address
+
+    @property
+    def hessian_data_address(self) -> int:
+        """Address of its data."""
+        return self.second.data
+
+    @property
+    def hessian_kind(self) -> str:
+        """Where second derivatives come from, in words; empty where they are not known."""
+        return CONSTANT if self.is_linear else self.second.kind
+
+    @property
+    def calls_python(self) -> bool:
+        """Whether a C function for values or Jacobian calls Python."""
+        return self.parts.calls_python
+
+    @property
+    def residual(self) -> CompiledResidual | None:
+        """The function where it is called by address without Python."""
+        return self.parts.residual
+
+    @property
+    def notes(self) -> list[str]:
+        """Why derivatives do not come from where they would by default; empty where they do."""
+        return self.parts.notes
+
+    @property
+    def function_evaluations(self) -> int:
+        """Evaluations that Jacobians have taken."""
+        return self._evaluations_before + self.parts.evaluations()
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether Jacobians are known as sparse matrices."""
+        return self.parts.sparse is not None
+
+    @property
+    def pattern(self) -> SparsityPattern:
+        """Where the Jacobian may be nonzero: everywhere, if it is dense."""
+        if self.parts.sparse is not None:
+            return self.parts.sparse.pattern
+        from nlsq.pattern import SparsityPattern
+
+        return SparsityPattern.from_dense(np.ones((self.m, self.n), dtype=np.bool_))
+
+    @property
+    def sparse_hessian(self) -> WeightedHessian | None:
+        """Second derivatives as a sparse matrix, where its pattern is known."""
+        parts = self.parts
+        if parts.sparse_second is not None:
+            return parts.sparse_second(parts)
+        return None if parts.residual is None else parts.residual.sparse_hessian
+
+    def value(self, x: FloatArray) -> FloatArray:
+        """Return the values at `x`, shape (m,); the user's exceptions pass through."""
+        out = np.empty(self.m)
+        x = np.ascontiguousarray(x, dtype=np.float64)
+        if entry(self.value_address)(handle(x), self.data_address, handle(out)):
+            self.raise_original(x)
+        return out
+
+    def dense_jacobian(self, x: FloatArray) -> FloatArray:
+        """Return the Jacobian at `x`, shape (m, n)."""
+        jac_t = np.empty((self.n, self.m))
+        x = np.ascontiguousarray(x, dtype=np.float64)
+        if entry(self.jacobian_address)(handle(x), self.data_address, handle(jac_t.reshape(-1))):
+            self.raise_original(x)
+        return jac_t.T
+
+    def jacobian(self, x: FloatArray) -> Any:
+        """Return the Jacobian at `x` as a csr_array that holds every entry of `pattern`, zeros too."""
+        if self.parts.sparse is not None:
+            return self.parts.sparse.jacobian(x)
+        from scipy.sparse import csr_array
+
+        m, n = self.m, self.n
+        places = np.tile(np.arange(n), m), np.arange(0, m * n + 1, n)
+        return csr_array((np.ascontiguousarray(self.dense_jacobian(x)).reshape(-1), *places), shape=(m, n))
+
+    def hessian(self, x: FloatArray, weights: FloatArray) -> FloatArray:
+        """Return ``sum_i weights_i * (second derivatives of value i)`` at `x`, shape (n, n).
+
+        Raises
+        ------
+        TypeError
+            Where it is not known.
+        """
+        out = np.zeros((self.n, self.n))
+        if self.is_linear:
+            return out
+        second = self.second
+        if not second.address:
+            raise TypeError(f"{self.name} has no second derivatives: {second.reason or 'none were given'}.")
+        x = np.ascontiguousarray(x, dtype=np.float64)
+        v = np.ascontiguousarray(weights, dtype=np.float64)
+        if entry(second.address, WEIGHTED)(handle(x), second.data, handle(v), handle(out.reshape(-1))):
+            self.raise_original(x)
+        lower = np.tril(out, -1)
+        return lower + lower.T + np.diag(np.diag(out))
+
+    def raise_original(self, x: FloatArray) -> None:
+        """After a C function failed at `x`, raise what the user's function raises."""
+        parts = self.parts
+        if parts.raises is not None:
+            parts.raises(x)
+        if parts.called_back is not None:
+            parts.called_back.raise_kept()
+        if parts.residual is not None:
+            beside = None if parts.table is None else parts.table.failed_at
+            parts.residual.raise_original(x if beside is None else beside)
+        raise RuntimeError(f"{self.name} failed, but raised nothing.")
+
+
+def entry(address: int, signature: Any = PLAIN) -> Callable[..., int]:
+    """Return a C function as a callable that takes what `handle` makes of arrays."""
+    if not compile_disabled():
+        found: Callable[..., int] = signature.prototype()(address)
+        return found
+    from nlsq.kernels.backend import call_function, call_weighted
+
+    call = call_weighted if signature is WEIGHTED else call_function
+    return lambda *arguments: call(address, *arguments)

@@ -1,0 +1,110 @@
+"""What was asked for of a function: derivatives, pattern, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.derivatives import CentralDifference, ComplexStep, ForwardDifference
+from nlsq.derivatives.steps import StepSizes, machine_epsilon
+
+FloatArray = NDArray[np.float64]
+SCHEMES = ("2-point", "3-point", "cs")
+
+
+@final
+@dataclass(slots=True)
+class Options:
+    """Arguments of `vector_function`, which says what they mean; `x0` is an array and `sparsity` a pattern."""
+
+    name: str
+    n: int
+    x0: FloatArray
+    jac: Any
+    hess: Any
+    sparsity: Any
+    lower: Any
+    upper: Any
+    scale: Any
+    args: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        jac = self.jac
+        if isinstance(jac, str) and jac not in SCHEMES:
+            names = ", ".join(map(repr, SCHEMES))
+            raise ValueError(f"{self.name}: jac must be callable, an estimator or one of {names}, got {jac!r}.")
+        if not (jac is None or isinstance(jac, str) or callable(jac) or hasattr(jac, "prepare")):
+            raise TypeError(f"{self.name}: jac must be callable, an estimator or a string, got {type(jac).__name__}.")
+        if self.sparsity is not None:
+            from nlsq.pattern import SparsityPattern
+
+            self.sparsity = SparsityPattern.from_matrix(self.sparsity)
+
+    @property
+    def given_jacobian(self) -> Callable[..., Any] | None:
+        """The user's Jacobian as a function of x alone."""
+        if isinstance(self.jac, str) or not callable(self.jac) or hasattr(self.jac, "prepare"):
+            return None
+        return with_arguments(self.jac, self.args)
+
+    @property
+    def given_hessian(self) -> Callable[..., Any] | None:
+        """The user's second derivatives as a function of x and weights."""
+        hess = self.hess
+        if not callable(hess) or isinstance(hess, type) or hasattr(hess, "initialize"):  # SciPy's update strategies
+            return None
+        if not self.args:
+            return hess  # type: ignore[no-any-return]
+        args = self.args
+        return lambda x, v: hess(x, v, *args)
+
+    @property
+    def estimator(self) -> Any:
+        """The estimator that `jac` is or names, where Python has to estimate; None where kernels can."""
+        if hasattr(self.jac, "prepare"):
+            return self.jac
+        return ComplexStep() if self.jac == "cs" else None
+
+    @property
+    def differences(self) -> Any:
+        """The estimator of the differences that `jac` names, or that are the default."""
+        return CentralDifference() if self.jac == "3-point" else ForwardDifference()
+
+    @property
+    def kind(self) -> str:
+        """What an estimated Jacobian is called."""
+        if isinstance(self.jac, str):
+            return self.jac
+        names = {"ForwardDifference": "2-point", "CentralDifference": "3-point", "ComplexStep": "cs"}
+        return names.get(type(self.jac).__name__, "estimated") if self.jac is not None else "2-point"
+
+    def sizes(self, dtype: Any = None) -> StepSizes:
+        """Return steps of differences for values of a precision."""
+        scheme: Any = "central" if self.jac == "3-point" else "forward"
+        eps = machine_epsilon(dtype)
+        return StepSizes(scheme, self.x0, lower=self.lower, upper=self.upper, scale=self.scale, eps=eps)
+
+    def prepared(self, estimator: Any, function: Any, m: int, dtype: Any = None) -> Any:
+        """Prepare an estimator, for a sparse Jacobian where there is a pattern."""
+        options = {"lower": self.lower, "upper": self.upper, "scale": self.scale, "dtype": dtype}
+        if self.sparsity is None:
+            return estimator.prepare(function, self.x0, m, **options)
+        from nlsq.derivatives import Colored
+
+        return Colored(estimator, self.sparsity).prepare(function, self.x0, m, **options)
+
+    def check_pattern(self, m: int) -> None:
+        """Raise ValueError unless the pattern has the shape of the Jacobian."""
+        if self.sparsity is not None and self.sparsity.shape != (m, self.n):
+            shape = self.sparsity.shape
+            raise ValueError(f"{self.name}: the sparsity pattern has shape {shape}, expected {(m, self.n)}.")
+
+
+def with_arguments(function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
+    """Return a function of x alone."""
+    return function if not args else lambda x: function(x, *args)
