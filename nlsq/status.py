@@ -13,7 +13,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Status(IntEnum):
-    """Why a solver stopped. Members up to ``COST_AND_STEP`` are convergence."""
+    """Why a solver stopped. Members up to ``COST_AND_STEP``, and ``ACCEPTABLE``, are convergence."""
 
     RUNNING = 0
     OPTIMALITY = 1
@@ -32,11 +32,17 @@ class Status(IntEnum):
     DIVERGED = 14
     NOT_FITTED = 15
     TOO_FEW_POINTS = 16
+    ACCEPTABLE = 17
+    LOCALLY_INFEASIBLE = 18
+    RESTORATION_FAILED = 19
+    MAX_ITERATIONS = 20
+    DIVERGING = 21
+    KKT_FAILED = 22
 
     @property
     def converged(self) -> bool:
         """Whether a stopping test of a minimum was met."""
-        return Status.OPTIMALITY <= self <= Status.COST_AND_STEP
+        return Status.OPTIMALITY <= self <= Status.COST_AND_STEP or self == Status.ACCEPTABLE
 
     @property
     def message(self) -> str:
@@ -62,6 +68,14 @@ _MESSAGES = {
     Status.DIVERGED: "The cost left the finite numbers; use a line search or a damped method.",
     Status.NOT_FITTED: "Not fitted: the batch was interrupted before this row.",
     Status.TOO_FEW_POINTS: "Not fitted: fewer points than free parameters are left in this row.",
+    Status.ACCEPTABLE: "Converged to the acceptable level: progress ended before the tolerance was reached.",
+    Status.LOCALLY_INFEASIBLE: "Locally infeasible: no nearby point violates the constraints less; "
+    "start elsewhere, or look for constraints that contradict each other.",
+    Status.RESTORATION_FAILED: "No point that meets the constraints was found, nor is there proof that none is near; "
+    "start elsewhere, or scale the constraints.",
+    Status.MAX_ITERATIONS: "Stopped at the limit of iterations; raise max_iterations or start closer.",
+    Status.DIVERGING: "The variables grow without end; bound them, as the cost may have no minimum.",
+    Status.KKT_FAILED: "The linear system has no usable factorisation; check derivatives for values that are not finite.",
 }
 
 

@@ -1,0 +1,179 @@
+"""The loop of the interior-point method: five steps an iteration [1]_.
+
+    check convergence                  E_0 small?
+    update the barrier                 E_mu small: lower mu
+    compute the search direction       Newton's step for the barrier problem, with the right inertia
+    find an acceptable trial point     filter, second-order corrections; restoration where there is none
+    accept it                          multipliers, derivatives
+
+References
+----------
+.. [1] A. Waechter, L. T. Biegler, "On the implementation of an interior-point filter line-search algorithm for
+   large-scale nonlinear programming", Mathematical Programming 106, 2006, Algorithm A.
+"""
+
+from nlsq.kernels.backend import kernel, shift
+from nlsq.kernels.interior_point.acceptance import accept_trial_point
+from nlsq.kernels.interior_point.barrier import update_barrier
+from nlsq.kernels.interior_point.direction import compute_search_direction
+from nlsq.kernels.interior_point.layout import (
+    ACCEPTABLE_COUNT,
+    ACCEPTABLE_TOLERANCE,
+    DAMPING,
+    ERROR,
+    EXTRA,
+    FILTER_SIZE,
+    KIND,
+    MAX_ITERATIONS,
+    MC,
+    NIT,
+    NJEV,
+    STATUS,
+    TINY_STEPS,
+    TOLERANCE,
+    TRIALS,
+    USED_HESSIAN,
+    USER_DUAL_ERROR,
+    USER_VIOLATION,
+    VIOLATION,
+    VIOLATION_SMALL,
+    VIOLATION_TOLERANCE,
+    N,
+    Z,
+)
+from nlsq.kernels.interior_point.line_search import (
+    ACCEPTED,
+    LETTER_F,
+    LETTER_S_F,
+    NO_EVALUATIONS,
+    augment_filter,
+    find_acceptable_trial_point,
+)
+from nlsq.kernels.interior_point.restoration import (
+    INFEASIBLE,
+    RESTORED,
+    UNDEFINED,
+    restore_feasibility,
+)
+from nlsq.kernels.interior_point.start import start
+from nlsq.status import Status
+
+ACCEPTABLE_ITERATIONS = 15
+EXTRA_ITERATIONS = 3
+DUAL_TOLERANCE = 1e-6  # of what is not scaled
+DIVERGED = 1e20
+DAMPING_GROWTH, FIRST_DAMPING, MOST_DAMPING = 10.0, 1e-3, 1e12
+OPTIMALITY, ACCEPTABLE = int(Status.OPTIMALITY), int(Status.ACCEPTABLE)
+STALLED, LIMIT, ITERATIONS = int(Status.STALLED), int(Status.MAX_EVALUATIONS), int(Status.MAX_ITERATIONS)
+LOCALLY_INFEASIBLE, RESTORATION_FAILED = int(Status.LOCALLY_INFEASIBLE), int(Status.RESTORATION_FAILED)
+NONFINITE_JACOBIAN, DIVERGING, KKT_FAILED = (
+    int(Status.NONFINITE_JACOBIAN),
+    int(Status.DIVERGING),
+    int(Status.KKT_FAILED),
+)
+
+
+@kernel("void(double*, int*)")
+def check_convergence(w, iw):
+    """Set STATUS where the current point is optimal, or the iterations have come to an end."""
+    if w[ERROR] <= w[TOLERANCE]:
+        exact = w[USER_VIOLATION] <= w[VIOLATION_TOLERANCE] and w[USER_DUAL_ERROR] <= DUAL_TOLERANCE
+        if exact or iw[EXTRA] >= EXTRA_ITERATIONS:
+            iw[STATUS] = OPTIMALITY
+            return
+        iw[EXTRA] += 1
+    iw[ACCEPTABLE_COUNT] = iw[ACCEPTABLE_COUNT] + 1 if w[ERROR] <= w[ACCEPTABLE_TOLERANCE] else 0
+    if iw[ACCEPTABLE_COUNT] >= ACCEPTABLE_ITERATIONS or (iw[TINY_STEPS] >= 2 and iw[ACCEPTABLE_COUNT] > 0):
+        iw[STATUS] = ACCEPTABLE
+    elif iw[TINY_STEPS] >= 2:
+        iw[STATUS] = STALLED
+    elif iw[NIT] >= iw[MAX_ITERATIONS]:
+        iw[STATUS] = ITERATIONS
+    else:
+        z, largest = shift(w, iw[Z]), 0.0
+        for j in range(iw[N]):
+            largest = max(largest, abs(z[j]))
+        if largest > DIVERGED:
+            iw[STATUS] = DIVERGING
+
+
+@kernel("void(double*, int*)")
+def damp(w, iw):
+    """Adapt Marquardt's lambda to how the line search of a Gauss-Newton direction went."""
+    if iw[USED_HESSIAN] == 1:
+        if iw[TRIALS] > 2:
+            w[DAMPING] = max(4.0 * w[DAMPING], 1e-4)
+        elif iw[TRIALS] == 1:
+            w[DAMPING] = 0.2 * w[DAMPING] if w[DAMPING] > 1e-9 else 0.0
+    else:
+        w[DAMPING] = 0.0
+
+
+@kernel("int(double*, int*)")
+def recover(w, iw):
+    """Go on where no trial point was acceptable: nonzero, what a function returned."""
+    if iw[MC] > 0 and w[VIOLATION] > 1e-10 * w[VIOLATION_SMALL]:
+        outcome = restore_feasibility(w, iw)
+        if outcome == RESTORED:
+            return 0
+        if outcome < 0:
+            return -outcome
+        if outcome == INFEASIBLE:
+            iw[STATUS] = LOCALLY_INFEASIBLE
+        elif outcome == UNDEFINED:
+            iw[STATUS] = NONFINITE_JACOBIAN
+        elif outcome == 4:
+            iw[STATUS] = LIMIT
+        else:
+            iw[STATUS] = ACCEPTABLE if w[ERROR] <= w[ACCEPTABLE_TOLERANCE] else RESTORATION_FAILED
+        return 0
+    iw[FILTER_SIZE] = 0
+    w[DAMPING] = max(DAMPING_GROWTH * w[DAMPING], FIRST_DAMPING)
+    if w[DAMPING] > MOST_DAMPING:
+        iw[STATUS] = ACCEPTABLE if w[ERROR] <= w[ACCEPTABLE_TOLERANCE] else STALLED
+    return 0
+
+
+@kernel("int(double*, int*)")
+def advance(w, iw):
+    """Make one iteration: nonzero, what a function returned that failed; STATUS says whether it was the last."""
+    check_convergence(w, iw)
+    if iw[STATUS] != 0:
+        return 0
+    update_barrier(w, iw)
+    failed = compute_search_direction(w, iw)
+    if failed == -1:
+        iw[STATUS] = KKT_FAILED
+    if failed != 0:
+        return max(failed, 0)
+    outcome = find_acceptable_trial_point(w, iw)
+    if outcome < 0:
+        return -outcome
+    if outcome == NO_EVALUATIONS:
+        iw[STATUS] = LIMIT
+        return 0
+    iw[NIT] += 1
+    if outcome != ACCEPTED:
+        return recover(w, iw)
+    if iw[KIND] != LETTER_F and iw[KIND] != LETTER_S_F:
+        augment_filter(w, iw)
+    damp(w, iw)
+    failed = accept_trial_point(w, iw)
+    if failed == -1:
+        iw[STATUS] = NONFINITE_JACOBIAN
+        return 0
+    return failed
+
+
+@kernel("int(double*, int*)")
+def solve_constrained(w, iw):
+    """Run to the end; nonzero, what a function returned that failed."""
+    if iw[NJEV] == 0:
+        failed = start(w, iw)
+        if failed != 0:
+            return failed
+    while iw[STATUS] == 0:
+        failed = advance(w, iw)
+        if failed != 0:
+            return failed
+    return 0

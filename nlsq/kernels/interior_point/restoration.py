@@ -1,0 +1,498 @@
+"""Feasibility restoration: a damped Gauss-Newton method for the violation, when no step is acceptable to the filter.
+
+    minimise  1/2 ||h(z)||^2 + zeta/2 ||D (z - z_R)||^2 - mu_r sum log(distances to bounds)
+
+from the point z_R where it was called. With ``t = h + A dx - ds`` a step solves
+
+    [ lambda + zeta D^2 + Sigma_x    A'         ] [ dx ]     [ gradient of the last two terms by x ]
+    [ A                     -(1 + E)            ] [ t  ] = - [ h + E g_s                           ]
+
+with E the inverse diagonal entry of the slacks and g_s the gradient of the last two terms by s: the system of the search direction with
+another diagonal, and definite enough whatever A is. It ends when the violation has fallen to a share of what it was and the filter takes
+the point [1]_ (section 3.3).
+
+Where the violation stops falling the problem is called locally infeasible only with a certificate on the constraints as they were given:
+they are violated, the gradient of ``1/2 sum violation_i^2`` vanishes within the bounds, and no point of a few around it violates them
+less (a maximum of the violation is stationary too).
+
+References
+----------
+.. [1] A. Waechter, L. T. Biegler, Mathematical Programming 106, 2006.
+"""
+
+import math
+
+from nlsq.kernels.backend import call_step, kernel, shift
+from nlsq.kernels.dense import copy
+from nlsq.kernels.interior_point.acceptance import linearise_here, take_point
+from nlsq.kernels.interior_point.direction import longest_primal
+from nlsq.kernels.interior_point.errors import constraints_transposed, update_errors, update_violation
+from nlsq.kernels.interior_point.layout import (
+    BARRIER,
+    BOUNDS,
+    C_TRIAL,
+    CL,
+    COLUMN_WORK,
+    COST,
+    COST_TRIAL,
+    CU,
+    CURVATURE,
+    DIAGONAL,
+    ESCAPES,
+    EVALUATE,
+    EXACT_CONSTRAINTS,
+    EXACT_RESIDUAL,
+    FACTORIZE,
+    FREE,
+    H_TRIAL,
+    INERTIA,
+    INERTIA_RIGHT,
+    KIND,
+    LONG_WORK,
+    LOWER,
+    LOWER_DUAL,
+    MAX_EVALUATIONS,
+    MC,
+    MERIT,
+    NFEV,
+    NHEV,
+    NIT,
+    OTHER_FACTORIZATIONS,
+    PROXIMITY,
+    QUASI_NEWTON,
+    REFERENCE,
+    RESTORATION_BARRIER,
+    RESTORATION_DAMPING,
+    RESTORATIONS,
+    RESTORED_FROM,
+    RHS,
+    ROW_SCALE,
+    ROW_WORK,
+    SLACK_WEIGHT,
+    SOLUTION,
+    SOLVE,
+    STEP,
+    TO_BOUNDARY,
+    TRIALS,
+    UPPER,
+    UPPER_DUAL,
+    USE_HESSIAN,
+    USER_VIOLATION,
+    VIOLATION,
+    VIOLATION_TOLERANCE,
+    VIOLATION_TRIAL,
+    XL,
+    XU,
+    Z_TRIAL,
+    C,
+    H,
+    N,
+    Y,
+    Z,
+)
+from nlsq.kernels.interior_point.line_search import augment_filter, barrier_function, is_dominated
+from nlsq.kernels.interior_point.start import estimate_multipliers, inside
+
+ENOUGH = 0.9  # kappa_resto: share of the violation that has to be left at most
+ITERATIONS = 300
+FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-12, 1e14
+ARMIJO = 1e-4
+HALVINGS = 25
+CLOSE = 0.995  # to the boundary
+PROXIMITY_SHARE = 1e-2
+LARGEST_BOUND_MULTIPLIER = 1e3
+LEAST_BARRIER = 1e-13
+STATIONARY = 1e-6  # gradient of the violation, relative
+NEAR_BOUND = 1e-6
+SLOW, SLOW_STEPS = 1e-5, 3  # violation that falls by less, so many times
+ESCAPES_MOST = 3
+DIRECTIONS = 40  # around a stationary point
+RESTORED, INFEASIBLE, FAILED, NO_EVALUATIONS, UNDEFINED = 1, 2, 3, 4, 5
+LETTER_R = 114
+
+
+@kernel("double(double*, int*, int)")
+def proximity_weight(w, iw, j):
+    """Weight of the distance from where restoration began: zeta D_j^2, D_j = min(1, 1/|z_j|)."""
+    size = max(1.0, abs(shift(w, iw[REFERENCE])[j]))
+    return w[PROXIMITY] / (size * size)
+
+
+@kernel("double(double*, int*, int, int)")
+def restoration_merit(w, iw, z_offset, h_offset):
+    """Evaluate what restoration minimises."""
+    z, h, reference = shift(w, z_offset), shift(w, h_offset), shift(w, iw[REFERENCE])
+    total = 0.0
+    for i in range(iw[MC]):
+        total += 0.5 * h[i] * h[i]
+    for j in range(iw[N] + iw[MC]):
+        distance = z[j] - reference[j]
+        total += 0.5 * proximity_weight(w, iw, j) * distance * distance
+    saved = w[BARRIER]
+    w[BARRIER] = w[RESTORATION_BARRIER]
+    total = barrier_function(w, iw, z_offset, total)
+    w[BARRIER] = saved
+    return total
+
+
+@kernel("int(double*, int*)")
+def factorize_restoration(w, iw):
+    """Factorise with second derivatives of the constraints, weighted with h, or without: 0, -1 or what a function returned."""
+    exact = iw[EXACT_RESIDUAL]
+    if iw[EXACT_CONSTRAINTS] != 0 and iw[QUASI_NEWTON] == 0:
+        copy(shift(w, iw[H]), shift(w, iw[Y]), iw[MC])
+        iw[EXACT_RESIDUAL] = 0
+        failed = call_step(iw[CURVATURE], w, iw)
+        iw[EXACT_RESIDUAL] = exact
+        if failed != 0:
+            return failed
+        iw[NHEV] += 1
+        iw[USE_HESSIAN] = 2
+        failed = call_step(iw[FACTORIZE], w, iw)
+        if failed != 0:
+            return failed
+        iw[OTHER_FACTORIZATIONS] += 1
+        if iw[INERTIA] == INERTIA_RIGHT:
+            return 0
+    iw[USE_HESSIAN] = 0
+    failed = call_step(iw[FACTORIZE], w, iw)
+    if failed != 0:
+        return failed
+    iw[OTHER_FACTORIZATIONS] += 1
+    return 0 if iw[INERTIA] == INERTIA_RIGHT else -1
+
+
+@kernel("int(double*, int*)")
+def restoration_direction(w, iw):
+    """Solve for the step and leave it in STEP, the gradient by z without the part of h in LONG_WORK."""
+    n, mc, mu = iw[N], iw[MC], w[RESTORATION_BARRIER]
+    z, lower, upper, free = shift(w, iw[Z]), shift(w, iw[LOWER]), shift(w, iw[UPPER]), shift(w, iw[FREE])
+    zl, zu, reference = shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL]), shift(w, iw[REFERENCE])
+    d, rhs, h, g = shift(w, iw[DIAGONAL]), shift(w, iw[RHS]), shift(w, iw[H]), shift(w, iw[LONG_WORK])
+    weight, step = shift(w, iw[SLACK_WEIGHT]), shift(w, iw[STEP])
+    for j in range(n + mc):
+        near = proximity_weight(w, iw, j)
+        d[j] = w[RESTORATION_DAMPING] + near
+        g[j] = near * (z[j] - reference[j])
+        if lower[j] > -math.inf:
+            d[j] += zl[j] / (z[j] - lower[j])
+            g[j] -= mu / (z[j] - lower[j])
+        if upper[j] < math.inf:
+            d[j] += zu[j] / (upper[j] - z[j])
+            g[j] += mu / (upper[j] - z[j])
+        g[j] *= free[j]
+        rhs[j] = -g[j]
+    for i in range(mc):
+        weight[i] = free[n + i] / d[n + i]
+        rhs[n + i] = -h[i] - weight[i] * g[n + i]
+        d[n + i] = 1.0 + weight[i]
+    failed = factorize_restoration(w, iw)
+    if failed != 0:
+        return failed
+    failed = call_step(iw[SOLVE], w, iw)
+    if failed != 0:
+        return failed
+    solution = shift(w, iw[SOLUTION])
+    for j in range(n):
+        step[j] = solution[j] * free[j]
+    for i in range(mc):
+        step[n + i] = weight[i] * (solution[n + i] - g[n + i])
+    return 0
+
+
+@kernel("double(double*, int*)")
+def restoration_slope(w, iw):
+    """Form the whole gradient in LONG_WORK (A'h is in COLUMN_WORK) and return its product with the step."""
+    n, mc = iw[N], iw[MC]
+    g, h, ah = shift(w, iw[LONG_WORK]), shift(w, iw[H]), shift(w, iw[COLUMN_WORK])
+    step, free = shift(w, iw[STEP]), shift(w, iw[FREE])
+    total = 0.0
+    for j in range(n):
+        g[j] += ah[j] * free[j]
+    for i in range(mc):
+        g[n + i] -= h[i] * free[n + i]
+    for j in range(n + mc):
+        total += g[j] * step[j]
+    return total
+
+
+@kernel("void(double*, int*, double)")
+def step_restoration_multipliers(w, iw, alpha):
+    """Step the bound multipliers after a step of this length, and keep them near mu_r over the distance."""
+    z, lower, upper, step = shift(w, iw[Z]), shift(w, iw[LOWER]), shift(w, iw[UPPER]), shift(w, iw[STEP])
+    zl, zu, mu = shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL]), w[RESTORATION_BARRIER]
+    for j in range(iw[N] + iw[MC]):
+        if lower[j] > -math.inf:  # z has moved by alpha step
+            before = z[j] - lower[j] - alpha * step[j]
+            wanted = (mu - zl[j] * step[j]) / before if before > 0.0 else zl[j]
+            central = mu / (z[j] - lower[j])
+            zl[j] = max(min(max(wanted, (1.0 - CLOSE) * zl[j]), 1e10 * central), 1e-10 * central)
+        if upper[j] < math.inf:
+            before = upper[j] - z[j] + alpha * step[j]
+            wanted = (mu + zu[j] * step[j]) / before if before > 0.0 else zu[j]
+            central = mu / (upper[j] - z[j])
+            zu[j] = max(min(max(wanted, (1.0 - CLOSE) * zu[j]), 1e10 * central), 1e-10 * central)
+
+
+@kernel("int(double*, int*, int, double)")
+def try_restoration(w, iw, step_offset, alpha):
+    """Evaluate at z + alpha step and put the violation of the trial point in H_TRIAL."""
+    n, mc = iw[N], iw[MC]
+    z, trial, step = shift(w, iw[Z]), shift(w, iw[Z_TRIAL]), shift(w, step_offset)
+    for j in range(n + mc):
+        trial[j] = z[j] + alpha * step[j]
+    failed = call_step(iw[EVALUATE], w, iw)
+    if failed != 0:
+        return failed
+    iw[NFEV] += 1
+    c, h = shift(w, iw[C_TRIAL]), shift(w, iw[H_TRIAL])
+    total = 0.0
+    for i in range(mc):
+        h[i] = c[i] - trial[n + i]
+        total += abs(h[i])
+    w[VIOLATION_TRIAL] = total
+    return 0
+
+
+@kernel("int(double*, int*)")
+def restoration_step(w, iw):
+    """Take one step: 1 taken; 0 none found; NO_EVALUATIONS; below 0 what a function returned."""
+    failed = restoration_direction(w, iw)
+    if failed == -1:
+        return 0
+    if failed == 0:
+        failed = constraints_transposed(w, iw, iw[H], iw[COLUMN_WORK])
+    if failed != 0:
+        return -failed
+    slope = restoration_slope(w, iw)
+    saved = w[TO_BOUNDARY]
+    w[TO_BOUNDARY] = CLOSE
+    alpha = longest_primal(w, iw, iw[STEP])
+    w[TO_BOUNDARY] = saved
+    before = restoration_merit(w, iw, iw[Z], iw[H])
+    for k in range(HALVINGS):
+        if iw[NFEV] >= iw[MAX_EVALUATIONS]:
+            return NO_EVALUATIONS
+        failed = try_restoration(w, iw, iw[STEP], alpha)
+        if failed != 0:
+            return -failed
+        after = restoration_merit(w, iw, iw[Z_TRIAL], iw[H_TRIAL])
+        if w[COST_TRIAL] < math.inf and after <= before + ARMIJO * alpha * slope:
+            take_point(w, iw)
+            step_restoration_multipliers(w, iw, alpha)
+            failed = linearise_here(w, iw)
+            if failed == -1:
+                return UNDEFINED
+            if failed != 0:
+                return -failed
+            iw[TRIALS] = k + 1
+            if k > 2:
+                w[RESTORATION_DAMPING] *= 4.0
+            elif k == 0:
+                w[RESTORATION_DAMPING] = max(0.25 * w[RESTORATION_DAMPING], LEAST_DAMPING)
+            return 1
+        alpha *= 0.5
+    return 0
+
+
+@kernel("void(double*, int*)")
+def reset_slacks(w, iw):
+    """Move each slack to its constraint where that lies inside its bounds, else as near as the bounds allow."""
+    n, c, free = iw[N], shift(w, iw[C]), shift(w, iw[FREE] + iw[N])
+    lower, upper, slack = shift(w, iw[LOWER] + n), shift(w, iw[UPPER] + n), shift(w, iw[Z] + n)
+    for i in range(iw[MC]):
+        if free[i] != 0.0:
+            room = 1e-2 * min(slack[i] - lower[i], upper[i] - slack[i])
+            if room == math.inf:
+                slack[i] = c[i]
+            else:
+                slack[i] = min(max(c[i], lower[i] + room), upper[i] - room)
+    update_violation(w, iw)
+
+
+@kernel("int(double*, int*)")
+def is_stationary(w, iw):
+    """Whether the violation of the constraints as they were given has no direction of descent: 1, 0; below 0: failure."""
+    n, mc = iw[N], iw[MC]
+    c, scale, v = shift(w, iw[C]), shift(w, iw[ROW_SCALE]), shift(w, iw[ROW_WORK])
+    lower, upper = shift(w, iw[CL]), shift(w, iw[CU])
+    largest, size = 0.0, 0.0
+    for i in range(mc):
+        value = c[i] / scale[i]
+        v[i] = (value - min(max(value, lower[i]), upper[i])) / scale[i]
+        largest = max(largest, abs(v[i]))
+    failed = constraints_transposed(w, iw, iw[ROW_WORK], iw[COLUMN_WORK])
+    if failed != 0:
+        return -failed
+    g, z, free = shift(w, iw[COLUMN_WORK]), shift(w, iw[Z]), shift(w, iw[FREE])
+    xl, xu = shift(w, iw[XL]), shift(w, iw[XU])
+    for j in range(n):
+        share = g[j] * free[j]
+        if share > 0.0 and z[j] - xl[j] <= NEAR_BOUND * max(1.0, abs(xl[j])):
+            share = 0.0
+        if share < 0.0 and xu[j] - z[j] <= NEAR_BOUND * max(1.0, abs(xu[j])):
+            share = 0.0
+        size = max(size, abs(share))
+    return 1 if size <= STATIONARY * max(largest, 1e-300) else 0
+
+
+@kernel("int(double*, int*)")
+def escape(w, iw):
+    """Look for a point near a stationary one that violates the constraints less, and go there: 1, 0; below 0: failure."""
+    n, mc = iw[N], iw[MC]
+    z, step, xl, xu = shift(w, iw[Z]), shift(w, iw[STEP]), shift(w, iw[LOWER]), shift(w, iw[UPPER])
+    slack_free, lower, upper = shift(w, iw[FREE] + n), shift(w, iw[CL]), shift(w, iw[CU])
+    scale, c, free = shift(w, iw[ROW_SCALE]), shift(w, iw[C_TRIAL]), shift(w, iw[FREE])
+    here = w[USER_VIOLATION]
+    state = 12345 + iw[ESCAPES]
+    for k in range(DIRECTIONS):
+        length = 1e-3 if k % 2 == 0 else 1e-1
+        for j in range(n):
+            state = (1103515245 * state + 12345) % 2147483648
+            size = length * max(1.0, abs(z[j])) * (state / 1073741824.0 - 1.0)
+            step[j] = (min(max(z[j] + size, inside(z[j], xl[j], xu[j], 1e-9)), xu[j]) - z[j]) * free[j]
+            if not xl[j] < z[j] + step[j] < xu[j]:
+                step[j] = 0.0
+        for i in range(mc):
+            step[n + i] = 0.0
+        if iw[NFEV] >= iw[MAX_EVALUATIONS]:
+            return 0
+        failed = try_restoration(w, iw, iw[STEP], 1.0)
+        if failed != 0:
+            return -failed
+        there = 0.0
+        for i in range(mc):
+            value = c[i] / scale[i]
+            there = max(there, lower[i] - value, value - upper[i])
+            if value != value:
+                there = math.inf
+        if there < (1.0 - 1e-6) * here and w[COST_TRIAL] < math.inf:
+            take_point(w, iw)
+            for i in range(mc):
+                if slack_free[i] != 0.0:
+                    shift(w, iw[Z] + n)[i] = inside(
+                        shift(w, iw[C])[i], shift(w, iw[LOWER] + n)[i], shift(w, iw[UPPER] + n)[i], 1e-2
+                    )
+            update_violation(w, iw)
+            failed = linearise_here(w, iw)
+            return 1 if failed == 0 else min(-failed, -1)
+    return 0
+
+
+@kernel("int(double*, int*)")
+def end_restoration(w, iw):
+    """Go back to the problem itself: multipliers anew."""
+    z, lower, upper, mu = shift(w, iw[Z]), shift(w, iw[LOWER]), shift(w, iw[UPPER]), w[BARRIER]
+    zl, zu = shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL])
+    for j in range(iw[N] + iw[MC]):
+        if lower[j] > -math.inf:
+            zl[j] = min(mu / (z[j] - lower[j]), LARGEST_BOUND_MULTIPLIER)
+        if upper[j] < math.inf:
+            zu[j] = min(mu / (upper[j] - z[j]), LARGEST_BOUND_MULTIPLIER)
+    failed = estimate_multipliers(w, iw)
+    update_errors(w, iw)
+    iw[KIND] = LETTER_R
+    return failed
+
+
+@kernel("void(double*, int*)")
+def begin_restoration(w, iw):
+    """Note where restoration begins and choose its first parameters."""
+    n, mc = iw[N], iw[MC]
+    h, zl, zu = shift(w, iw[H]), shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL])
+    copy(shift(w, iw[Z]), shift(w, iw[REFERENCE]), n + mc)
+    squares, largest = 0.0, 0.0
+    for i in range(mc):
+        squares += 0.5 * h[i] * h[i]
+        largest = max(largest, abs(h[i]))
+    w[RESTORATION_BARRIER] = min(max(w[BARRIER], largest), 0.1 * squares + 1e-8)
+    w[RESTORATION_DAMPING] = FIRST_DAMPING
+    w[PROXIMITY] = PROXIMITY_SHARE * math.sqrt(w[RESTORATION_BARRIER]) * min(1.0, squares)
+    w[RESTORED_FROM] = w[VIOLATION]
+    for j in range(n + mc):
+        zl[j] = min(zl[j], LARGEST_BOUND_MULTIPLIER)
+        zu[j] = min(zu[j], LARGEST_BOUND_MULTIPLIER)
+
+
+@kernel("int(double*, int*)")
+def is_restored(w, iw):
+    """Whether violation has fallen enough and the filter of the problem itself takes the point."""
+    if not (w[VIOLATION] <= ENOUGH * w[RESTORED_FROM] and w[COST] < math.inf):
+        return 0
+    w[MERIT] = barrier_function(w, iw, iw[Z], w[COST])
+    return 1 if is_dominated(w, iw, w[VIOLATION], w[MERIT]) == 0 else 0
+
+
+@kernel("int(double*, int*)")
+def conclude(w, iw):
+    """Say what a restoration that stopped has found, on the constraints as they were given."""
+    if w[USER_VIOLATION] <= w[VIOLATION_TOLERANCE]:
+        return RESTORED
+    stationary = is_stationary(w, iw)
+    if stationary <= 0:
+        return stationary if stationary < 0 else FAILED
+    return INFEASIBLE
+
+
+@kernel("void(double*, int*)")
+def lower_restoration_barrier(w, iw):
+    """Lower mu_r, and the weight of the distance from where restoration began with it."""
+    w[RESTORATION_BARRIER] = max(0.1 * w[RESTORATION_BARRIER], LEAST_BARRIER)
+    w[PROXIMITY] *= 0.1
+
+
+@kernel("int(double*, int*, double)")
+def is_stuck(w, iw, before):
+    """Whether the last step left the violation as it was though mu_r is small; mu_r is lowered where it is not."""
+    if w[VIOLATION] < (1.0 - SLOW) * before:
+        return 0
+    if iw[BOUNDS] > 0 and w[RESTORATION_BARRIER] > LEAST_BARRIER:
+        lower_restoration_barrier(w, iw)
+        return 0
+    w[PROXIMITY] *= 0.1
+    return 1
+
+
+@kernel("int(double*, int*)")
+def restore_feasibility(w, iw):
+    """Lower the violation until the filter takes the point: RESTORED or why not; below 0 what a function returned."""
+    augment_filter(w, iw)
+    begin_restoration(w, iw)
+    escapes, slow, k = 0, 0, 0
+    while k < ITERATIONS:
+        k += 1
+        before = w[VIOLATION]
+        outcome = restoration_step(w, iw)
+        if outcome < 0 or outcome > 1:
+            return outcome
+        if outcome == 1:
+            iw[RESTORATIONS] += 1
+            iw[NIT] += 1
+            reset_slacks(w, iw)
+            if is_restored(w, iw) != 0:
+                failed = end_restoration(w, iw)
+                return RESTORED if failed == 0 else -failed
+            slow = slow + 1 if is_stuck(w, iw, before) != 0 else 0
+        else:
+            w[RESTORATION_DAMPING] *= 10.0
+            lower_restoration_barrier(w, iw)
+            slow = SLOW_STEPS if w[RESTORATION_DAMPING] > MOST_DAMPING else slow
+        if slow >= SLOW_STEPS:
+            found = conclude(w, iw)
+            if found != INFEASIBLE or escapes >= ESCAPES_MOST:
+                break
+            iw[ESCAPES] += 1
+            escapes += 1
+            slow = 0
+            moved = escape(w, iw)
+            if moved < 0:
+                return moved
+            if moved == 0:
+                return INFEASIBLE
+            w[RESTORATION_DAMPING] = FIRST_DAMPING
+            copy(shift(w, iw[Z]), shift(w, iw[REFERENCE]), iw[N] + iw[MC])
+    found = conclude(w, iw)
+    if found == RESTORED:
+        failed = end_restoration(w, iw)
+        return RESTORED if failed == 0 else -failed
+    return found
