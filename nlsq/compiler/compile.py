@@ -11,7 +11,6 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from nlsq.compiler.hessian_source import dense_hessian
 from nlsq.compiler.jacobian_source import SparseLayout, dense_jacobian, pattern, sparse_layout, sparse_program
 from nlsq.compiler.kernel_source import Layout, Variant, curve_jacobian, is_curve, layout_of, residual_program, sums_of
 from nlsq.compiler.normal_source import FUSED_UP_TO, cost_program, normal_program, scaled_normal_program
-from nlsq.compiler.second_derivatives import SecondDerivatives, second_order
+from nlsq.compiler.second_derivatives import SecondDerivatives, is_single, second_order
 from nlsq.compiler.sparse_hessian_source import Block, sparse_hessian
 from nlsq.compiler.tracing.trace import Trace
 from nlsq.kernels.backend.generated import find, make
@@ -54,7 +53,7 @@ def structure(trace: Trace) -> Any:
         return lengths if shape else (-1, *lengths)
 
     graph = trace.graph
-    segments = tuple((one.node, symbolic(one.shape), one.strides) for one in trace.segments)
+    segments = tuple((one.node, symbolic(one.shape), one.strides, is_single(graph, one)) for one in trace.segments)
     sums = tuple((symbolic(graph.shapes[index]), graph.shapes[index][1:]) for index in summed)  # values in C order
     shapes = tuple(symbolic(shape) if shape else () for shape in graph.shapes)
     return graph.n, trace.variables, segments, sums, tuple(graph.nodes), shapes
@@ -97,17 +96,27 @@ class GraphKernels:
         self.is_curve = is_curve(trace)
         self.sparse: SparseLayout = sparse_layout(trace, self.layout)
         self._addresses: dict[tuple[str, Variant | BatchVariant], int] = {}
+        self._second: dict[bool, SecondDerivatives] = {}
         self._reasons: dict[tuple[str, Variant], str] = {}
 
-    @cached_property
-    def second(self) -> SecondDerivatives:
-        """Second derivatives of the output; raises `NotTraceable` where there are none."""
-        return second_order(self.trace)
+    def second(self, variant: Variant) -> SecondDerivatives:
+        """Return the second derivatives of the output.
 
-    def hessian_blocks(self) -> list[Block]:
+        Raises
+        ------
+        NotTraceable
+            Where one has no graph.
+        """
+        joined = not variant.omits  # rows that are left out have to stay apart
+        with _lock:
+            if joined not in self._second:
+                self._second[joined] = second_order(self.trace, joined)
+            return self._second[joined]
+
+    def hessian_blocks(self, variant: Variant) -> list[Block]:
         """Return what the values of the program "sparse_hessian" are."""
         with _lock:
-            return sparse_hessian(self.second, self.layout, Variant())[1]
+            return sparse_hessian(self.second(variant), self.layout, variant)[1]
 
     def program(self, name: str, variant: Variant) -> Program:
         """Return the program of a kernel.
@@ -131,9 +140,9 @@ class GraphKernels:
         if name == "cost":
             return cost_program(trace, layout, variant)
         if name == "hessian":
-            return dense_hessian(self.second, layout, self.sparse, variant)
+            return dense_hessian(self.second(variant), layout, self.sparse, variant)
         if name == "sparse_hessian":
-            return sparse_hessian(self.second, layout, variant)[0]
+            return sparse_hessian(self.second(variant), layout, variant)[0]
         return sparse_program(trace, layout, self.sparse, variant)
 
     @property

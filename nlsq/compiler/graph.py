@@ -12,6 +12,7 @@ Leaves
     ``("number", value)``                     a small integer or 1/2, written into the code
     ``("constant", k)``                       any other number: read when the kernel runs, so that a model whose
                                               constants change keeps its kernels
+    ``("weight", k)``                         what multiplies the second derivatives of segment k, one residual
 Reductions
     ``("sum", a)``                            over all elements of a
 
@@ -37,7 +38,7 @@ FloatArray = NDArray[np.float64]
 
 MOST_NODES = 200_000
 LARGEST_NUMBER = 1024  # integers up to this are written into the code
-LEAVES = frozenset({"parameter", "parameters", "data", "number", "constant", "sum"})
+LEAVES = frozenset({"parameter", "parameters", "data", "number", "constant", "weight", "sum"})
 TRUTHS = frozenset({"<", "<=", ">", ">=", "==", "!=", "and", "or", "not"})  # operations whose values are true or false
 LOGICAL = frozenset({"and", "or", "not"})
 OPERATIONS: dict[str, int] = {
@@ -374,9 +375,7 @@ class Graph:
         stack = [root]
         while stack:
             node = self.nodes[stack.pop()]
-            if node[0] in LEAVES:
-                continue
-            for operand in node[1:]:
+            for operand in () if node[0] in LEAVES else node[1:]:
                 if operand not in seen:
                     seen.add(operand)
                     stack.append(operand)

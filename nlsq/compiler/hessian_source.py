@@ -162,28 +162,43 @@ class HessianWriter:
     def _weigher(self, part: Part, statements: list[Statement | Loop] | list[Statement]) -> Callable[[int, Name], Name]:
         """Write the weight of a part's rows; return what writes products with it, each once."""
         tag, known = _tag(part), dict[int, Name]()
-
-        def put(name: str, operation: str, *operands: Name | Place) -> str:
-            statements.append(Statement(f"{name}_{tag}", operation, operands))
-            return f"{name}_{tag}"
-
-        weight, counts = self._added(self.totals.get(part.total, []), f"u_{tag}"), ""
+        weight: Name = 1.0
+        own = ""
         if part.segment is not None:
-            layout, segment = self.writer.layout, self.second.trace.segments[part.segment]
-            weight = put("u", "read", at("first", layout, segment, part.segment))
-            if self.variant.weighted:
-                own = put("w", "read", at("w", layout, segment, part.segment))
-                weight = put("uw", "*", weight, own)
-                counts = put("counts", "!=", own, 0.0) if self.variant.omits else ""
+            weight = f"u_{tag}"
+            own = self._write_weight(part.segment, weight, statements)
+        elif part.total >= 0:
+            weight = self._added(self.totals[part.total], f"u_{tag}")
+        else:
+            for segment, leaf in self.second.weights.items():
+                self._write_weight(segment, self.writer.defined(leaf), statements)
+        if own and self.variant.omits:
+            statements.append(Statement(f"counts_{tag}", "!=", (own, 0.0)))
 
         def weigh(node: int, value: Name) -> Name:
             if node not in known:
-                known[node] = weight if value == 1.0 else put(f"h{node}", "*", value, weight)
-                if counts:
-                    known[node] = put(f"c{node}", "where", counts, known[node], 0.0)
+                known[node] = f"h{node}_{tag}"
+                if value == 1.0 or weight == 1.0:
+                    known[node] = weight if value == 1.0 else value
+                else:
+                    statements.append(Statement(f"h{node}_{tag}", "*", (value, weight)))
+                if own and self.variant.omits:
+                    statements.append(Statement(f"c{node}_{tag}", "where", (f"counts_{tag}", known[node], 0.0)))
+                    known[node] = f"c{node}_{tag}"
             return known[node]
 
         return weigh
+
+    def _write_weight(self, segment: int, name: str, statements: list[Statement | Loop] | list[Statement]) -> str:
+        """Write what multiplies the second derivatives of rows; return the name of the rows' own weight, if any."""
+        layout, rows = self.writer.layout, self.second.trace.segments[segment]
+        read = name if not self.variant.weighted else f"{name}_given"
+        statements.append(Statement(read, "read", (at("first", layout, rows, segment),)))
+        if not self.variant.weighted:
+            return ""
+        statements.append(Statement(f"{name}_own", "read", (at("w", layout, rows, segment),)))
+        statements.append(Statement(name, "*", (read, f"{name}_own")))
+        return f"{name}_own"
 
     def _added(self, names: list[Name], name: str) -> Name:
         """Add up numbers before the next loop."""
@@ -223,7 +238,9 @@ class HessianWriter:
 
 
 def _tag(part: Part) -> str:
-    return f"s{part.total}" if part.segment is None else f"r{part.segment}"
+    if part.segment is not None:
+        return f"r{part.segment}"
+    return f"s{part.total}" if part.total >= 0 else "n"
 
 
 def dense_hessian(second: SecondDerivatives, layout: Layout, sparse: SparseLayout, variant: Variant) -> Program:

@@ -132,6 +132,11 @@ class Writer:
                 self.program.steps.append(self.statement(index))
         return self.name(root)
 
+    def defined(self, index: int) -> str:
+        """Return the name of a number whose statement is written by the caller."""
+        self._numbers.add(index)
+        return f"v{index}"
+
     def total(self, index: int) -> None:
         """Write the loop of a sum."""
         child = self.graph.nodes[index][1]

@@ -8,12 +8,14 @@ is said in `nlsq.compiler.hessian_source`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial, reduce
+from math import prod
 from typing import NamedTuple
 
 from nlsq.compiler.differentiate import depends_on_parameters, derivatives, second_derivatives
 from nlsq.compiler.graph import Graph, Shape
 from nlsq.compiler.kernel_source import sums_of
-from nlsq.compiler.tracing.trace import Trace
+from nlsq.compiler.tracing.trace import Segment, Trace
 
 Pair = tuple[int, int]
 
@@ -27,9 +29,9 @@ class Part:
     shape : tuple of int
         Index space.
     segment : int or None
-        Which segment of the output it is; None for a sum.
+        Which segment of the output it is; None for a sum, and for the weighted sum of all rows that are single numbers.
     total : int
-        Node of the sum; -1 for a segment.
+        Node of the sum; -1 for rows.
     slopes : dict
         Node of the derivative by each sum that has second derivatives itself.
     pairs : dict
@@ -52,19 +54,35 @@ class SecondDerivatives:
     trace : Trace
         The function, with a graph that holds them.
     parts : list of Part
-        What has any: segments, then sums, outer ones first. Empty for a function that is linear.
+        What has any: rows, then sums, outer ones first. Empty for a function that is linear.
+    weights : dict
+        Nodes of the weights of joined rows by their segments; see `second_order`.
     """
 
     trace: Trace
     parts: list[Part]
+    weights: dict[int, int]
 
     def is_sum(self, leaf: int) -> bool:
         """Whether a leaf is a sum."""
         return bool(self.trace.graph.nodes[leaf][0] == "sum")
 
 
-def second_order(trace: Trace) -> SecondDerivatives:
+def is_single(graph: Graph, segment: Segment) -> bool:
+    """Whether a segment is one row."""
+    return not graph.shapes[segment.node] and prod(segment.shape) == 1
+
+
+def second_order(trace: Trace, joined: bool = True) -> SecondDerivatives:
     """Differentiate a function twice; its own graph stays as it is.
+
+    Parameters
+    ----------
+    trace : Trace
+        The function.
+    joined : bool
+        Whether rows that are single numbers are multiplied by their weights and added up before they are
+        differentiated: rows that have much in common, as the steps of a recurrence, are then gone through once.
 
     Raises
     ------
@@ -85,13 +103,18 @@ def second_order(trace: Trace) -> SecondDerivatives:
             found = part(child, graph.shapes[child], None, index)
             if found.pairs or found.slopes:
                 of_sums[index] = found
-    parts = [part(segment.node, segment.shape, k, -1) for k, segment in enumerate(trace.segments)]
+    single = [k for k, segment in enumerate(trace.segments) if joined and is_single(graph, segment)]
+    weights = {k: graph.leaf(("weight", k), ()) for k in single}
+    parts = [part(one.node, one.shape, k, -1) for k, one in enumerate(trace.segments) if k not in weights]
+    if weights:
+        products = [graph.apply("*", weight, trace.segments[k].node) for k, weight in weights.items()]
+        parts.append(part(reduce(partial(graph.apply, "+"), products), (), None, -1))
     reached = {leaf for one in parts for leaf in one.slopes}
     for index in reversed(of_sums):
         if index in reached:
             parts.append(of_sums[index])
             reached.update(of_sums[index].slopes)
-    return SecondDerivatives(trace, [one for one in parts if one.pairs or one.slopes])
+    return SecondDerivatives(trace, [one for one in parts if one.pairs or one.slopes], weights)
 
 
 class Position(NamedTuple):

@@ -13,7 +13,7 @@ from nlsq.compiler.compile import Binding
 from nlsq.compiler.entries import Arrays, Entry
 from nlsq.compiler.kernel_source import Variant
 from nlsq.compiler.routes import MANY_PARAMETERS, Route
-from nlsq.compiler.sparse_hessian_source import values_of
+from nlsq.compiler.sparse_hessian_source import Block, values_of
 from nlsq.kernels.backend import address_of_array
 from nlsq.kernels.backend.generated import call
 from nlsq.kernels.curve import PREDICTORS, RESPONSE, WEIGHTS
@@ -60,12 +60,12 @@ def traced_residual(
         found = kernels.address_or_reason("hessian", variant)
         if isinstance(found, str):
             return Derivative(reason=found)
-        return Derivative(found, compared=True, zero=not kernels.second.parts)
+        return Derivative(found, compared=True, zero=not kernels.second(variant).parts)
 
     @cache
     def sparse_hessian() -> WeightedHessian | None:
         found = kernels.address_or_reason("sparse_hessian", variant)
-        return None if isinstance(found, str) else SparseHessian(found, binding)
+        return None if isinstance(found, str) else SparseHessian(found, binding, kernels.hessian_blocks(variant))
 
     residual = CompiledResidual(
         kernels.address("residual", variant),
@@ -199,11 +199,13 @@ class SparseHessian:
         Of the kernel "sparse_hessian".
     binding : Binding
         The residual's data.
+    blocks : list of Block
+        What its values are.
     """
 
-    def __init__(self, address: int, binding: Binding) -> None:
+    def __init__(self, address: int, binding: Binding, blocks: list[Block]) -> None:
         self._address, self._binding = address, binding
-        self.rows, self.columns, offsets, self._doubled = values_of(binding.kernels.hessian_blocks(), binding.trace)
+        self.rows, self.columns, offsets, self._doubled = values_of(blocks, binding.trace)
         self._table = np.concatenate([binding.table, offsets])
 
     def into(self, x: FloatArray, weights: FloatArray, values_out: FloatArray) -> None:
