@@ -24,6 +24,9 @@ def result(**fields):
         "njev": 8,
         "factorizations": 8,
         "inertia_corrections": 1,
+        "nhev": 6,
+        "restorations": 2,
+        "projected_gradient": np.array([-3e-9, 1e-10]),
         "hessian": "exact (graph)",
         "linear_solver": "condensed, Bunch-Kaufman: 2 variables",
         "fallbacks": [],
@@ -46,7 +49,8 @@ def lines_with(text, word):
 def test_what_it_took_and_how():
     text = describe(result())
     assert text.startswith(f"OPTIMALITY: {Status.OPTIMALITY.message}")
-    assert "7 iterations, 9 evaluations, 8 Jacobians" in text
+    assert "7 iterations, 9 evaluations, 8 Jacobians, 6 second derivatives, 2 iterations in restoration" in text
+    assert "projected gradient  3.00e-09" in text
     assert "8 factorisations, 1 of them to correct the inertia" in text
     assert "Hessian: exact (graph)" in text and "linear solver: condensed, Bunch-Kaufman: 2 variables" in text
     assert lines_with(text, "dual infeasibility") == [["dual", "infeasibility", "2.00e-10"]]

@@ -16,6 +16,7 @@ _HOME = {
     "explain": "explanation",
     "fit": "single",
     "fit_batch": "batch.call",
+    "linear_constraint": "constraints",
     "model": "traced_model",
 }
 
@@ -33,12 +34,14 @@ __all__ = [
     "explain",
     "fit",
     "fit_batch",
+    "linear_constraint",
     "model",
 ]
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.fitting.batch.call import fit_batch
     from nlsq.fitting.batch.result import BatchFitResult
+    from nlsq.fitting.constraints import linear_constraint
     from nlsq.fitting.core import FitCore
     from nlsq.fitting.data import CurveData
     from nlsq.fitting.explanation import Explanation, explain

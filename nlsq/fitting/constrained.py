@@ -90,7 +90,7 @@ class ConstrainedEnd:
     violation : float
         Largest violation of bounds and constraints, as the solver measures it.
     jac : ndarray, shape (mc, n_free), or None
-        Derivatives by the free parameters; evaluated when it is asked for.
+        Derivatives by the free parameters; evaluated when it is asked for, where the solver did not leave it.
     reduction : int or None
         By how many the active rows reduce the number of free parameters; likewise.
     """
@@ -141,7 +141,10 @@ def constrained_end(task: FitTask, params: FloatArray, solved: Any) -> Constrain
         if own is not None:
             end[np.arange(end.size) if task.free is None else task.free] = own
         ends.append(end)
-    return ConstrainedEnd(tuple(outcomes), ends[0], ends[1], float(solved.constr_violation))
+    jac = getattr(solved, "constraint_jac", None)
+    if jac is not None:
+        jac = np.asarray(jac.toarray() if hasattr(jac, "toarray") else jac)
+    return ConstrainedEnd(tuple(outcomes), ends[0], ends[1], float(solved.constr_violation), jac)
 
 
 def _outcome(constraint: FitConstraint, value: FloatArray, multipliers: FloatArray) -> ConstraintOutcome:

@@ -5,6 +5,7 @@ At a solution of  min 1/2 ||r||^2,  lb <= x <= ub,  cl <= c(x) <= cu,  with mult
     violation             max of c beyond its limits, x beyond its bounds
     dual infeasibility    max |J'r + A'y - z_lower + z_upper|
     complementarity       max of multiplier times distance from the limit
+    projected gradient    max |P J'r|, P the projection on the tangent space of what is active
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ def _ending(result: Any) -> list[str]:
         value = getattr(result, name, None)
         if value is not None:
             lines.append(f"{title:<18}  {value:.2e}")
+    projected = getattr(result, "projected_gradient", None)
+    if projected is not None and np.isfinite(projected).all():
+        lines.append(f"projected gradient  {np.abs(projected).max():.2e}")
     return lines
 
 
@@ -77,6 +81,10 @@ def _work(result: Any) -> list[str]:
     parts = [f"{result.nit} iterations", f"{result.nfev} evaluations", f"{result.njev} Jacobians"]
     if result.nfev_jac:
         parts.append(f"{result.nfev_jac} evaluations inside Jacobians")
+    if getattr(result, "nhev", 0):
+        parts.append(f"{result.nhev} second derivatives")
+    if getattr(result, "restorations", 0):
+        parts.append(f"{result.restorations} iterations in restoration")
     lines = [", ".join(parts)]
     factorizations = getattr(result, "factorizations", None)
     if factorizations is not None:
