@@ -62,7 +62,7 @@ def read_constraints(
     n : int
         Number of parameters.
     x0 : array_like, shape (n,)
-        Start.
+        Start; functions are called at the nearest point within the bounds.
     lower, upper : array_like, optional
         Bounds of the parameters, which no difference leaves.
     scale : array_like, optional
@@ -91,9 +91,11 @@ def read_constraints(
     for low, high in ((lower, upper), bounds or (None, None)):
         least = least if low is None else np.maximum(least, low)
         most = most if high is None else np.minimum(most, high)
-    if not ((least <= start) & (start <= most)).all():  # the problem says so, or moves the start
-        least, most = np.minimum(least, start), np.maximum(most, start)
-    place = _Place(n, start, least, most, scale, compile)
+    wrong = least > most
+    if wrong.any():
+        j = int(np.argmax(wrong))
+        raise ValueError(f"constraints: the bounds of x[{j}] contradict those of the problem: {least[j]} > {most[j]}.")
+    place = _Place(n, np.clip(start, least, most), least, most, scale, compile)
     blocks, ends, kept = [], [], []
     for i, one in enumerate(given):
         if _kind(one, i) == "bounds":

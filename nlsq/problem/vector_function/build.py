@@ -14,7 +14,7 @@ from nlsq.derivatives.exact import Exact, why_not_exact
 from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.problem.vector_function.called_back import CalledBack
 from nlsq.problem.vector_function.differences import DifferenceTable
-from nlsq.problem.vector_function.estimated import Estimated
+from nlsq.problem.vector_function.estimated import Counting, Estimated
 from nlsq.problem.vector_function.function import EXACT_DUAL, EXACT_GRAPH, GIVEN, Parts
 from nlsq.problem.vector_function.graph import Graph
 from nlsq.problem.vector_function.options import Options
@@ -38,8 +38,9 @@ def parts_by_address(options: Options, residual: CompiledResidual, graph: Graph 
     graph : Graph, optional
         Where it comes from.
     """
-    m = residual.m
-    options.check_pattern(m)
+    m, sparse = residual.m, None if graph is None or options.jac is not None else graph.sparse
+    if sparse is None:
+        options.settle_pattern(residual, m)
     parts = Parts(
         values=residual.address,
         data=residual.data_address,
@@ -51,8 +52,8 @@ def parts_by_address(options: Options, residual: CompiledResidual, graph: Graph 
     )
     if options.given_jacobian is not None:
         return _with_given(options, parts, m)
-    if options.jac is None and graph is not None and graph.sparse is not None:
-        parts.sparse, parts.jacobian_kind = GraphSparse(graph.sparse), EXACT_GRAPH
+    if sparse is not None:
+        parts.sparse, parts.jacobian_kind = GraphSparse(sparse), EXACT_GRAPH
         parts.dense = lambda parts: residual.jacobian_address
         return parts
     if options.estimator is not None:
@@ -70,7 +71,7 @@ def parts_by_address(options: Options, residual: CompiledResidual, graph: Graph 
     return _with_table(parts, table, kind)
 
 
-def parts_by_calls(options: Options, function: Callable[..., Any], first: NDArray[Any]) -> Parts:
+def parts_by_calls(options: Options, function: Callable[..., Any], first: NDArray[Any], is_known: bool) -> Parts:
     """Return how a plain Python function is evaluated: through C functions that call it.
 
     Parameters
@@ -81,30 +82,37 @@ def parts_by_calls(options: Options, function: Callable[..., Any], first: NDArra
         Of x alone.
     first : ndarray, shape (m,)
         Its values at the start, in its own precision.
+    is_known : bool
+        Whether the next call there may be answered by these.
     """
-    m, x0, values = first.size, options.x0, first.astype(np.float64)
-    options.check_pattern(m)
+    m = first.size
+    options.settle_pattern(function, m)
     back = CalledBack(options.name, m, options.n)
     second = partial(second_derivatives, options, m)
     parts = Parts(values=0, data=0, calls_python=True, called_back=back, second=second)
+    know: list[Callable[[FloatArray, FloatArray], None]] = [back.know]
     if options.given_jacobian is not None:
-        parts.values = back.values(function, x0, values)
-        return _with_given(options, parts, m)
-    if options.estimator is not None or options.sparsity is not None:
+        parts.values = back.values(function)
+        _with_given(options, parts, m)
+    elif options.estimator is not None or options.wants_sparse:
         _with_estimate(options, parts, function, m, first.dtype)
         estimated = parts.alive[-1]
-        estimated.know(x0, values)
-        parts.values = back.values(estimated.values, x0, values)
-        return parts
-    table = DifferenceTable(back.values(function, x0, values), 0, m, options.n, options.sizes(first.dtype))
-    table.know(x0, values)
-    return _with_table(parts, table, options.kind)
+        parts.values = back.values(estimated.values)
+        know.append(estimated.know)
+    else:
+        table = DifferenceTable(back.values(function), 0, m, options.n, options.sizes(first.dtype))
+        _with_table(parts, table, options.kind)
+        know.append(table.know)
+    for one in know if is_known else ():
+        one(options.x0, first.astype(np.float64))
+    return parts
 
 
 def _with_table(parts: Parts, table: DifferenceTable, kind: str) -> Parts:
     """Evaluate through a table, which takes differences."""
     parts.values, parts.data, parts.jacobian = table.values_address, table.data_address, table.jacobian_address
     parts.table, parts.jacobian_kind, parts.evaluations = table, kind, lambda: table.evaluations
+    parts.forget = table.forget
     return parts
 
 
@@ -125,7 +133,7 @@ def _with_given(options: Options, parts: Parts, m: int) -> Parts:
 
 def _with_estimate(options: Options, parts: Parts, function: Any, m: int, dtype: Any = None) -> Parts:
     """Add a Jacobian that Python estimates, dense or sparse; what estimates it is the last of `parts.alive`."""
-    prepared = None
+    prepared, counting = None, Counting(function)
     parts.jacobian_kind = options.kind
     if options.jac is None and getattr(function, "takes_seeds", False):
         try:
@@ -134,9 +142,9 @@ def _with_estimate(options: Options, parts: Parts, function: Any, m: int, dtype:
         except TypeError as error:
             parts.notes.append(INSTEAD.format(options.name, error))
     if prepared is None:
-        prepared = options.prepared(options.estimator or options.differences, function, m, dtype)
-    estimated = Estimated(options.name, function, m, prepared)
-    parts.evaluations = lambda: estimated.evaluations
+        prepared = options.prepared(options.estimator or options.differences, counting, m, dtype)
+    estimated = Estimated(options.name, function, m, prepared, counting.calls + options.detection_evaluations)
+    parts.evaluations, parts.forget = lambda: estimated.evaluations, estimated.forget
     parts.alive.append(estimated)
     if options.sparsity is not None:
         parts.sparse = EstimatedSparse(estimated, options.sparsity)

@@ -42,29 +42,37 @@ class CalledBack:
         What the function that failed last raised.
     """
 
-    __slots__ = ("_alive", "_kept", "m", "n", "name")
+    __slots__ = ("_alive", "_kept", "_start", "m", "n", "name")
 
     def __init__(self, name: str, m: int, n: int) -> None:
         self.name, self.m, self.n = name, m, n
         self._kept: list[BaseException] = []  # not `self`, which the C functions would keep alive, and they it
         self._alive: list[Any] = []
+        self._start: list[tuple[FloatArray, FloatArray]] = []
 
-    def values(self, function: Function, x0: FloatArray, first: FloatArray) -> int:
-        """Return the address of a C function for values; `first` are those at `x0`, for the first call there."""
-        name, m, n, kept = self.name, self.m, self.n, self._kept
-        view, shape = _Views(), (m,)
-        start = [(x0.copy(), first.copy())]
+    def know(self, x: FloatArray, values: FloatArray) -> None:
+        """Take values that are known at a point for the next call there."""
+        self._start[:] = [(x.copy(), values.copy())]
+
+    def forget(self) -> None:
+        """Know no values any more."""
+        self._start.clear()
+
+    def values(self, function: Function) -> int:
+        """Return the address of a C function for values."""
+        name, m, kept = self.name, self.m, self._kept
+        points, results, shape, start = views(self.n), views(m), (m,), self._start
 
         def call(x_place: Any, data: int, out_place: Any) -> int:
             try:
-                x, out = view(x_place, n), view(out_place, m)
+                x, out = points[x_place], results[out_place]
                 if start:
                     at, values = start.pop()
                     if np.array_equal(x, at):
                         out[:] = values
                         return 0
                 value = function(x.copy())
-                if type(value) is np.ndarray and value.dtype is FLOAT64 and value.shape == shape:
+                if type(value) is np.ndarray and value.shape == shape and value.dtype is FLOAT64:
                     out[:] = value
                 elif m == 1 and type(value) is float:
                     out[0] = value
@@ -80,12 +88,12 @@ class CalledBack:
     def jacobian(self, function: Function) -> int:
         """Return the address of a C function for the transposed Jacobian (n, m), from ``x -> J (m, n)``."""
         name, m, n, kept = f"{self.name}: jac", self.m, self.n, self._kept
-        view, shape = _Views(), (m, n)
+        points, results, shape = views(n), views(n * m), (m, n)
 
         def call(x_place: Any, data: int, out_place: Any) -> int:
             try:
-                jac = matrix_of(function(view(x_place, n).copy()), shape, name)
-                view(out_place, n * m).reshape(n, m)[:] = jac.T
+                jac = matrix_of(function(points[x_place].copy()), shape, name)
+                results[out_place].reshape(n, m)[:] = jac.T
             except BaseException as error:
                 kept[:] = [error]
                 return 1
@@ -95,13 +103,13 @@ class CalledBack:
 
     def hessian(self, function: Function) -> int:
         """Return the address of a C function that adds ``(x, v) -> H (n, n)`` to a matrix."""
-        name, m, n, kept = f"{self.name}: hess", self.m, self.n, self._kept
-        view, shape = _Views(), (n, n)
+        name, n, kept = f"{self.name}: hess", self.n, self._kept
+        points, weights, results, shape = views(n), views(self.m), views(n * n), (n, n)
 
         def call(x_place: Any, data: int, weights_place: Any, out_place: Any) -> int:
             try:
-                value = function(view(x_place, n).copy(), view(weights_place, m).copy())
-                out = view(out_place, n * n).reshape(n, n)
+                value = function(points[x_place].copy(), weights[weights_place].copy())
+                out = results[out_place].reshape(n, n)
                 out += matrix_of(value, shape, name)
             except BaseException as error:
                 kept[:] = [error]
@@ -126,25 +134,37 @@ class CalledBack:
         return address
 
 
-@final
-class _Views:
-    """Memory as arrays, by address; those of the places that a solve uses again and again are made once."""
+class _Views(dict[int, FloatArray]):
+    """Memory as arrays of one size, by address; those of the places that a solve uses again and again are made once."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_size",)
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int], FloatArray] = {}
+    def __init__(self, size: int) -> None:
+        self._size = size
 
-    def __call__(self, place: Any, size: int) -> FloatArray:
-        """Return `size` doubles at an address; in plain Python, the first ones of an array."""
-        if type(place) is not int:
-            part: FloatArray = place[:size]
-            return part
-        key = place, size
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= MOST_VIEWS:
-                self._known.clear()
-            memory: Any = (ctypes.c_double * size).from_address(place)
-            found = self._known[key] = np.frombuffer(memory, dtype=np.float64)
+    def __missing__(self, address: int) -> FloatArray:
+        """Make the array at an address."""
+        if len(self) >= MOST_VIEWS:
+            self.clear()
+        memory: Any = (ctypes.c_double * self._size).from_address(address)
+        found = self[address] = np.frombuffer(memory, dtype=np.float64)
         return found
+
+
+@final
+class _Beginnings:
+    """The same where kernels run as plain Python: the beginning of an array."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __getitem__(self, array: FloatArray) -> FloatArray:
+        """Return the first numbers of an array."""
+        return array[: self._size]
+
+
+def views(size: int) -> Any:
+    """Return what gives the `size` doubles that a kernel points at, as an array."""
+    return _Beginnings(size) if compile_disabled() else _Views(size)

@@ -75,6 +75,10 @@ class DifferenceTable:
         self._numbers[first : first + values.size] = values
         self._table[places.IS_KEPT] = 1
 
+    def forget(self) -> None:
+        """Know no values any more."""
+        self._table[places.IS_KEPT] = 0
+
     def _vector(self, index: int) -> Any:
         start = 1 + index * self.n
         return self._numbers[start : start + self.n]

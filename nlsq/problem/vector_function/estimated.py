@@ -27,6 +27,8 @@ class Estimated:
         Number of values.
     prepared : PreparedJacobian
         Of this function.
+    evaluations : int
+        Of the function, that preparing took.
 
     Attributes
     ----------
@@ -36,10 +38,12 @@ class Estimated:
 
     __slots__ = ("_function", "_last", "_m", "_name", "_prepared", "evaluations")
 
-    def __init__(self, name: str, function: Callable[[FloatArray], Any], m: int, prepared: Any) -> None:
+    def __init__(
+        self, name: str, function: Callable[[FloatArray], Any], m: int, prepared: Any, evaluations: int = 0
+    ) -> None:
         self._name, self._function, self._m, self._prepared = name, function, m, prepared
         self._last: tuple[FloatArray, FloatArray] | None = None
-        self.evaluations = 0
+        self.evaluations = evaluations
 
     @property
     def pattern(self) -> Any:
@@ -49,6 +53,10 @@ class Estimated:
     def know(self, x: FloatArray, values: FloatArray) -> None:
         """Keep values that are known at a point."""
         self._last = x.copy(), values.copy()
+
+    def forget(self) -> None:
+        """Know no values any more."""
+        self._last = None
 
     def values(self, x: FloatArray) -> FloatArray:
         """Evaluate the function and keep point and values."""
@@ -65,3 +73,29 @@ class Estimated:
         jac = self._prepared.evaluate(x, self._last[1], None)
         self.evaluations += self._prepared.residual_calls
         return jac
+
+
+@final
+class Counting:
+    """A function that counts its calls.
+
+    Parameters
+    ----------
+    function : callable
+        ``x -> c``.
+
+    Attributes
+    ----------
+    calls : int
+        How often it was called.
+    """
+
+    __slots__ = ("_function", "calls")
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function, self.calls = function, 0
+
+    def __call__(self, x: Any) -> Any:
+        """Call the function."""
+        self.calls += 1
+        return self._function(x)

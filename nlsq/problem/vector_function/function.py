@@ -24,15 +24,29 @@ EXACT_GRAPH = "exact (graph)"
 EXACT_DUAL = "exact (dual numbers)"
 GIVEN = "given"
 CONSTANT = "constant"
+ZERO = "zero"
 
 
 class SecondDerivatives(NamedTuple):
-    """``sum_i weights_i * (second derivatives of value i)`` by address: 0 where it is not known, `kind` in words."""
+    """``sum_i weights_i * (second derivatives of value i)`` by address.
+
+    Attributes
+    ----------
+    address, data : int
+        Of the C function and its data; 0 where it is not known, or not needed.
+    kind : str
+        Where it comes from, in words; empty where it is not known.
+    reason : str
+        Why it is not known.
+    is_zero : bool
+        Whether it is known to vanish everywhere.
+    """
 
     address: int = 0
     data: int = 0
     kind: str = ""
     reason: str = ""
+    is_zero: bool = False
 
 
 class SparseSide(Protocol):
@@ -93,6 +107,8 @@ class Parts:
         Gives second derivatives as a sparse matrix, for these parts; by default those of `residual`.
     raises : callable or None
         Raises for a point what a function that failed there raised.
+    forget : callable or None
+        Forgets values that are kept from one call to the next.
     notes : list of str
         Why derivatives do not come from where they would by default.
     alive : list
@@ -114,6 +130,7 @@ class Parts:
     sparse: SparseSide | None = None
     sparse_second: Callable[[Parts], WeightedHessian | None] | None = None
     raises: Callable[[FloatArray], None] | None = None
+    forget: Callable[[], None] | None = None
     notes: list[str] = field(default_factory=list)
     alive: list[Any] = field(default_factory=list)
 
@@ -156,8 +173,13 @@ class VectorFunction:
     def refresh(self) -> bool:
         """See whether a plain function can be evaluated by the kernels of its graph now, with what it reads now.
 
-        Asked before each solve. True where addresses are others than they were.
+        To be asked before each solve but the first. Nothing is remembered of earlier values. True where addresses are
+        others than they were.
         """
+        if self.parts.forget is not None:
+            self.parts.forget()
+        if self.parts.called_back is not None:
+            self.parts.called_back.forget()
         if self._refreshed is None:
             return False
         parts = self._refreshed(self.parts)
@@ -206,9 +228,10 @@ class VectorFunction:
 
     @property
     def hessian_address(self) -> int:
-        """Address of ``int H(double* x, int data, double* weights, double* out)``; 0 where it is not known.
+        """Address of ``int H(double* x, int data, double* weights, double* out)``.
 
-        It adds to the lower triangle of `out`, (n, n) row by row.
+        It adds to the lower triangle of `out`, (n, n) row by row. 0 where second derivatives are not known, or where
+        `second.is_zero` says that there are none.
         """
         return self.second.address
 
@@ -220,7 +243,7 @@ class VectorFunction:
     @property
     def hessian_kind(self) -> str:
         """Where second derivatives come from, in words; empty where they are not known."""
-        return CONSTANT if self.is_linear else self.second.kind
+        return self.second.kind
 
     @property
     def calls_python(self) -> bool:
@@ -298,10 +321,9 @@ class VectorFunction:
         TypeError
             Where it is not known.
         """
-        out = np.zeros((self.n, self.n))
-        if self.is_linear:
+        out, second = np.zeros((self.n, self.n)), self.second
+        if second.is_zero:
             return out
-        second = self.second
         if not second.address:
             raise TypeError(f"{self.name} has no second derivatives: {second.reason or 'none were given'}.")
         x = np.ascontiguousarray(x, dtype=np.float64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nlsq.kernels import linear_function as places
 from nlsq.kernels.backend import address_of_array, address_of_kernel
-from nlsq.problem.vector_function.function import CONSTANT, Parts, SecondDerivatives, VectorFunction
+from nlsq.problem.vector_function.function import CONSTANT, ZERO, Parts, SecondDerivatives, VectorFunction
 from nlsq.problem.vector_function.sparse import ConstantSparse
 from nlsq.problem.vector_function.values import is_sparse, numbers_of
 
@@ -47,7 +47,7 @@ def linear_function(matrix: Any, n: int, name: str) -> VectorFunction:
         values=address_of_kernel(places.linear_values),
         data=address_of_array(table),
         jacobian_kind=CONSTANT,
-        second=lambda parts: SecondDerivatives(kind=CONSTANT),
+        second=lambda parts: SecondDerivatives(kind=ZERO, is_zero=True),
         alive=[table],
     )
     if given_sparse:

@@ -53,8 +53,9 @@ def vector_function(
     hess : callable, optional
         ``(x, v) -> (n, n)``: the sum of the second derivatives of all values, weighted by v. Anything else that
         SciPy takes is ignored.
-    sparsity : SparsityPattern or sparse matrix, optional
-        Where the Jacobian may be nonzero; Jacobians are then sparse matrices.
+    sparsity : SparsityPattern, sparse matrix or "auto", optional
+        Where the Jacobian may be nonzero; Jacobians are then sparse matrices. ``"auto"``: the pattern is that of the
+        function's graph, or is found by `nlsq.detect_sparsity`.
     lower, upper, scale : array_like, optional
         Bounds that no difference leaves, and typical sizes of the parameters.
     args : tuple
@@ -159,7 +160,7 @@ class _Plain:
         """Return how to evaluate the function now: `known` if nothing has changed."""
         options, graph = self._options, None
         if self._route is not None:
-            sparse_from = 1 if options.sparsity is not None else MANY_PARAMETERS + 1
+            sparse_from = 1 if options.wants_sparse else MANY_PARAMETERS + 1
             n, args = options.n, options.args
             graph = graph_of(self._route, self._function, n, args, self._graph, sparse_from)
             if graph is not None and graph.residual.m != self.m:
@@ -169,4 +170,4 @@ class _Plain:
         self._graph = graph
         if graph is not None:
             return parts_by_address(options, graph.residual, graph)
-        return parts_by_calls(options, with_arguments(self._function, options.args), self._first)
+        return parts_by_calls(options, with_arguments(self._function, options.args), self._first, known is None)

@@ -19,7 +19,15 @@ SCHEMES = ("2-point", "3-point", "cs")
 @final
 @dataclass(slots=True)
 class Options:
-    """Arguments of `vector_function`, which says what they mean; `x0` is an array and `sparsity` a pattern."""
+    """Arguments of `vector_function`, which says what they mean; `sparsity` becomes a pattern.
+
+    Attributes
+    ----------
+    detects : bool
+        Whether the pattern is still to be found.
+    detection_evaluations : int
+        Evaluations of the function that this took.
+    """
 
     name: str
     n: int
@@ -31,6 +39,8 @@ class Options:
     upper: Any
     scale: Any
     args: tuple[Any, ...]
+    detects: bool = False
+    detection_evaluations: int = 0
 
     def __post_init__(self) -> None:
         """Validate."""
@@ -40,7 +50,11 @@ class Options:
             raise ValueError(f"{self.name}: jac must be callable, an estimator or one of {names}, got {jac!r}.")
         if not (jac is None or isinstance(jac, str) or callable(jac) or hasattr(jac, "prepare")):
             raise TypeError(f"{self.name}: jac must be callable, an estimator or a string, got {type(jac).__name__}.")
-        if self.sparsity is not None:
+        if isinstance(self.sparsity, str):
+            if self.sparsity != "auto":
+                raise ValueError(f"{self.name}: sparsity must be 'auto' or a pattern, got {self.sparsity!r}.")
+            self.detects, self.sparsity = True, None
+        elif self.sparsity is not None:
             from nlsq.pattern import SparsityPattern
 
             self.sparsity = SparsityPattern.from_matrix(self.sparsity)
@@ -98,8 +112,21 @@ class Options:
 
         return Colored(estimator, self.sparsity).prepare(function, self.x0, m, **options)
 
-    def check_pattern(self, m: int) -> None:
-        """Raise ValueError unless the pattern has the shape of the Jacobian."""
+    @property
+    def wants_sparse(self) -> bool:
+        """Whether Jacobians are to be sparse, however many parameters there are."""
+        return self.detects or self.sparsity is not None
+
+    def settle_pattern(self, function: Any, m: int) -> None:
+        """Find the pattern where that is asked for; raise ValueError unless it has the shape of the Jacobian."""
+        if self.detects:
+            from nlsq.derivatives import detect_sparsity
+
+            low = -np.inf if self.lower is None else self.lower
+            high = np.inf if self.upper is None else self.upper
+            found = detect_sparsity(function, self.x0, bounds=(low, high))
+            self.detects, self.sparsity = False, found.pattern
+            self.detection_evaluations = found.evaluations
         if self.sparsity is not None and self.sparsity.shape != (m, self.n):
             shape = self.sparsity.shape
             raise ValueError(f"{self.name}: the sparsity pattern has shape {shape}, expected {(m, self.n)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nlsq.problem.vector_function.called_back import CalledBack
-from nlsq.problem.vector_function.function import GIVEN, Parts, SecondDerivatives
+from nlsq.problem.vector_function.function import GIVEN, ZERO, Parts, SecondDerivatives
 from nlsq.problem.vector_function.options import Options
 
 
@@ -27,6 +27,8 @@ def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivati
     reason = "its graph is not known" if parts.residual is None else ""
     if parts.residual is not None:
         exact = parts.residual.hessian
+        if exact.zero:
+            return SecondDerivatives(kind=ZERO, is_zero=True)
         if exact.address:
             return SecondDerivatives(exact.address, parts.residual.data_address, parts.exact_kind)
         reason = exact.reason

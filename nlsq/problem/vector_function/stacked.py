@@ -13,7 +13,7 @@ from nlsq.kernels import stacked_functions as places
 from nlsq.kernels.backend import address_of_array, address_of_kernel
 from nlsq.pattern import SparsityPattern
 from nlsq.problem.compiled_residual import WeightedHessian
-from nlsq.problem.vector_function.function import CONSTANT, Parts, SecondDerivatives, VectorFunction
+from nlsq.problem.vector_function.function import ZERO, Parts, SecondDerivatives, VectorFunction
 
 FloatArray = NDArray[np.float64]
 
@@ -88,17 +88,19 @@ def _dense(functions: Sequence[VectorFunction], parts: Parts) -> int:
 
 def _second(functions: Sequence[VectorFunction], parts: Parts) -> SecondDerivatives:
     table = parts.alive[0]
+    kinds: dict[str, None] = {}
     for b, one in enumerate(functions):
-        if one.is_linear:
-            continue
         second = one.second
+        if second.is_zero:
+            continue
         if not second.address:
             return SecondDerivatives(reason=f"{one.name} has none: {second.reason}")
         block = _block(table, b)
         block[places.HESSIAN], block[places.HESSIAN_DATA] = second.address, second.data
-    kinds = dict.fromkeys(one.hessian_kind for one in functions if not one.is_linear)
-    address = address_of_kernel(places.stacked_hessian)
-    return SecondDerivatives(address, address_of_array(table), ", ".join(kinds) or CONSTANT)
+        kinds[second.kind] = None
+    if not kinds:
+        return SecondDerivatives(kind=ZERO, is_zero=True)
+    return SecondDerivatives(address_of_kernel(places.stacked_hessian), address_of_array(table), ", ".join(kinds))
 
 
 def _sparse_second(functions: Sequence[VectorFunction], parts: Parts) -> WeightedHessian | None:

@@ -25,7 +25,7 @@ def numbers_of(value: Any, what: str) -> NDArray[Any]:
     if value is None:
         raise TypeError(f"{what} returned None; it must return numbers.")
     try:
-        array = np.asarray(value)
+        array: NDArray[Any] = np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{what} returned parts of different lengths; it must return one array of numbers.") from error
     if array.dtype.kind == "f":
@@ -68,8 +68,11 @@ def values_of(value: Any, m: int, name: str) -> NDArray[Any]:
     ValueError
         If there are more or fewer values than before.
     """
-    array = np.atleast_1d(numbers_of(value, name))
+    array = numbers_of(value, name)
     if array.shape != (m,):
+        array = np.atleast_1d(array)
+        if array.shape == (m,):
+            return array
         found = f"{array.size} values" if array.ndim == 1 else f"shape {array.shape}"
         raise ValueError(f"{name} returned {found} where {m} were expected: the length must not depend on x.")
     return array
