@@ -3,9 +3,9 @@
 `ELEMENTARY` maps a function's name in C (``"atan2"``; ``"expit"`` and ``"digamma"`` have SciPy's) to its `Elementary`:
 straight-line code with several readers, see `nlsq.kernels.backend.primitives`. Errors are at most 1.5 units in the last
 place (pow 2) over the whole range, with C99's values at zeros, infinities and NaN. `sin_fast`, `cos_fast` and
-`tan_fast` are right below 2^40 and say where they are not, see `nlsq.kernels.trigonometric`; `gammaln` and `digamma`
-are accurate to rounding of their largest term, see `nlsq.kernels.gamma`; `wofz_real` and `wofz_imag` are the parts of
-the Faddeeva function at x + i y, see `nlsq.kernels.faddeeva`.
+`tan_fast` are right below 2^40 and say where they are not, see `nlsq.kernels.trigonometric`; `gammaln`, `digamma` and
+`trigamma` are accurate to rounding of their largest term, see `nlsq.kernels.gamma`; `wofz_real` and `wofz_imag` are the
+parts of the Faddeeva function at x + i y, see `nlsq.kernels.faddeeva`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from nlsq.kernels.backend.primitives import Elementary
 from nlsq.kernels.exponential import exp, expm1
 from nlsq.kernels.faddeeva import wofz_imag, wofz_real
-from nlsq.kernels.gamma import digamma, gammaln
+from nlsq.kernels.gamma import digamma, gammaln, trigamma
 from nlsq.kernels.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
 from nlsq.kernels.inverse_trigonometric import acos, asin, atan, atan2
 from nlsq.kernels.logarithm import log, log1p, log2, log10
@@ -56,6 +56,7 @@ __all__ = [
     "tan",
     "tan_fast",
     "tanh",
+    "trigamma",
     "wofz_imag",
     "wofz_real",
 ]
@@ -94,6 +95,7 @@ ELEMENTARY: dict[str, Elementary] = {
         expit,
         gammaln,
         digamma,
+        trigamma,
         wofz_real,
         wofz_imag,
     )

@@ -39,6 +39,7 @@ MPMATH = {
     "expit": lambda x: 1 / (1 + mpmath.exp(-x)),
     "gammaln": lambda x: mpmath.log(abs(mpmath.gamma(x))) if x < 100 else mpmath.loggamma(x),
     "digamma": mpmath.digamma,
+    "trigamma": lambda x: mpmath.psi(1, x),
 }
 
 
@@ -117,6 +118,7 @@ _ONE_ARGUMENT = {
     "expit": (_uniform(-750, 40), _uniform(-5, 5), _log_spread(1e-20, 1), _any_bits),
     "gammaln": (_uniform(0, 30), _positive(_log_spread(1e-300, 1)), _positive(_log_spread(1, 1e300)), _uniform(-30, 0)),
     "digamma": (_uniform(0, 30), _positive(_log_spread(1e-300, 1)), _positive(_log_spread(1, 1e300)), _uniform(-30, 0)),
+    "trigamma": (_uniform(0, 30), _positive(_log_spread(1e-150, 1)), _positive(_log_spread(1, 1e9)), _uniform(-30, 0)),
 }
 _SAME = {"log2": "log", "log10": "log", "cos": "sin", "tan": "sin", "acos": "asin", "cosh": "sinh"}
 
