@@ -32,6 +32,8 @@ KERNEL_MODULES = (
     "elimination_tree",
     "supernodes",
     "multifrontal",
+    "indefinite",
+    "kkt_assembly",
     "simplicial",
     "block_loss",
     "block_products",
