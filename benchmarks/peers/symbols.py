@@ -5,12 +5,15 @@ numpy applies arithmetic to the elements of an object array, and a function such
 and ``np.sum`` work unchanged; comparisons, and what needs values, fail.
 """
 
+import operator
+
 import numpy as np
 
 __all__ = ["Symbol", "expressions", "symbols"]
 
-FUNCTIONS = ("sqrt", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan")
-CASADI_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}
+OPERATORS = ("add", "sub", "mul", "truediv", "pow")
+FUNCTIONS = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}  # numpy's name: CasADi's
+FUNCTIONS |= {name: name for name in ("sqrt", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")}
 
 
 class Symbol:
@@ -21,31 +24,6 @@ class Symbol:
     def __init__(self, sx):
         self.sx = sx
 
-    def __add__(self, other):
-        return Symbol(self.sx + _plain(other))
-
-    def __sub__(self, other):
-        return Symbol(self.sx - _plain(other))
-
-    def __rsub__(self, other):
-        return Symbol(_plain(other) - self.sx)
-
-    def __mul__(self, other):
-        return Symbol(self.sx * _plain(other))
-
-    def __truediv__(self, other):
-        return Symbol(self.sx / _plain(other))
-
-    def __rtruediv__(self, other):
-        return Symbol(_plain(other) / self.sx)
-
-    def __pow__(self, other):
-        exponent = _plain(other)
-        return Symbol(self.sx * self.sx if isinstance(exponent, float) and exponent == 2.0 else self.sx**exponent)
-
-    def __rpow__(self, other):
-        return Symbol(_plain(other) ** self.sx)
-
     def __neg__(self):
         return Symbol(-self.sx)
 
@@ -55,28 +33,43 @@ class Symbol:
     def conjugate(self):
         return self
 
-    __radd__ = __add__
-    __rmul__ = __mul__
-
 
 def _plain(value):
     """Return a value that CasADi's operators take: an expression or a float."""
     return value.sx if isinstance(value, Symbol) else float(value)
 
 
-def _method(name):
-    """Return the method that numpy's function of that name calls on an element."""
+def _operator(name, reflected):
+    """Return the method of an operator of Python's; arrays are left to numpy, element by element."""
+    apply = getattr(operator, name)
 
-    def method(self):
-        import casadi
-
-        return Symbol(getattr(casadi, CASADI_NAMES.get(name, name))(self.sx))
+    def method(self, other):
+        if isinstance(other, np.ndarray) and other.ndim:
+            return NotImplemented
+        other = _plain(other)
+        if name == "pow" and not reflected and isinstance(other, float) and other == 2.0:
+            return Symbol(self.sx * self.sx)
+        return Symbol(apply(other, self.sx) if reflected else apply(self.sx, other))
 
     return method
 
 
-for _name in FUNCTIONS:
-    setattr(Symbol, _name, _method(_name))
+def _function(name):
+    """Return the method that numpy's function calls on an element, by CasADi's name of it."""
+
+    def method(self):
+        import casadi
+
+        return Symbol(getattr(casadi, name)(self.sx))
+
+    return method
+
+
+for _name in OPERATORS:
+    setattr(Symbol, f"__{_name}__", _operator(_name, reflected=False))
+    setattr(Symbol, f"__r{_name}__", _operator(_name, reflected=True))
+for _name, _casadi_name in FUNCTIONS.items():
+    setattr(Symbol, _name, _function(_casadi_name))
 
 
 def symbols(n):

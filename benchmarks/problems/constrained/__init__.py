@@ -2,7 +2,7 @@ r"""Constrained and bounded problems: ``minimise 1/2 ||r(x)||^2  subject to  lb 
 
 README.md lists all of them with sizes and sources; it was committed before any was solved. Functions are plain numpy
 as a user would write them; `benchmarks.peers` runs the same functions on symbols. What is known about the minima is
-in best_values.json, made by ``python -m benchmarks.constrained --record`` and never from nlsq.
+in best_values.json, made by ``python -m benchmarks.constrained_minima``, never from nlsq.
 
 ====================== ======================================================================================
 module                 contents
@@ -87,4 +87,5 @@ def _with_minima(problem, known):
     entry = known.get(problem.name)
     if entry is None or not problem.feasible:
         return problem
-    return replace(problem, best_cost=entry["best_cost"], local_costs=tuple(entry["local_costs"]))
+    costs = {key: entry[key] for key in ("best_cost", "reached_cost")}
+    return replace(problem, **costs, local_costs=tuple(entry["local_costs"]))

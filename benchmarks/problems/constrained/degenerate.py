@@ -6,7 +6,7 @@ hs38_fixed                  HS38 with x2 fixed at 0.5
 hs65_far                    HS65 from (100, -100, 50)
 mfcq_tangent                a disk and a half plane that share one point: no multipliers exist
 complementarity             x1 x2 <= 0, x3 x4 <= 0, x >= 0
-square_system               three equalities in three variables: only finitely many feasible points
+square_system               three equalities in three variables: one feasible point, gradients dependent there
 consistent_overdetermined   four equalities in two variables that share one point
 free_rows                   rows without limits beside one with
 bad_scaling                 HS42 with every equality twice, scaled by 1e10 and 1e-10
@@ -123,7 +123,9 @@ def _degenerate():
         published=2.0,
     )
     source = "degenerate: as many equalities as variables"
-    yield make("square_system", source, lambda x: x - np.array([0.0, 1.0, 2.0]), [2.0, 0.5, 0.5], square_system)
+    yield make(
+        "square_system", source, lambda x: x - np.array([0.0, 1.0, 2.0]), [2.0, 0.5, 0.5], square_system, published=2.0
+    )
     source = "degenerate: more equalities than variables, consistent"
     yield make("consistent_overdetermined", source, lambda x: x - 5.0, [0.5, 1.5], overdetermined, published=25.0)
     yield make(

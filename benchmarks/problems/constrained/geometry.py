@@ -97,7 +97,7 @@ TILT = 0.4
 CORNERS = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]])
 ROTATION = np.array([[np.cos(TILT), np.sin(TILT)], [-np.sin(TILT), np.cos(TILT)]])
 SIDES = [(1.0 - SIDE)[:, None] * CORNERS[k] + SIDE[:, None] * CORNERS[(k + 1) % 4] for k in range(4)]
-SIDES = [(side + 0.04 * np.sin(9.0 * side + k)) @ ROTATION for k, side in enumerate(SIDES)]
+SIDES = [(side + 0.04 * np.sin(9.0 * side[:, ::-1] + k)) @ ROTATION for k, side in enumerate(SIDES)]
 
 
 def rectangle_residual(p):

@@ -42,7 +42,7 @@ HS70_Y = np.array(
 
 def hs70_peak(shape, scale):
     """Return one of the two gamma distributions, with Stirling's series for the gamma function."""
-    stirling = (1.0 + 1.0 / (12.0 * shape)) / np.sqrt(6.2832 / shape)
+    stirling = np.sqrt(shape / 6.2832) / (1.0 + 1.0 / (12.0 * shape))
     return HS70_C ** (shape - 1.0) * stirling * scale**shape * np.exp(shape - scale * shape * HS70_C)
 
 

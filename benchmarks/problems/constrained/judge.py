@@ -2,14 +2,17 @@ r"""An independent verdict on an answer, from x and multipliers alone; derivativ
 
 With the Lagrangian 1/2 ||r||^2 + y'c - zl'(x - lb) - zu'(ub - x), and g = J'r,
 
-    violation         largest amount by which x breaks a bound or c(x) a limit, less what rounding of x does to c
+    violation         largest amount by which x breaks a bound or c(x) a limit, relative to max(1, |limit|), less what
+                      rounding of x does to c
     dual              max |g + A'y - zl + zu| / s_d
-    complementarity   max of zl (x - lb), zu (ub - x), and of max(y, 0) (cu - c), max(-y, 0) (c - cl), over s_d
+    complementarity   largest, over the bounds and limits, of the smaller of the multiplier / s_d and the distance,
+                      relative to max(1, |limit|)
     s_d               max(100, mean of |y|, zl and zu) / 100, as in [1]_, equation 6
 
-An answer is a KKT point within violation 1e-6 and dual and complementarity 1e-5; it has the best value when its
-cost is at most best (1 + 1e-6) + 1e-10. A claim of infeasibility is false when the problem has a feasible point; it
-is no more than local when x is a stationary point of 1/2 ||v||^2, with v the violations of the user's own c.
+An answer is a KKT point within violation 1e-6 and dual and complementarity 1e-5; it has the best value when its cost is
+at most best (1 + 1e-6) + 1e-10, where best is the lowest cost known, or the lowest that a peer reached from the start.
+A claim of infeasibility is false when the problem has a feasible point; it is no more than local when x is a
+stationary point of 1/2 ||v||^2, with v the violations of the user's own c.
 
 References
 ----------
@@ -40,6 +43,7 @@ class Verdict:
     dual: float
     complementarity: float
     is_best: bool
+    is_reached: bool
 
     @property
     def is_feasible(self):
@@ -53,8 +57,8 @@ class Verdict:
 
     @property
     def is_solved(self):
-        """Return whether x is a KKT point with the best value known."""
-        return self.is_kkt and self.is_best
+        """Return whether x is a KKT point as good as any that a peer reached from the start."""
+        return self.is_kkt and self.is_reached
 
 
 def derivatives(function, x):
@@ -81,7 +85,9 @@ def judge(problem, x, y=None, zl=None, zu=None):
     x = np.asarray(x, dtype=float)
     cost = problem.cost(x)
     if not (np.isfinite(x).all() and np.isfinite(cost) and np.isfinite(problem.violation(x))):
-        return Verdict(cost=cost, violation=np.inf, dual=np.inf, complementarity=np.inf, is_best=False)
+        return Verdict(
+            cost=cost, violation=np.inf, dual=np.inf, complementarity=np.inf, is_best=False, is_reached=False
+        )
     jac_c = np.zeros((0, x.size)) if problem.constraints is None else derivatives(problem.constraints, x)
     gradient = derivatives(problem.residual, x).T @ problem.residual(x)
     if y is None:
@@ -89,13 +95,15 @@ def judge(problem, x, y=None, zl=None, zu=None):
     y, zl, zu = (np.asarray(values, dtype=float) for values in (y, zl, zu))
     scale = max(S_MAX, (np.sum(np.abs(y)) + np.sum(np.abs(zl)) + np.sum(np.abs(zu))) / (y.size + 2 * x.size)) / S_MAX
     lagrangian = gradient + jac_c.T @ y - zl + zu
+    lagrangian[problem.lb == problem.ub] = 0.0  # a fixed variable has a multiplier for any gradient
     wrong_sign = max(0.0, float(np.max(-zl)), float(np.max(-zu)))
     return Verdict(
         cost=cost,
         violation=_violation(problem, x, jac_c),
         dual=max(float(np.max(np.abs(lagrangian))), wrong_sign) / scale,
-        complementarity=_complementarity(problem, x, y, zl, zu) / scale,
-        is_best=_is_best(problem, cost),
+        complementarity=_complementarity(problem, x, y, zl, zu, scale),
+        is_best=_is_as_good(problem, cost, problem.best_cost),
+        is_reached=_is_as_good(problem, cost, problem.reached_cost),
     )
 
 
@@ -137,31 +145,27 @@ def _active(limits, distances):
 
 
 def _violation(problem, x, jac_c):
-    """Return the largest violation, less what a relative change of eps in x makes of each c."""
-    c = problem.c(x)
+    """Return the largest relative violation, less what a relative change of eps in x makes of each c."""
     rounding = 8.0 * np.finfo(float).eps * (np.abs(jac_c) @ np.abs(x))
-    bounds = max(float(np.max(problem.lb - x)), float(np.max(x - problem.ub)))
-    limits = np.maximum(problem.cl - c, c - problem.cu) - rounding
-    return max(0.0, bounds, float(np.max(limits, initial=0.0)))
+    distances = _distances(problem, x, problem.c(x))
+    allowed = [rounding, rounding, np.zeros(x.size), np.zeros(x.size)]
+    parts = [-distance - slack for distance, slack in zip(distances, allowed, strict=True)]
+    return max(0.0, float(np.max(np.concatenate(parts))))
 
 
-def _complementarity(problem, x, y, zl, zu):
-    """Return the largest product of a multiplier and the distance from its limit."""
-    c = problem.c(x)
-    products = [
-        _products(np.maximum(y, 0.0), problem.cu - c),
-        _products(np.maximum(-y, 0.0), c - problem.cl),
-        _products(zl, x - problem.lb),
-        _products(zu, problem.ub - x),
-    ]
-    return float(np.max(np.abs(np.concatenate(products)), initial=0.0))
+def _distances(problem, x, c):
+    """Return how far c is within its lower and upper limits, and x within its bounds, relative to max(1, |limit|)."""
+    pairs = [(c - problem.cl, problem.cl), (problem.cu - c, problem.cu)]
+    pairs += [(x - problem.lb, problem.lb), (problem.ub - x, problem.ub)]
+    return [distance / np.maximum(1.0, np.where(np.isfinite(limit), np.abs(limit), 1.0)) for distance, limit in pairs]
 
 
-def _products(multipliers, distances):
-    """Return multiplier times distance; a multiplier of a limit that is not there is taken as it is."""
-    return multipliers * np.where(np.isfinite(distances), distances, 1.0)
+def _complementarity(problem, x, y, zl, zu, scale):
+    """Return the largest of the smaller of multiplier and distance, over all limits that are no equalities."""
+    distances = np.abs(np.concatenate(_distances(problem, x, problem.c(x))))
+    multipliers = np.concatenate([np.maximum(-y, 0.0), np.maximum(y, 0.0), zl, zu]) / scale
+    return float(np.max(np.minimum(multipliers, distances), initial=0.0))
 
 
-def _is_best(problem, cost):
-    best = problem.best_cost
+def _is_as_good(problem, cost, best):
     return problem.feasible and best is not None and cost <= best * (1.0 + RELATIVE_SLACK) + ABSOLUTE_SLACK

@@ -6,7 +6,7 @@ The trapezoidal rule holds on every interval [1]_. Variables are ordered by quan
 then of the second, ..., then the controls. Starts are straight lines between the given ends, with zero controls.
 
     car_parking        a point mass, |u| <= 1.2, |v| <= 1.5, from 0 to 4 in 5 s, at rest at both ends; least u^2
-    van_der_pol        x1' = (1 - x2^2) x1 - x2 + u, x2' = x1, u <= 0.75, x1 >= -0.25, 5 s [2]_; x1^2 + x2^2 + u^2
+    van_der_pol        x1' = (1 - x2^2) x1 - x2 + u, x2' = x1, |u| <= 1, x1 >= -0.25, 5 s [2]_; x1^2 + x2^2 + u^2
     cart_pole          swing-up in 2 s, |u| <= 20, |position| <= 2 [1]_; least u^2
     pendulum_swing_up  torque at most 4 of the 9.81 that hold it; 5 s; least u^2
     unicycle_obstacle  around a disk; least (v - 1)^2 + omega^2
@@ -119,7 +119,7 @@ def van_der_pol_problem():
         s, u = split(z, 2, 1, steps)
         return np.concatenate([s[:, 0] - np.array([0.0, 1.0]), defects(van_der_pol, s, u, h)])
 
-    lb, ub = bounds(steps, (-0.25, INF, steps + 1), (-INF, INF, steps + 1), (-1.0, 0.75, steps))
+    lb, ub = bounds(steps, (-0.25, INF, steps + 1), (-INF, INF, steps + 1), (-1.0, 1.0, steps))
     start = straight([0.0, 1.0], [0.0, 0.0], steps, 1)
     return make("van_der_pol", "optimal control", lambda z: np.sqrt(h) * z, start, constraints, lb=lb, ub=ub)
 

@@ -10,8 +10,10 @@ point that Hermite's cubic gives:
     methanol            methanol to hydrocarbons, two steps an interval
     catalytic_cracking  gas oil, two steps an interval
 
-The last three are those of COPS [2]_, whose minima (19.872, 9.02e-3, 5.24e-3) are of another collocation; starts
-are those of COPS in kind: parameters 0 (1 for methanol and for cracking), states interpolated from the data.
+The last three are those of COPS [2]_ with another collocation. COPS prints the minima 19.872 and 5.2366e-3 of the
+sums of squares of alpha_pinene and catalytic_cracking, which agree. Its equation of methanol is misprinted: with
+2 theta_1 in place of 2 theta_2 mass is kept, and the parameters that others report, (5.24, 1.22, 0, 0, 0), result.
+Starts are those of COPS in kind: parameters 0, or 1 for methanol and cracking, and states interpolated from the data.
 
 References
 ----------
@@ -50,7 +52,7 @@ def alpha_pinene(y, theta):
 
 def methanol(y, theta):
     bottom = (theta[1] + theta[4]) * y[0] + y[1]
-    first = -(2.0 * theta[1] - theta[0] * y[1] / bottom + theta[2] + theta[3]) * y[0]
+    first = -(2.0 * theta[0] - theta[0] * y[1] / bottom + theta[2] + theta[3]) * y[0]
     second = theta[0] * y[0] * (theta[1] * y[0] - y[1]) / bottom + theta[2] * y[0]
     third = theta[0] * y[0] * (y[1] + theta[4] * y[0]) / bottom + theta[3] * y[0]
     return np.stack([first, second, third])

@@ -36,6 +36,8 @@ class ConstrainedProblem:
         Whether any point keeps all constraints.
     best_cost : float or None
         Lowest 1/2 ||r||^2 known; None when the problem is infeasible.
+    reached_cost : float or None
+        Lowest cost that a peer reached from `x0`; above `best_cost` where that is known from other starts.
     local_costs : tuple of float
         Costs of other local minima that solvers have ended in.
     """
@@ -55,6 +57,7 @@ class ConstrainedProblem:
     published: float | None = None
     feasible: bool = True
     best_cost: float | None = None
+    reached_cost: float | None = None
     local_costs: tuple[float, ...] = ()
 
     def cost(self, x):

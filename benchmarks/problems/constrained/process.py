@@ -106,8 +106,9 @@ METERED = np.array([0, 1, 2, 4])
 
 def injections(p):
     """Return the active and reactive powers of all buses; p = (V1, ..., V5, angles 2 to 5)."""
-    v, angle = p[:5], np.concatenate([np.zeros(1), p[5:]])
-    u, w = v * np.cos(angle), v * np.sin(angle)
+    v, angle = p[:5], p[5:]
+    u = v * np.concatenate([np.ones(1), np.cos(angle)])
+    w = v * np.concatenate([np.zeros(1), np.sin(angle)])
     current_u, current_w = CONDUCTANCE @ u - SUSCEPTANCE @ w, CONDUCTANCE @ w + SUSCEPTANCE @ u
     return u * current_u + w * current_w, w * current_u - u * current_w
 
@@ -126,9 +127,11 @@ def meters(p):
     return np.concatenate([p[:5], active[METERED], reactive[METERED], line_powers(p)])
 
 
-ERRORS = 0.01 * np.sin(np.arange(1.0, 19.0) ** 2)
-READINGS = meters(np.array([1.05, 1.02, 1.0, 0.99, 0.98, -0.04, -0.07, -0.08, -0.1])) + ERRORS
 METER_ERRORS = np.concatenate([np.full(5, 0.004), np.full(13, 0.01)])
+VOLTAGES = np.array([1.05, 1.02, 1.0, 1.0, 0.98]) * np.exp(-1j * np.array([0.0, 0.04, 0.07, 0.0, 0.1]))
+VOLTAGES[3] = -(NETWORK[3] @ VOLTAGES - NETWORK[3, 3] * VOLTAGES[3]) / NETWORK[3, 3]  # no current at bus 4
+STATE = np.concatenate([np.abs(VOLTAGES), np.angle(VOLTAGES[1:])])
+READINGS = meters(STATE) + METER_ERRORS * np.sin(np.arange(1.0, 19.0) ** 2)
 
 
 def power_residual(p):
