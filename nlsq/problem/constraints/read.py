@@ -21,7 +21,7 @@ from nlsq.problem.vector_function import VectorFunction, linear_function, vector
 from nlsq.problem.vector_function.values import numbers_of
 
 FloatArray = NDArray[np.float64]
-KEYS = ("type", "fun", "jac", "hess", "args")
+KEYS = ("type", "fun", "jac", "hess", "args", "name")
 WHAT = (
     "a constraint is a scipy.optimize.NonlinearConstraint, LinearConstraint or Bounds, a dict "
     "{'type': 'eq' or 'ineq', 'fun': ...}, or any object with fun, lb and ub"
@@ -55,7 +55,8 @@ def read_constraints(
     ----------
     constraints : constraint, sequence of constraints, ConstraintSet or None
         `scipy.optimize.NonlinearConstraint`, `LinearConstraint`, `Bounds`, dicts as SciPy's SLSQP takes them, and any
-        object with ``fun``, ``lb`` and ``ub``. The functions may be compiled. ``jac="2-point"``, SciPy's default,
+        object with ``fun``, ``lb`` and ``ub``. The functions may be compiled. A ``name`` is taken for messages.
+        ``jac="2-point"``, SciPy's default,
         leaves the choice open: exact where the function is compiled or traced, else forward differences; other
         strings, and ``finite_diff_rel_step``, are followed. Strategies that approximate ``hess`` are not needed and
         ignored.
@@ -100,7 +101,7 @@ def read_constraints(
     for i, one in enumerate(given):
         if _kind(one, i) == "bounds":
             continue
-        function, end, keep = _block(one, place, f"constraints[{i}]")
+        function, end, keep = _block(one, place, _name(one, i))
         if function is not None:
             blocks.append(function)
             ends.append(end)
@@ -133,6 +134,12 @@ def _kind(one: Any, i: int) -> str:
             return "nonlinear"
         return "linear" if hasattr(one, "A") else "bounds"
     raise TypeError(f"constraints[{i}] is a {type(one).__name__}; {WHAT}.")
+
+
+def _name(one: Any, i: int) -> str:
+    """Return what messages call a constraint: its own name, or its place."""
+    name = one.get("name") if isinstance(one, Mapping) else getattr(one, "name", None)
+    return name if isinstance(name, str) and name else f"constraints[{i}]"
 
 
 def _merged_bounds(given: list[Any], n: int) -> tuple[FloatArray, FloatArray] | None:
@@ -244,7 +251,7 @@ def _ends(lower: Any, upper: Any, m: int, name: str, what: str) -> tuple[FloatAr
     """
     found = []
     for side, value, is_open in (("lb", lower, -np.inf), ("ub", upper, np.inf)):
-        array = numbers_of(is_open if value is None else value, f"{name}: {side}").astype(np.float64)
+        array = numbers_of(is_open if value is None else value, f"{name}: {side}", "holds").astype(np.float64)
         if array.ndim > 1 or array.size not in (1, m):
             raise ValueError(f"{name}: {side} has shape {array.shape}, but {what} {m}{_rows(what, m)}.")
         array = np.array(np.broadcast_to(array.reshape(-1) if array.size == 1 else array, (m,)))

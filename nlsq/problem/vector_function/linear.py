@@ -36,7 +36,7 @@ def linear_function(matrix: Any, n: int, name: str) -> VectorFunction:
     """
     given_sparse = is_sparse(matrix)
     if not given_sparse:
-        matrix = np.atleast_2d(numbers_of(matrix, f"{name}: A")).astype(np.float64)
+        matrix = np.atleast_2d(numbers_of(matrix, f"{name}: A", "holds")).astype(np.float64)
     if matrix.ndim != 2 or matrix.shape[1] != n:
         raise ValueError(f"{name}: A has shape {tuple(matrix.shape)}, expected (m, {n}).")
     m = int(matrix.shape[0])

@@ -14,8 +14,8 @@ FloatArray = NDArray[np.float64]
 FLOAT64 = np.dtype(np.float64)
 
 
-def numbers_of(value: Any, what: str) -> NDArray[Any]:
-    """Return real numbers as a floating-point array of any shape; `what` begins the message of an error.
+def numbers_of(value: Any, what: str, verb: str = "returned") -> NDArray[Any]:
+    """Return real numbers as a floating-point array of any shape; `what` and `verb` begin the message of an error.
 
     Raises
     ------
@@ -23,15 +23,15 @@ def numbers_of(value: Any, what: str) -> NDArray[Any]:
         If there are none, or complex ones, or something else.
     """
     if value is None:
-        raise TypeError(f"{what} returned None; it must return numbers.")
+        raise TypeError(f"{what} {verb} None; there must be numbers.")
     try:
         array: NDArray[Any] = np.asarray(value)
     except ValueError as error:
-        raise TypeError(f"{what} returned parts of different lengths; it must return one array of numbers.") from error
+        raise TypeError(f"{what} {verb} parts of different lengths; there must be one array of numbers.") from error
     if array.dtype.kind == "f":
         return array
     if array.dtype.kind == "c":
-        raise TypeError(f"{what} returned complex numbers; real ones are needed.")
+        raise TypeError(f"{what} {verb} complex numbers; real ones are needed.")
     if array.dtype.kind in "biu":
         return array.astype(np.float64)
     try:
@@ -39,7 +39,7 @@ def numbers_of(value: Any, what: str) -> NDArray[Any]:
             raise TypeError("no numbers")
         return np.array([float(one) for one in array.flat]).reshape(array.shape)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} returned an array of {array.dtype}; it must return numbers.") from error
+        raise TypeError(f"{what} {verb} an array of {array.dtype}; there must be numbers.") from error
 
 
 def first_values(value: Any, name: str) -> NDArray[Any]:

@@ -1,0 +1,304 @@
+"""Constraints as users write them: SciPy's objects, SLSQP's dicts, and everything that can be wrong with them."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numba
+import numpy as np
+import pytest
+from scipy.optimize import BFGS, Bounds, LinearConstraint, NonlinearConstraint
+from scipy.sparse import coo_matrix, csr_array
+
+import nlsq
+from nlsq.kernels.backend import compile_disabled
+from nlsq.problem.constraints import read_constraints
+
+X = np.array([0.3, 0.5, 0.7])
+INF = np.inf
+
+
+def curved(x):
+    return np.array([x[0] ** 2 + x[1], x[2] * x[0]])
+
+
+def curved_jacobian(x):
+    return np.array([[2.0 * x[0], 1.0, 0.0], [x[2], 0.0, x[0]]])
+
+
+def read(constraints, **options):
+    return read_constraints(constraints, 3, X, **options)
+
+
+def test_everything_at_once():
+    found = read(
+        [
+            NonlinearConstraint(curved, [0.5, -INF], [0.5, 2.0]),
+            Bounds([0.0, -INF, 0.1], [1.0, INF, 0.9]),
+            LinearConstraint([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]], ub=[4.0, INF]),
+            {"type": "ineq", "fun": lambda x, a: a - x @ x, "args": (3.0,)},
+            {"type": "eq", "fun": lambda x: x[:2] - 0.5, "jac": lambda x: np.eye(2, 3)},
+            SimpleNamespace(fun=lambda x: [x[0]], lb=None, ub=7, keep_feasible=True),
+        ]
+    )
+    assert len(found) == found.m == 8
+    assert found.lower.tolist() == [0.5, -INF, -INF, -INF, 0.0, 0.0, 0.0, -INF]
+    assert found.upper.tolist() == [0.5, 2.0, 4.0, INF, INF, 0.0, 0.0, 7.0]
+    assert found.is_equality.tolist() == [True, False, False, False, False, True, True, False]
+    assert found.is_free.tolist() == [False, False, False, True, False, False, False, False]
+    assert found.keep_feasible.tolist() == [False] * 7 + [True]
+    assert [one.tolist() for one in found.bounds] == [[0.0, -INF, 0.1], [1.0, INF, 0.9]]
+    assert found.names == [
+        "constraints[0][0]", "constraints[0][1]", "constraints[2][0]", "constraints[2][1]",
+        "constraints[3][0]", "constraints[4][0]", "constraints[4][1]", "constraints[5][0]",
+    ]  # fmt: skip
+    expected = [0.59, 0.21, 3.4, 0.5, 3.0 - X @ X, -0.2, 0.0, 0.3]
+    assert np.allclose(found.function.value(X), expected)
+    jac = np.vstack([curved_jacobian(X), [[1, 2, 3], [0, 1, 0]], -2.0 * X, np.eye(2, 3), [1, 0, 0]])
+    assert np.allclose(found.function.dense_jacobian(X), jac, atol=1e-6)
+    assert not found.is_linear and not found.is_sparse
+
+
+@pytest.mark.parametrize("none", [None, [], ()])
+def test_no_constraints(none):
+    found = read(none)
+    assert (found.m, found.function, found.bounds, found.names) == (0, None, None, [])
+    assert not found.refresh()
+
+
+def test_bounds_alone_make_no_rows():
+    found = read([Bounds(0.0, INF), Bounds(-1.0, [1.0, 2.0, 3.0])])
+    assert found.m == 0
+    assert [one.tolist() for one in found.bounds] == [[0.0] * 3, [1.0, 2.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [NonlinearConstraint(curved, 0.0, 1.0), {"type": "eq", "fun": curved}, LinearConstraint(np.eye(2, 3), 0.0, 1.0)],
+)
+def test_a_single_constraint_needs_no_list(one):
+    assert read(one).m == 2
+    assert read((one,)).m == 2
+    assert read(iter([one, one])).m == 4
+
+
+def test_a_set_is_taken_as_it_is():
+    found = read(NonlinearConstraint(curved, 0.0, 1.0))
+    assert read(found) is found
+    with pytest.raises(ValueError, match="were read for 3 parameters, but there are 2"):
+        read_constraints(found, 2, X[:2])
+
+
+def test_scalar_limits_stand_for_all_rows():
+    found = read(NonlinearConstraint(curved, -1, [2]))
+    assert found.lower.tolist() == [-1.0, -1.0] and found.upper.tolist() == [2.0, 2.0]
+
+
+def test_names_of_their_own():
+    found = read([{"type": "eq", "fun": curved, "name": "circle"}, LinearConstraint([[1.0, 0.0, 0.0]], 0.0)])
+    assert found.names == ["circle[0]", "circle[1]", "constraints[1][0]"]
+    for i in (-1, 3):
+        with pytest.raises(IndexError, match="3 rows of constraints"):
+            found.row_name(i)
+
+
+# Derivatives
+
+
+@pytest.mark.parametrize("jac", ["3-point", "cs", curved_jacobian, lambda x: csr_array(curved_jacobian(x))])
+def test_jacobian_is_what_was_asked_for(jac):
+    function = read(NonlinearConstraint(curved, 0.0, 1.0, jac=jac)).function
+    assert function.jacobian_kind == (jac if isinstance(jac, str) else "given")
+    assert np.allclose(function.dense_jacobian(X), curved_jacobian(X), atol=1e-9)
+
+
+@pytest.mark.skipif(compile_disabled(), reason="nothing is compiled")
+@pytest.mark.parametrize("jac", ["2-point", "3-point"])
+def test_scipys_default_leaves_the_choice_open(jac):
+    function = read(NonlinearConstraint(numba.njit(curved), 0.0, 1.0, jac=jac)).function
+    assert function.jacobian_kind == ("exact (dual numbers)" if jac == "2-point" else "3-point")
+    compiled = nlsq.compile(numba.njit(curved), kind="residual")
+    assert read({"type": "eq", "fun": compiled}).function.jacobian_kind == "exact (dual numbers)"
+    traced = read(NonlinearConstraint(lambda x: [x[0] ** 2, x[1]], 0.0, 1.0), compile=True).function
+    assert traced.jacobian_kind == "exact (graph)"
+    assert np.allclose(traced.hessian(X, np.array([3.0, 1.0])), np.diag([6.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize(("jac", "kind"), [("2-point", "2-point"), ("3-point", "3-point"), ("cs", "cs")])
+def test_relative_steps_are_followed(jac, kind):
+    seen = []
+
+    def watch(x):
+        seen.append(np.array(x))
+        return curved(x)
+
+    function = read(NonlinearConstraint(watch, 0.0, 1.0, jac=jac, finite_diff_rel_step=1e-3)).function
+    function.dense_jacobian(X)
+    assert function.jacobian_kind == kind
+    step = 1e-3j if jac == "cs" else 1e-3
+    assert any(np.allclose(np.abs(x - X), [0.3 * abs(step), 0.0, 0.0], rtol=1e-9, atol=1e-17) for x in seen)
+
+
+def test_second_derivatives():
+    def hess(x, v):
+        return np.diag([2.0 * v[0], 0.0, 0.0])
+
+    found = read(NonlinearConstraint(curved, 0.0, 1.0, jac=curved_jacobian, hess=hess))
+    assert found.function.hessian_kind == "given"
+    assert found.function.hessian(X, np.array([3.0, 0.0])).tolist() == np.diag([6.0, 0.0, 0.0]).tolist()
+    assert read(NonlinearConstraint(curved, 0.0, 1.0, jac="cs", hess=BFGS())).function.hessian_address == 0
+
+
+def test_sparsity_of_differences():
+    pattern = [[1, 1, 0], [1, 0, 1]]
+    found = read(NonlinearConstraint(curved, 0.0, 1.0, jac="3-point", finite_diff_jac_sparsity=pattern))
+    assert found.is_sparse and found.function.pattern.nnz == 4
+    assert np.allclose(found.function.jacobian(X).toarray(), curved_jacobian(X), atol=1e-8)
+
+
+def test_sparse_linear_constraints():
+    found = read([LinearConstraint(coo_matrix(np.eye(3)), 0.0), LinearConstraint(np.ones((1, 3)), ub=1.0)])
+    assert found.is_linear and found.is_sparse
+    assert found.function.pattern.nnz == 6
+    assert found.function.second.is_zero
+
+
+def test_differences_and_the_first_call_stay_inside_all_bounds():
+    seen = []
+
+    def root(x):
+        seen.append(np.array(x))
+        return np.sqrt(x)
+
+    constraints = [NonlinearConstraint(root, 0.0, 1.0), Bounds([0.0, -INF, -INF], INF)]
+    found = read_constraints(constraints, 3, [-1.0, 0.5, 0.7], lower=[-2.0, 0.5, 0.0], upper=[9.0, 0.5, 0.7])
+    found.function.dense_jacobian(np.array([0.0, 0.5, 0.7]))
+    assert (np.min(seen, axis=0) >= [0.0, 0.5, 0.0]).all()
+    assert np.max(seen, axis=0)[1:].tolist() == [0.5, 0.7]
+
+
+def test_rows_may_be_none():
+    found = read([LinearConstraint(np.empty((0, 3)), np.empty(0), np.empty(0)), NonlinearConstraint(curved, 0.0, 1.0)])
+    assert found.names == ["constraints[1][0]", "constraints[1][1]"]
+
+
+def test_duplicate_and_dependent_rows_are_kept():
+    found = read([LinearConstraint([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [2.0, 0.0, 0.0]], 1.0, 1.0)])
+    assert found.m == 3
+
+
+def test_violation():
+    found = read(LinearConstraint(np.eye(3), [0.0, -INF, 1.0], [1.0, 2.0, 1.0]))
+    assert found.violation(np.array([-0.5, 5.0, 1.0])).tolist() == [0.5, 3.0, 0.0]
+    assert found.violation(np.array([0.5, np.nan, 3.0])).tolist() == [0.0, INF, 2.0]
+
+
+# What is wrong with them
+
+
+def nonlinear(*arguments, **options):
+    return NonlinearConstraint(curved, *arguments, **options)
+
+
+WRONG = {
+    "lower above upper": (
+        nonlinear([0.0, 2.0], [1.0, 1.0]),
+        ValueError,
+        r"constraints\[1\]: lb\[1\] = 2.0 is not <= ub",
+    ),
+    "nan": (nonlinear([0.0, np.nan], 1.0), ValueError, r"constraints\[1\]: lb\[1\] is NaN"),
+    "nan above": (nonlinear(0.0, np.nan), ValueError, r"constraints\[1\]: ub\[0\] is NaN"),
+    "both infinite": (nonlinear([0.0, INF], INF), ValueError, r"nothing is between lb\[1\] = inf and ub\[1\] = inf"),
+    "both -infinite": (nonlinear(-INF, [0.0, -INF]), ValueError, r"nothing is between lb\[1\] = -inf"),
+    "length": (
+        nonlinear([0.0, 1.0, 2.0], 9.0),
+        ValueError,
+        r"constraints\[1\]: lb has shape \(3,\), but fun returns 2",
+    ),
+    "matrix": (nonlinear(np.zeros((2, 1)), 9.0), ValueError, r"lb has shape \(2, 1\), but fun returns 2 values"),
+    "complex": (nonlinear(1j, 9.0), TypeError, r"constraints\[1\]: lb holds complex"),
+    "text": (nonlinear("zero", 9.0), TypeError, r"constraints\[1\]: lb"),
+    "keep": (nonlinear(0.0, 1.0, keep_feasible=[True] * 3), ValueError, "keep_feasible must be True, False or 2"),
+    "jac": (nonlinear(0.0, 1.0, jac="4-point"), ValueError, r"constraints\[1\]: jac must be callable"),
+    "jac with steps": (
+        nonlinear(0.0, 1.0, jac="4-point", finite_diff_rel_step=1.0),
+        ValueError,
+        "jac must be callable",
+    ),
+    "none": (NonlinearConstraint(lambda x: None, 0.0, 1.0), TypeError, r"constraints\[1\] returned None"),
+    "complex values": (
+        NonlinearConstraint(lambda x: 1j * x, 0.0, 1.0),
+        TypeError,
+        r"constraints\[1\] returned complex",
+    ),
+    "table": (
+        NonlinearConstraint(lambda x: np.eye(3), 0.0, 1.0),
+        ValueError,
+        r"constraints\[1\] returned shape \(3, 3\)",
+    ),
+    "no values": (NonlinearConstraint(lambda x: x[:0], 0.0, 1.0), ValueError, r"constraints\[1\] returned no values"),
+    "no function": (NonlinearConstraint(3.0, 0.0, 1.0), TypeError, r"constraints\[1\] must be callable, got float"),
+    "columns": (
+        LinearConstraint([[1.0, 2.0]]),
+        ValueError,
+        r"constraints\[1\]: A has shape \(1, 2\), expected \(m, 3\)",
+    ),
+    "nan in A": (LinearConstraint([[1.0, np.nan, 0.0]]), ValueError, r"constraints\[1\]: A\[0, 1\] is not finite"),
+    "linear": (
+        LinearConstraint(np.eye(3), 1.0, [2.0, 0.0, 2.0]),
+        ValueError,
+        r"constraints\[1\]: lb\[1\] = 1.0 is not",
+    ),
+    "bounds": (Bounds([0.0, 0.0], 1.0), ValueError, r"constraints\[1\]: lb has shape \(2,\), but the number of"),
+    "type": (
+        {"type": "equal", "fun": curved},
+        ValueError,
+        r"constraints\[1\]: type must be 'eq' or 'ineq', got 'equal'",
+    ),
+    "no type": ({"fun": curved}, ValueError, r"constraints\[1\]: type must be 'eq' or 'ineq', got None"),
+    "no fun": ({"type": "eq"}, ValueError, r"constraints\[1\] has no 'fun'"),
+    "key": ({"type": "eq", "fun": curved, "jacobian": 1}, ValueError, r"constraints\[1\] has the key 'jacobian'"),
+    "function": (curved, TypeError, r"constraints\[1\] is a function; a constraint is a scipy"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors_name_the_constraint_and_the_row(case):
+    one, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
+        read([LinearConstraint(np.eye(3), 0.0), one])
+
+
+def test_contradictory_bounds():
+    with pytest.raises(ValueError, match=r"bounds of x\[1\] contradict each other: 2.0 > 1.0"):
+        read([Bounds(0.0, 1.0), Bounds([0.0, 2.0, 0.0], INF)])
+    with pytest.raises(ValueError, match=r"bounds of x\[2\] contradict those of the problem: 5.0 > 1.0"):
+        read(Bounds(0.0, 1.0), lower=[0.0, 0.0, 5.0])
+
+
+def test_what_are_no_constraints():
+    with pytest.raises(TypeError, match="constraints must be a constraint or a sequence of them"):
+        read(3.0)
+
+
+def test_another_length_at_another_point():
+    function = read(NonlinearConstraint(lambda x: x[: 2 if x[0] < 1.0 else 1], 0.0, 1.0)).function
+    with pytest.raises(ValueError, match=r"constraints\[0\] returned 1 values where 2 were expected"):
+        function.value(X + 1.0)
+
+
+def test_wrong_shape_of_a_jacobian():
+    function = read([nonlinear(0.0, 1.0), nonlinear(0.0, 1.0, jac=lambda x: curved_jacobian(x).T)]).function
+    with pytest.raises(ValueError, match=r"constraints\[1\]: jac returned shape \(3, 2\), expected \(2, 3\)"):
+        function.dense_jacobian(X)
+
+
+def test_dicts_are_read_without_scipys_optimizers():
+    code = (
+        "import sys; from nlsq.problem.constraints import read_constraints\n"
+        "found = read_constraints({'type': 'eq', 'fun': lambda x: x @ x - 1}, 2, [1.0, 2.0])\n"
+        "assert found.m == 1 and found.lower[0] == found.upper[0] == 0\n"
+        "print('scipy.optimize' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
