@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from nlsq.compiler.differentiate import derivatives
-from nlsq.compiler.graph import FloatArray, Graph
+from nlsq.compiler.graph import FloatArray, Graph, Shape
+from nlsq.compiler.second_derivatives import second_order
 from nlsq.compiler.tracing.trace import Trace
 
 
@@ -145,3 +146,41 @@ def gradient_of_sum(graph: Graph, index: int, p: FloatArray, arrays: Sequence[Fl
     _add_rows(graph, child, shape, np.arange(total.shape[0]).reshape(shape), p, arrays, total)
     gradient: FloatArray = total.sum(axis=0)
     return gradient
+
+
+def hessian(trace: Trace, weights: FloatArray, p: FloatArray, data: Sequence[FloatArray] | None = None) -> FloatArray:
+    """Return ``sum_i weights_i * (second derivatives of output i)`` at `p`, shape (n, n).
+
+    Raises
+    ------
+    NotTraceable
+        Where a second derivative has no graph.
+    """
+    second = second_order(trace, joined=False)
+    graph = second.trace.graph
+    arrays = graph.data if data is None else data
+    result = np.zeros((graph.n, graph.n))
+    totals: dict[int, float] = {}  # what multiplies the second derivatives of each sum
+    for part in second.parts:
+        shape = part.shape or (1,)
+        by_row = np.full(shape, totals.get(part.total, 0.0))
+        if part.segment is not None:
+            segment = trace.segments[part.segment]
+            by_row = weights[_places(segment.offset, segment.strides or (1,), shape)]
+        for leaf, value in zip(part.slopes, evaluate(graph, list(part.slopes.values()), p, arrays), strict=True):
+            totals[leaf] = totals.get(leaf, 0.0) + float(np.sum(by_row * value))
+        for pair, value in zip(part.pairs, evaluate(graph, list(part.pairs.values()), p, arrays), strict=True):
+            a, b = (_gradients(graph, leaf, shape, p, arrays) for leaf in pair)
+            product = a.T @ (np.ravel(by_row * value)[:, None] * b)
+            result += product if pair[0] == pair[1] else product + product.T
+    return result
+
+
+def _gradients(graph: Graph, leaf: int, shape: Shape, p: FloatArray, arrays: Sequence[FloatArray]) -> FloatArray:
+    """Return the derivatives of a leaf at each index of a shape by all parameters, flat in the index."""
+    node = graph.nodes[leaf]
+    if node[0] == "sum":
+        return np.tile(gradient_of_sum(graph, leaf, p, arrays), (int(np.prod(shape)), 1))
+    place = _places(node[1], node[2], shape) if node[0] == "parameters" else np.full(shape, node[1])
+    unit: FloatArray = np.eye(graph.n)[np.ravel(place)]
+    return unit

@@ -95,7 +95,7 @@ def routed_residual(
     route : Route
         What is known of the function.
     function : callable
-        ``p -> r``.
+        ``p -> r``, a vector, a list or a single number.
     x0 : ndarray, shape (n,)
         Start: its size counts.
     known : RoutedResidual, optional
@@ -113,7 +113,7 @@ def routed_residual(
     n = x0.size
     entry = route.entry(function, (n, 0), lambda given=(): trace_residual(function, n, (), given))
     arrays = None if entry is None else entry.arrays_of(function)
-    if entry is None or arrays is None or len(entry.trace.shape) != 1:
+    if entry is None or arrays is None or len(entry.trace.shape) > 1:
         return None
     if known is None or known.entry is not entry:
         is_sparse = n >= sparse_from and not entry.kernels.is_curve and entry.kernels.is_sparse
