@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,8 @@ _MESSAGES = {
     "start elsewhere, or scale the constraints.",
     Status.MAX_ITERATIONS: "Stopped at the limit of iterations; raise max_iterations or start closer.",
     Status.DIVERGING: "The variables grow without end; bound them, as the cost may have no minimum.",
-    Status.KKT_FAILED: "The linear system has no usable factorisation; check derivatives for values that are not finite.",
+    Status.KKT_FAILED: "The linear system has no usable factorisation; "
+    "check derivatives for values that are not finite.",
 }
 
 
@@ -106,7 +107,8 @@ class StepReport:
     """What one accepted or rejected step did; the input of stopping tests, callbacks and the history.
 
     ``dual_infeasibility``, ``constr_violation``, ``complementarity`` and ``barrier`` are zero for solvers without
-    constraints.
+    constraints, and so is what follows them: what was added to the diagonal of the Hessian, step lengths of variables
+    and bound multipliers, trial points of the line search, and a letter for the kind of step (see `format_log`).
     """
 
     nit: int
@@ -129,6 +131,27 @@ class StepReport:
     constr_violation: float = 0.0
     complementarity: float = 0.0
     barrier: float = 0.0
+    regularisation: float = 0.0
+    primal_step: float | None = None
+    dual_step: float | None = None
+    line_search: int | None = None
+    kind: str = ""
+
+
+class Multipliers(NamedTuple):
+    """Multipliers at a solution: ``g + A'constraints - lower + upper = 0``.
+
+    Attributes
+    ----------
+    constraints : ndarray, shape (mc,)
+        Of the constraints, in the order in which they were given: >= 0 at an upper limit, <= 0 at a lower one.
+    lower, upper : ndarray, shape (n,)
+        Of the bounds, >= 0; zero where a bound is not active.
+    """
+
+    constraints: FloatArray
+    lower: FloatArray
+    upper: FloatArray
 
 
 @dataclass(slots=True)
@@ -161,8 +184,8 @@ class SolveResult:
         How the linear problems of a sparse Jacobian or an operator were solved, and why; empty for a dense one.
     history : list of StepReport or None
         Every judged step, when asked for.
-    multipliers : ndarray or None
-        Bound multipliers (gradient at active bounds).
+    multipliers : Multipliers or None
+        Of constraints and bounds (the gradient at active bounds); None without bounds.
     constr_violation : float
         Largest violation of bounds and constraints.
     """
@@ -181,7 +204,7 @@ class SolveResult:
     nit: int
     fallbacks: list[str] = field(default_factory=list)
     history: list[StepReport] | None = None
-    multipliers: FloatArray | None = None
+    multipliers: Multipliers | None = None
     constr_violation: float = 0.0
     linear_solver: str = ""
 

@@ -135,7 +135,7 @@ class TestBounds:
         assert (result.x >= -2.0).all() and (result.x <= -0.65).all()
         if method == "dogbox":
             assert result.active_mask[-1] == 1
-            assert result.multipliers[-1] < 0.0
+            assert result.multipliers.upper[-1] > 0.0
 
     @pytest.mark.parametrize("method", ["trf", "dogbox"])
     def test_every_evaluation_is_inside(self, method):

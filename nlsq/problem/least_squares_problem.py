@@ -1,6 +1,6 @@
 """The problem: what is minimised, over what, from where.
 
-    minimise  1/2 sum_i rho(r_i(x)^2)   over x in R^n   subject to  lb <= x <= ub
+    minimise  1/2 sum_i rho(r_i(x)^2)   over x in R^n   subject to  lb <= x <= ub,  cl <= c(x) <= cu
 
 A problem validates its parts once, evaluates residual and Jacobian for the solvers, and owns the counters.
 """
@@ -24,6 +24,7 @@ from nlsq.status import Counters
 if TYPE_CHECKING:
     from nlsq.derivatives.detection import Detection
     from nlsq.pattern import SparsityPattern
+    from nlsq.problem.constraints import ConstraintSet
     from nlsq.problem.traced import RoutedResidual
 
 FloatArray = NDArray[np.float64]
@@ -50,10 +51,15 @@ class LeastSquaresProblem:
         returns becomes a matrix. The first Jacobian is compared with a difference along one direction: an entry that is
         missing raises `MissingEntryError`, a ValueError that names it. ``"auto"``: where the residual can be traced J
         is exact and its pattern that of the graph; else the pattern is found by `nlsq.detect_sparsity`.
-    bounds : (lower, upper), optional
+    bounds : (lower, upper) or scipy.optimize.Bounds, optional
         Scalars or arrays of shape (n,); ``None`` leaves an end open.
-    constraints : sequence
-        Reserved for the interior-point solver; anything but an empty sequence raises.
+    constraints : constraint or sequence of constraints
+        `scipy.optimize.NonlinearConstraint`, `LinearConstraint` and `Bounds`, and dicts as SciPy's SLSQP takes them.
+        Plain functions are traced as residuals are, so that first and second derivatives are exact. A start outside the
+        bounds is moved inside where there are constraints; ``fallbacks`` of the result says so.
+    hess : callable, optional
+        Second derivatives of the residual, for problems with constraints: ``(x, v) -> sum_i v_i r_i''(x)``, shape (n,
+        n). Default: exact where the residual is compiled or traced; see `InteriorPoint`.
     manifold : object, optional
         Reserved; anything but None raises.
     loss : str or callable
@@ -93,17 +99,22 @@ class LeastSquaresProblem:
         jac: Any = None,
         sparsity: Any = None,
         bounds: tuple[Any, Any] | None = None,
-        constraints: Sequence[Any] = (),
+        constraints: Any = (),
+        hess: Callable[[FloatArray, FloatArray], Any] | None = None,
         manifold: Any = None,
         loss: str | Callable[[FloatArray], Any] = "linear",
         loss_scale: float = 1.0,
         scale: Any = "jac",
     ) -> None:
-        if len(constraints) or manifold is not None:
-            raise NotImplementedError("constraints and manifold have their place here, but no solver takes them yet.")
+        if manifold is not None:
+            raise NotImplementedError("manifold has its place here, but no solver takes it yet; see BlockProblem.")
         self.x0 = _start(x0)
-        self.lower, self.upper = _bounds(bounds, self.x0)
+        self.constraints = _constraints(constraints, self.x0, bounds)
+        self.lower, self.upper = _bounds(_merged(bounds, self.constraints), self.x0, self.constraints is not None)
+        self.moved_start = _moved(self.x0, self.lower, self.upper)
         self.scale = _scale(scale, self.x0.size)
+        self.jac, self.hess = jac, hess
+        self.plans: dict[Any, Any] = {}
         self.loss = Loss(loss, loss_scale)
         self.estimator = _estimator(jac)
         self._detects = isinstance(sparsity, str)
@@ -189,6 +200,16 @@ class LeastSquaresProblem:
         if isinstance(self._given, CompiledResidual | CompiledFunction):
             return None
         return unwrapped(self._given, "residual")[1]
+
+    @property
+    def given(self) -> Any:
+        """The residual as it was given."""
+        return self._given
+
+    @property
+    def given_pattern(self) -> Any:
+        """The pattern that was given, or found where ``sparsity="auto"`` has to look for one; None for neither."""
+        return self.pattern if self._detects and self._routed is None else self._pattern
 
     @property
     def n(self) -> int:
@@ -281,9 +302,48 @@ def _start(x0: ArrayLike) -> FloatArray:
     return start
 
 
-def _bounds(bounds: tuple[Any, Any] | None, x0: FloatArray) -> tuple[FloatArray | None, FloatArray | None]:
+def _constraints(constraints: Any, x0: FloatArray, bounds: Any) -> ConstraintSet | None:
+    """Read constraints; None where there are none."""
+    if constraints is None or (isinstance(constraints, Sequence) and not len(constraints)):
+        return None
+    from nlsq.problem.constraints import read_constraints
+
+    lower, upper = _bounds(bounds, x0, True)
+    return read_constraints(constraints, x0.size, x0, lower=lower, upper=upper, compile=True)
+
+
+def _merged(bounds: Any, constraints: ConstraintSet | None) -> Any:
+    """Return bounds together with those that were among the constraints."""
+    if constraints is None or constraints.bounds is None:
+        return bounds
+    if bounds is None:
+        return constraints.bounds
+    lower, upper = constraints.bounds
+    given = [
+        np.asarray(low if value is None else value, dtype=np.float64)
+        for value, low in zip(bounds, (-np.inf, np.inf), strict=True)
+    ]
+    return np.maximum(given[0], lower), np.minimum(given[1], upper)
+
+
+def _moved(x0: FloatArray, lower: FloatArray | None, upper: FloatArray | None) -> str:
+    """Move the start inside its bounds, in place; say which entries were moved."""
+    if lower is None or upper is None:
+        return ""
+    outside = np.flatnonzero((x0 < lower) | (x0 > upper))
+    if not outside.size:
+        return ""
+    np.clip(x0, lower, upper, out=x0)
+    return f"the start was outside its bounds and moved inside: x0[{outside[0]}]" + (
+        f" and {outside.size - 1} more" if outside.size > 1 else ""
+    )
+
+
+def _bounds(bounds: Any, x0: FloatArray, may_be_outside: bool = False) -> tuple[FloatArray | None, FloatArray | None]:
     if bounds is None:
         return None, None
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        bounds = bounds.lb, bounds.ub
     if not (isinstance(bounds, tuple | list) and len(bounds) == 2):
         raise ValueError("bounds must be a pair (lower, upper).")
     ends = []
@@ -298,7 +358,7 @@ def _bounds(bounds: tuple[Any, Any] | None, x0: FloatArray) -> tuple[FloatArray 
         j = int(np.argmax(wrong))
         raise ValueError(f"bounds: lower[{j}] = {lower[j]} is not <= upper[{j}] = {upper[j]}.")
     outside = (x0 < lower) | (x0 > upper)
-    if outside.any():
+    if outside.any() and not may_be_outside:
         j = int(np.argmax(outside))
         raise ValueError(f"x0[{j}] = {x0[j]} is outside its bounds [{lower[j]}, {upper[j]}]; move the start inside.")
     if np.isinf(lower).all() and np.isinf(upper).all():

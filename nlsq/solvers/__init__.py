@@ -7,10 +7,12 @@ _HOME = {
     "FixedLength": "line_search",
     "GaussNewton": "gauss_newton",
     "GradientDescent": "gauss_newton",
+    "InteriorPoint": "interior_point.options",
     "LevenbergMarquardt": "levenberg_marquardt",
     "LineSearch": "line_search",
     "MoreRadius": "damping",
     "Nielsen": "damping",
+    "ProjectedGradient": "projected_gradient",
     "Termination": "termination",
     "Tolerances": "termination",
     "TrustRegionReflective": "trust_region_reflective",
@@ -24,10 +26,12 @@ __all__ = [
     "FixedLength",
     "GaussNewton",
     "GradientDescent",
+    "InteriorPoint",
     "LevenbergMarquardt",
     "LineSearch",
     "MoreRadius",
     "Nielsen",
+    "ProjectedGradient",
     "Termination",
     "Tolerances",
     "TrustRegionReflective",
@@ -42,9 +46,11 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.solvers.dogbox import Dogbox
     from nlsq.solvers.driver import drive
     from nlsq.solvers.gauss_newton import GaussNewton, GradientDescent
+    from nlsq.solvers.interior_point.options import InteriorPoint
     from nlsq.solvers.levenberg_marquardt import LevenbergMarquardt
     from nlsq.solvers.line_search import FixedLength, LineSearch
     from nlsq.solvers.native import solve
+    from nlsq.solvers.projected_gradient import ProjectedGradient
     from nlsq.solvers.termination import Termination, Tolerances
     from nlsq.solvers.trust_region_reflective import TrustRegionReflective
 else:  # hidden from type checkers, which would otherwise take any misspelt name for Any

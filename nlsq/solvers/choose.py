@@ -15,7 +15,10 @@ METHODS = {
     "dogbox": "Dogbox",
     "gauss-newton": "GaussNewton",
     "gradient": "GradientDescent",
+    "projected-gradient": "ProjectedGradient",
+    "interior-point": "InteriorPoint",
 }
+TAKE_CONSTRAINTS = "interior-point", "projected-gradient"
 
 
 def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = None) -> Any:
@@ -24,11 +27,12 @@ def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = Non
     Parameters
     ----------
     problem : LeastSquaresProblem or BlockProblem
-        Decides when `method` is None: trust-region reflective with bounds, Levenberg-Marquardt without; but
+        Decides when `method` is None: interior point with constraints, trust-region reflective with bounds,
+        Levenberg-Marquardt without; but
         trust-region reflective, which is content with rough steps, where a sparse Jacobian is too large to be
         factorised. A BlockProblem is always solved by Levenberg-Marquardt.
     method : None, str or Solver
-        ``"lm"``, ``"trf"``, ``"dogbox"``, ``"gauss-newton"``, ``"gradient"``, or a solver object.
+        A name of `METHODS`, or a solver object.
 
     Raises
     ------
@@ -37,6 +41,8 @@ def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = Non
     """
     if isinstance(problem, BlockProblem):
         return _for_blocks(method)
+    if problem.constraints is not None:
+        return _for_constraints(method)
     if method is None:
         method = "trf" if problem.bounded or _is_too_large(problem) else "lm"
     if not isinstance(method, str):
@@ -46,6 +52,20 @@ def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = Non
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)} or a solver, got {method!r}.")
     return getattr(solvers, METHODS[method])()
+
+
+def _for_constraints(method: Any) -> Any:
+    if method is None:
+        method = "interior-point"
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)} or a solver, got {method!r}.")
+        if method not in TAKE_CONSTRAINTS:
+            raise ValueError(f"method {method!r} takes no constraints; those are for {' and '.join(TAKE_CONSTRAINTS)}.")
+        return getattr(solvers, METHODS[method])()
+    if not isinstance(method, solvers.InteriorPoint | solvers.ProjectedGradient):
+        raise ValueError(f"{type(method).__name__} takes no constraints; use InteriorPoint or ProjectedGradient.")
+    return method
 
 
 def _is_too_large(problem: LeastSquaresProblem) -> bool:

@@ -17,7 +17,7 @@ from nlsq.problem.blocks.block_problem import BlockProblem
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.solvers.termination import Tolerances
 from nlsq.solvers.workspace import Workspace
-from nlsq.status import Counters, SolveResult, Status, StepReport
+from nlsq.status import Counters, Multipliers, SolveResult, Status, StepReport
 
 ROUTES = {"auto": layout.ROUTE_AUTO, "cholesky": layout.ROUTE_CHOLESKY, "qr": layout.ROUTE_QR}
 LOSS_CODES = {"linear": 0, "huber": 1, "soft_l1": 2, "cauchy": 3, "arctan": 4}
@@ -172,7 +172,7 @@ def describe(state: Any, jac: Any) -> StepReport:
 
 
 def active_bounds(problem: LeastSquaresProblem, space: Workspace) -> tuple[Any, Any]:
-    """Mask of active bounds (-1, 0, 1), to within the step tolerance, and the gradient there."""
+    """Mask of active bounds (-1, 0, 1), to within the step tolerance, and their multipliers: the gradient there."""
     active = np.zeros(space.n, dtype=int)
     if problem.lower is None or problem.upper is None:
         return active, None
@@ -184,7 +184,9 @@ def active_bounds(problem: LeastSquaresProblem, space: Workspace) -> tuple[Any, 
     )
     active[(above <= near_lower) & (above <= below)] = -1
     active[(below <= near_upper) & (below < above)] = 1
-    return active, np.where(active != 0, space.vector(layout.GRADIENT), 0.0)
+    gradient = space.vector(layout.GRADIENT)
+    at_lower, at_upper = np.where(active < 0, gradient, 0.0), np.where(active > 0, -gradient, 0.0)
+    return active, Multipliers(np.empty(0), at_lower, at_upper)
 
 
 class Densified:

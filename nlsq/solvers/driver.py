@@ -67,6 +67,7 @@ class Hooks:
         self.callback, self.progress, self.termination = callback, progress, termination
         self.deadline = None if time_limit is None else time.perf_counter() + time_limit
         self.history: list[StepReport] | None = [] if history else None
+        self._log: Any = None
 
     def after(self, state: State) -> None:
         """Look at the step that was just judged; may stop the solve."""
@@ -79,10 +80,19 @@ class Hooks:
         if not state.status and self.deadline is not None and time.perf_counter() >= self.deadline:
             state.status = Status.TIME_LIMIT
 
+    def _print_line(self, report: StepReport) -> None:
+        if self._log is None:
+            from nlsq.solvers.iteration_log import LogPrinter
+
+            self._log = LogPrinter()
+        self._log(report)
+
     def _tell(self, state: State, report: StepReport) -> None:
         if self.history is not None:
             self.history.append(report)
-        if self.progress:
+        if self.progress and report.line_search is not None:
+            self._print_line(report)
+        elif self.progress:
             outcome = "" if report.accepted else "  rejected"
             print(
                 f"{report.nit:6d}  cost {report.cost:.8e}  step {report.step_norm:.2e}"
@@ -105,6 +115,7 @@ def drive(
     callback: Callable[[StepReport], Any] | None = None,
     history: bool = False,
     progress: bool = False,
+    warm_start: Any = None,
 ) -> Any:
     """Run a solver to its end.
 
@@ -126,6 +137,8 @@ def drive(
         Keep every report in the result.
     progress : bool
         Print a line per step.
+    warm_start : SolveResult, optional
+        Where to begin, for solvers that take one.
 
     Returns
     -------
@@ -135,7 +148,12 @@ def drive(
     own = None if isinstance(tolerances, Tolerances) else tolerances
     watched = own is not None or callback is not None or time_limit is not None or history or progress
     built_in = tolerances if isinstance(tolerances, Tolerances) else _WATCHED_OFF
-    state = solver.start(problem, built_in, max_evaluations)
+    start: Any = solver.start
+    begins = {} if warm_start is None else {"warm_start": warm_start}
+    state = start(problem, built_in, max_evaluations, **begins)
+    if not watched and getattr(state, "runs_whole", False):
+        state.run_whole()
+        return state.result()
     if not watched:
         if state.by_address:
             run_by_address(state.problem, state)
@@ -151,7 +169,8 @@ def drive(
         solver.advance(problem, state)
         if problem.counters.nfev > judged:
             hooks.after(state)
-    settle(state.problem, state)
+    if not getattr(state, "runs_whole", False):
+        settle(state.problem, state)
     result = state.result()
     result.history = hooks.history
     return result

@@ -11,6 +11,7 @@ from nlsq.problem.blocks.block_problem import BlockProblem
 from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.solvers.choose import choose_solver
 from nlsq.solvers.driver import drive
+from nlsq.solvers.interior_point.options import InteriorPoint
 from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.solvers.termination import Termination, Tolerances, read_tolerances
 from nlsq.status import SolveResult, StepReport
@@ -30,6 +31,7 @@ def solve(
     callback: Callable[[StepReport], Any] | None = ...,
     history: bool = ...,
     progress: bool = ...,
+    warm_start: SolveResult | None = ...,
 ) -> SolveResult: ...
 @overload
 def solve(
@@ -53,6 +55,7 @@ def solve(
     callback: Callable[[StepReport], Any] | None = None,
     history: bool = False,
     progress: bool = False,
+    warm_start: SolveResult | None = None,
 ) -> SolveResult | BlockResult:
     """Minimise a least-squares problem.
 
@@ -61,10 +64,12 @@ def solve(
     problem : LeastSquaresProblem or BlockProblem
         What to minimise.
     method : str or Solver, optional
-        ``"lm"`` (default without bounds), ``"trf"`` (default with bounds), ``"dogbox"``, ``"gauss-newton"``,
-        ``"gradient"``, or a solver such as ``LevenbergMarquardt(damping=Nielsen())``.
+        ``"lm"`` (default without bounds), ``"trf"`` (default with bounds), ``"interior-point"`` (default with
+        constraints), ``"dogbox"``, ``"gauss-newton"``, ``"gradient"``, ``"projected-gradient"``, or a solver such as
+        ``LevenbergMarquardt(damping=Nielsen())`` or ``InteriorPoint(hessian="gauss-newton")``.
     tolerances : Tolerances, optional
-        Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
+        Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``. The interior-point method knows only the
+        optimality tolerance; its default is that of `InteriorPoint`.
     max_evaluations : int, optional
         Limit of residual evaluations that the solver asks for (those inside difference Jacobians do not count). Default
         1000 (n + 1), or 1000 for residual blocks.
@@ -76,11 +81,15 @@ def solve(
         Keep a report of every step in ``result.history``.
     progress : bool
         Print a line per step.
+    warm_start : SolveResult, optional
+        Begin at this point, with its multipliers, instead of at ``x0``: for problems with constraints that differ
+        little from one that has been solved.
 
     Returns
     -------
-    SolveResult, or BlockResult of a BlockProblem
-        The best point, whatever happened, with its status.
+    SolveResult, BlockResult of a BlockProblem, or ConstrainedResult of a problem with constraints
+        The best point, whatever happened, with its status. With constraints that is the point of least cost among those
+        that meet them, or else the one that violates them least.
 
     Raises
     ------
@@ -109,6 +118,13 @@ def solve(
             f"solve takes a LeastSquaresProblem or a BlockProblem, got {type(problem).__name__}; write "
             "nlsq.solve(nlsq.LeastSquaresProblem(residual, x0))."
         )
+    solver = choose_solver(problem, method)
+    if problem.constraints is not None or isinstance(solver, InteriorPoint):
+        from nlsq.solvers.interior_point.native import solve_with_constraints
+
+        return solve_with_constraints(problem, solver, tolerances, options, time_limit, warm_start)
+    if warm_start is not None:
+        raise ValueError("warm_start is for the interior-point method; start others at x0.")
     rules = read_tolerances(tolerances)
     problem.use_kernels()
     by_kernels = agrees_or_refuse(problem, problem.x0)

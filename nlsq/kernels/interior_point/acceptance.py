@@ -112,7 +112,9 @@ def step_multipliers(w, iw):
 
 @kernel("int(double*, int*)")
 def gradient_before(w, iw):
-    """Form that part of J'r + A'y whose second derivatives are approximated: old J and A, new residual and multipliers."""
+    """Form that part of J'r + A'y whose second derivatives are approximated: old J and A, new residual and
+    multipliers.
+    """
     n, which = iw[N], iw[QUASI_NEWTON]
     total, work = shift(w, iw[MISSING_OLD]), shift(w, iw[COLUMN_WORK])
     for j in range(n):
@@ -140,7 +142,8 @@ def gradient_before(w, iw):
 def structured_secant(w, iw):
     """Update B by the sized symmetric rank-one formula, so that B s = (J1 - J0)'r1 + (A1 - A0)'y1.
 
-    Structured secant: Dennis, Gay and Welsch 1981, section 3, whose sizing comes first; SR1: Nocedal and Wright 2006, (6.24) and (6.26).
+    Structured secant: Dennis, Gay and Welsch 1981, section 3, whose sizing comes first; SR1: Nocedal and Wright 2006,
+    (6.24) and (6.26).
     """
     n = iw[N]
     quasi, x, old = shift(w, iw[QUASI]), shift(w, iw[X_EVALUATED]), shift(w, iw[X_OLD])

@@ -2,8 +2,8 @@
 
 Monotone rule [1]_ (7), (8):  while E_mu <= kappa_eps mu:  mu = max(tol/10, min(kappa_mu mu, mu^theta_mu)).
 
-Adaptive rule: mu may also fall ahead of that, to what the products of multipliers and distances suggest [2]_ (LOQO's rule, section 2),
-when they are of even size. It never rises.
+Adaptive rule: mu may also fall ahead of that, to what the products of multipliers and distances suggest [2]_ (LOQO's
+rule, section 2), when they are of even size. It never rises.
 
 References
 ----------

@@ -1,10 +1,12 @@
-"""What the method asks of functions and matrices, for dense problems: evaluate, linearise, multiply, second derivatives, KKT systems.
+"""What the method asks of functions and matrices, for dense problems: evaluate, linearise, multiply, second
+derivatives, KKT systems.
 
     [ J'J + S + D     A'  ] [ p ]   [ a ]
     [ A              -E   ] [ y ] = [ b ]
 
-D and E are diagonal; the columns of held variables are left out of A and J. The slacks have been eliminated: E_i is the inverse of their
-diagonal entry. Each service is ``int service(double* w, int* iw)`` and reached by address, so that sparse problems bring their own.
+D and E are diagonal; the columns of held variables are left out. The slacks have been eliminated: E_i is the inverse
+of their diagonal entry. Each service is ``int service(double* w, int* iw)`` and reached by address, so that sparse
+problems bring their own.
 """
 
 import math
@@ -111,7 +113,7 @@ def evaluate(w, iw):
 def evaluate_jacobians(w, iw):
     """Evaluate J and A at the point that was evaluated last, as the functions give them."""
     n, mc = iw[N], iw[MC]
-    x, free, a_t = shift(w, iw[X_EVALUATED]), shift(w, iw[FREE]), shift(w, iw[CONSTRAINT_JAC_T])
+    x, a_t = shift(w, iw[X_EVALUATED]), shift(w, iw[CONSTRAINT_JAC_T])
     for b in range(iw[BLOCKS]):
         block = shift(iw, iw[BLOCK_TABLE] + b * BLOCK_WIDTH)
         out = shift(w, iw[JAC_T]) if b == 0 else shift(w, iw[BLOCK_JAC_T])
@@ -121,7 +123,7 @@ def evaluate_jacobians(w, iw):
             rows, first = block[ROWS_OF], block[FIRST_ROW_OF]
             for j in range(n):
                 for i in range(rows):
-                    a_t[j * mc + first + i] = 0.0 if free[j] == 0.0 else out[j * rows + i]
+                    a_t[j * mc + first + i] = out[j * rows + i]
     return 0
 
 
@@ -246,7 +248,7 @@ def factorize(w, iw):
     for i in range(mc):
         row = shift(kkt, (n + i) * order)
         for j in range(n):
-            row[j] = a_t[j * mc + i]
+            row[j] = a_t[j * mc + i] * free[j]
         for j in range(i):
             row[n + j] = 0.0
         row[n + i] = -d[n + i]

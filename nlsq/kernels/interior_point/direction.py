@@ -3,12 +3,13 @@
     [ W + Sigma_x + delta_w      A'                  ] [ dx ]      [ grad f + A'y - mu/(x - l) + mu/(u - x) ]
     [ A              -(Sigma_s + delta_w)^-1 - delta_c ] [ dy ] = - [ h - (Sigma_s + delta_w)^-1 r_s         ]
 
-where ``W = J'J + lambda diag(J'J) + S``, ``Sigma = z_L/(z - l) + z_U/(u - z)`` and r_s is the right-hand side of the slacks, which have
-been eliminated: ``ds = (Sigma_s + delta_w)^-1 (r_s + dy)``. The step is one of descent for the barrier function where the constraints
-are met if the matrix has n positive and mc negative eigenvalues; where it has not,
+where ``W = J'J + lambda diag(J'J) + S``, ``Sigma = z_L/(z - l) + z_U/(u - z)`` and r_s is the right-hand side of the
+slacks, which have been eliminated: ``ds = (Sigma_s + delta_w)^-1 (r_s + dy)``. The step is one of descent for the
+barrier function where the constraints are met if the matrix has n positive and mc negative eigenvalues; where it has
+not,
 
-1.  second-order terms are left out (Gauss-Newton's matrix is at least positive semidefinite), at most GAUSS_NEWTON_MOST times in a row;
-2.  delta_w and delta_c are raised as in Algorithm IC [1]_.
+1.  second-order terms are left out (Gauss-Newton's matrix is at least positive semidefinite), at most
+GAUSS_NEWTON_MOST times in a row; 2.  delta_w and delta_c are raised as in Algorithm IC [1]_.
 
 References
 ----------

@@ -1,10 +1,12 @@
 """Where things lie in the flat workspace of an interior-point solve.
 
-The workspace is two arrays, ``w`` of doubles and ``iw`` of integers. The first entries of ``w`` are scalars, those of ``iw`` counters,
-switches and addresses. A vector begins at ``shift(w, iw[NAME])``: ``iw`` holds its offset, which `offsets` computes.
+The workspace is two arrays, ``w`` of doubles and ``iw`` of integers. The first entries of ``w`` are scalars, those of
+``iw`` counters, switches and addresses. A vector begins at ``shift(w, iw[NAME])``: ``iw`` holds its offset, which
+`offsets` computes.
 
-Unknowns are z = (x, s): the variables and one slack for each constraint, ``h_i(z) = c_i(x) - s_i = 0``. A variable or slack that is
-held (``lb == ub``, an equality) has 0 in FREE. Residual and constraints are scaled by factors that are fixed at the start; x is not.
+Unknowns are z = (x, s): the variables and one slack for each constraint, ``h_i(z) = c_i(x) - s_i = 0``. A variable or
+slack that is held (``lb == ub``, an equality) has 0 in FREE. Residual and constraints are scaled by factors that are
+fixed at the start; x is not.
 """
 
 # scalars in w

@@ -3,11 +3,11 @@
 A trial point is judged by its violation theta and its barrier function phi [1]_:
 
     it must not be dominated by a pair in the filter, nor have theta > theta_max;
-    if theta is small and the model promises mostly decrease of phi (switching condition (19)), phi must fall as Armijo asks (20);
-    else either theta or phi must fall by a share of theta (18).
+    if theta is small and the model promises mostly decrease of phi (switching condition (19)), phi must fall as
+    Armijo asks (20); else either theta or phi must fall by a share of theta (18).
 
-Where the full step raises theta, second-order corrections are tried before it is shortened (section 2.4). A step so short that (23) gives
-up calls for restoration.
+Where the full step raises theta, second-order corrections are tried before it is shortened (section 2.4). A step so
+short that (23) gives up calls for restoration.
 
 References
 ----------

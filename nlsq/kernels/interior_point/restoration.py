@@ -7,13 +7,13 @@ from the point z_R where it was called. With ``t = h + A dx - ds`` a step solves
     [ lambda + zeta D^2 + Sigma_x    A'         ] [ dx ]     [ gradient of the last two terms by x ]
     [ A                     -(1 + E)            ] [ t  ] = - [ h + E g_s                           ]
 
-with E the inverse diagonal entry of the slacks and g_s the gradient of the last two terms by s: the system of the search direction with
-another diagonal, and definite enough whatever A is. It ends when the violation has fallen to a share of what it was and the filter takes
-the point [1]_ (section 3.3).
+with E the inverse diagonal entry of the slacks and g_s the gradient of the last two terms by s: the system of the
+search direction with another diagonal, and definite enough whatever A is. It ends when the violation has fallen to a
+share of what it was and the filter takes the point [1]_ (section 3.3).
 
-Where the violation stops falling the problem is called locally infeasible only with a certificate on the constraints as they were given:
-they are violated, the gradient of ``1/2 sum violation_i^2`` vanishes within the bounds, and no point of a few around it violates them
-less (a maximum of the violation is stationary too).
+Where the violation stops falling the problem is called locally infeasible only with a certificate on the constraints
+as they were given: they are violated, the gradient of ``1/2 sum violation_i^2`` vanishes within the bounds, and no
+point of a few around it violates them less (a maximum of the violation is stationary too).
 
 References
 ----------
@@ -137,7 +137,9 @@ def restoration_merit(w, iw, z_offset, h_offset):
 
 @kernel("int(double*, int*)")
 def factorize_restoration(w, iw):
-    """Factorise with second derivatives of the constraints, weighted with h, or without: 0, -1 or what a function returned."""
+    """Factorise with second derivatives of the constraints, weighted with h, or without: 0, -1 or what a function
+    returned.
+    """
     exact = iw[EXACT_RESIDUAL]
     if iw[EXACT_CONSTRAINTS] != 0 and iw[QUASI_NEWTON] == 0:
         copy(shift(w, iw[H]), shift(w, iw[Y]), iw[MC])
@@ -312,7 +314,9 @@ def reset_slacks(w, iw):
 
 @kernel("int(double*, int*)")
 def is_stationary(w, iw):
-    """Whether the violation of the constraints as they were given has no direction of descent: 1, 0; below 0: failure."""
+    """Whether the violation of the constraints as they were given has no direction of descent: 1, 0; below 0:
+    failure.
+    """
     n, mc = iw[N], iw[MC]
     c, scale, v = shift(w, iw[C]), shift(w, iw[ROW_SCALE]), shift(w, iw[ROW_WORK])
     lower, upper = shift(w, iw[CL]), shift(w, iw[CU])
@@ -338,7 +342,9 @@ def is_stationary(w, iw):
 
 @kernel("int(double*, int*)")
 def escape(w, iw):
-    """Look for a point near a stationary one that violates the constraints less, and go there: 1, 0; below 0: failure."""
+    """Look for a point near a stationary one that violates the constraints less, and go there: 1, 0; below 0:
+    failure.
+    """
     n, mc = iw[N], iw[MC]
     z, step, xl, xu = shift(w, iw[Z]), shift(w, iw[STEP]), shift(w, iw[LOWER]), shift(w, iw[UPPER])
     slack_free, lower, upper = shift(w, iw[FREE] + n), shift(w, iw[CL]), shift(w, iw[CU])

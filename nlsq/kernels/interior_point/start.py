@@ -1,8 +1,9 @@
 """The start: a point inside the bounds, scaling, slacks and multipliers.
 
-x is moved inside its bounds, by a share of their distance [1]_ (section 3.6). Residual and constraints are scaled so that no gradient of
-the cost or of a constraint has an entry above 100 there (section 3.8). Bounds are relaxed a little, so that there is an inside even where
-the constraints leave none (section 3.5). Multipliers of constraints are those of least squares (section 3.6).
+x is moved inside its bounds, by a share of their distance [1]_ (section 3.6). Residual and constraints are scaled so
+that no gradient of the cost or of a constraint has an entry above 100 there (section 3.8). Bounds are relaxed a
+little, so that there is an inside even where the constraints leave none (section 3.5). Multipliers of constraints are
+those of least squares (section 3.6).
 
 References
 ----------

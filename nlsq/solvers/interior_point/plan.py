@@ -1,0 +1,157 @@
+"""The functions of a problem and the memory of its solves: made once, used by each solve of the problem."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.kernels.backend import address_of_kernel
+from nlsq.kernels.interior_point import dense_services, layout
+from nlsq.problem import LeastSquaresProblem
+from nlsq.problem.constraints import ConstraintSet
+from nlsq.problem.vector_function import VectorFunction, vector_function
+from nlsq.solvers.dense import LOSS_CODES
+from nlsq.solvers.interior_point.hessian import Choice, choose
+from nlsq.solvers.interior_point.options import InteriorPoint
+from nlsq.solvers.interior_point.workspace import Workspace
+
+FloatArray = NDArray[np.float64]
+DENSE_UP_TO = 200  # variables and constraints together: larger systems are sparse where the functions' derivatives are
+DENSE_SERVICES = (
+    (layout.EVALUATE, dense_services.evaluate),
+    (layout.LINEARISE, dense_services.linearise),
+    (layout.MULTIPLY, dense_services.multiply),
+    (layout.CURVATURE, dense_services.curvature),
+    (layout.FACTORIZE, dense_services.factorize),
+    (layout.SOLVE, dense_services.solve_kkt),
+)
+
+
+@final
+class Plan:
+    """A problem as the kernels see it.
+
+    Parameters
+    ----------
+    problem : LeastSquaresProblem
+        What is solved.
+    options : InteriorPoint
+        How.
+
+    Attributes
+    ----------
+    residual : VectorFunction
+        r(x).
+    constraints : VectorFunction or None
+        c(x).
+    space : Workspace
+        Memory.
+    choice : Choice
+        Second derivatives.
+    sparse : SparseServices or None
+        What stands in for the dense kernels.
+    """
+
+    def __init__(self, problem: LeastSquaresProblem, options: InteriorPoint) -> None:
+        self.problem, self.options = problem, options
+        self.residual = residual_function(problem)
+        held: ConstraintSet | None = problem.constraints
+        self.constraints: VectorFunction | None = None if held is None else held.function
+        self.limits = (np.empty(0), np.empty(0)) if held is None else (held.lower, held.upper)
+        n = problem.n
+        self.lower = np.full(n, -np.inf) if problem.lower is None else problem.lower
+        self.upper = np.full(n, np.inf) if problem.upper is None else problem.upper
+        loss = problem.loss
+        if callable(loss.function):
+            raise NotImplementedError("problems with constraints take the losses that have names, not a function.")
+        self.loss = LOSS_CODES[str(loss.function)], float(loss.scale)
+        self.uses = 0
+        self.sparse: Any = None
+        self.dense, self.reason = self._is_dense()
+        rows = [] if self.constraints is None else [self.constraints.m]
+        self.space = Workspace(self.residual.m, n, rows, dense=self.dense, quasi=self.dense)
+        self._take_functions()
+
+    @property
+    def functions(self) -> list[VectorFunction]:
+        """Residual and constraints."""
+        return [self.residual] if self.constraints is None else [self.residual, self.constraints]
+
+    @property
+    def calls_python(self) -> bool:
+        """Whether a function or a service is Python code."""
+        return self.sparse is not None or any(one.calls_python for one in self.functions)
+
+    def refresh(self) -> None:
+        """Look how plain functions are to be evaluated now, before each solve."""
+        if any([one.refresh() for one in self.functions]):
+            self._take_functions()
+
+    def _is_dense(self) -> tuple[bool, str]:
+        wanted = self.options.linear_solver
+        if wanted != "auto":
+            return wanted == "dense", "as asked"
+        order = self.residual.n + sum(one.m for one in self.functions[1:])
+        if order <= DENSE_UP_TO:
+            return True, f"{order} unknowns"
+        if all(one.is_sparse or one.is_linear for one in self.functions):
+            return False, f"{order} unknowns and sparse derivatives"
+        return True, "no sparse derivatives are known"
+
+    def _take_functions(self) -> None:
+        """Write addresses, and choose second derivatives."""
+        iw = self.space.iw
+        self.choice: Choice = choose(
+            self.options.hessian, self.residual, self.constraints, self.dense, self.loss[0] == LOSS_CODES["linear"]
+        )
+        iw[layout.BLOCKS] = len(self.functions)
+        if not self.dense:
+            from nlsq.solvers.interior_point.sparse_services import SparseServices
+
+            self.sparse = SparseServices(self)
+            self.sparse.write(iw)
+            return
+        for name, service in DENSE_SERVICES:
+            iw[name] = address_of_kernel(service)
+        takes_second = self.choice.residual, self.choice.constraints
+        for index, (function, second) in enumerate(zip(self.functions, takes_second, strict=False)):
+            block = self.space.block(index)
+            block[layout.VALUE_OF], block[layout.JACOBIAN_OF] = function.value_address, function.jacobian_address
+            block[layout.DATA_OF], block[layout.ROWS_OF] = function.data_address, function.m
+            block[layout.HESSIAN_OF] = function.hessian_address if second else 0
+            block[layout.HESSIAN_DATA_OF] = function.hessian_data_address if second else 0
+
+    def linear_solver(self) -> str:
+        """Say how the linear systems are solved, and why."""
+        if self.sparse is not None:
+            return str(self.sparse.describe(self.reason))
+        return f"dense Bunch-Kaufman factorisation of the condensed system ({self.reason})"
+
+
+def residual_function(problem: LeastSquaresProblem) -> VectorFunction:
+    """Return the residual of a problem as kernels see it."""
+    found: VectorFunction = vector_function(
+        problem.given,
+        problem.n,
+        problem.x0,
+        jac=problem.jac,
+        hess=problem.hess,
+        sparsity=problem.given_pattern,
+        lower=problem.lower,
+        upper=problem.upper,
+        scale=problem.scale,
+        compile=True,
+    )
+    return found
+
+
+def plan_of(problem: LeastSquaresProblem, options: InteriorPoint) -> Plan:
+    """Return the plan of a problem, which it keeps."""
+    plan: Plan | None = problem.plans.get(options)
+    if plan is None:
+        plan = problem.plans[options] = Plan(problem, options)
+    else:
+        plan.refresh()
+    return plan

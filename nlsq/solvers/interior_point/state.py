@@ -1,0 +1,173 @@
+"""A solve in progress: the kernels' loop, or one of its iterations at a time where someone watches."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlsq.kernels.interior_point import layout
+from nlsq.kernels.interior_point.loop import advance, solve_constrained
+from nlsq.kernels.interior_point.start import start
+from nlsq.problem import LeastSquaresProblem
+from nlsq.solvers.dense import EVALUATIONS
+from nlsq.solvers.interior_point.options import InteriorPoint
+from nlsq.solvers.interior_point.outcome import collect
+from nlsq.solvers.interior_point.plan import Plan, plan_of
+from nlsq.solvers.termination import Tolerances
+from nlsq.status import StepReport
+
+FloatArray = NDArray[np.float64]
+WARM_BARRIER = 1e-6  # barrier parameter at a warm start, at most
+WARM_PUSH = 1e-8
+KINDS = {0: "", 70: "s", 72: "s"}  # corrected steps; other letters are themselves
+
+
+def begin(
+    problem: LeastSquaresProblem,
+    options: InteriorPoint,
+    tolerances: Tolerances,
+    max_evaluations: int | None,
+    warm_start: Any = None,
+) -> InteriorState:
+    """Write a problem into its workspace; nothing is evaluated yet."""
+    plan = plan_of(problem, options)
+    space, iw, w = plan.space, plan.space.iw, plan.space.w
+    iw[layout.MC + 1 : layout.EVALUATE] = 0
+    w[: layout.HEADER] = 0.0
+    limit = EVALUATIONS * (problem.n + 1) if max_evaluations is None else max_evaluations
+    iw[layout.MAX_EVALUATIONS], iw[layout.MAX_ITERATIONS] = limit, options.max_iterations
+    iw[layout.LOSS], w[layout.LOSS_SCALE] = plan.loss
+    iw[layout.EXACT_RESIDUAL], iw[layout.EXACT_CONSTRAINTS] = plan.choice.residual, plan.choice.constraints
+    iw[layout.QUASI_NEWTON] = plan.choice.quasi
+    iw[layout.MONOTONE] = options.barrier == "monotone"
+    tolerance = tolerances.optimality
+    w[layout.TOLERANCE] = options.tolerance if tolerance is None or tolerance <= 0.0 else tolerance
+    w[layout.ACCEPTABLE_TOLERANCE] = max(options.acceptable, w[layout.TOLERANCE])
+    w[layout.VIOLATION_TOLERANCE] = options.violation
+    w[layout.START_BARRIER], w[layout.PUSH] = options.first_barrier, options.push
+    space.view(layout.Z)[: space.n] = problem.x0
+    space.view(layout.XL)[:], space.view(layout.XU)[:] = plan.lower, plan.upper
+    space.view(layout.CL)[:], space.view(layout.CU)[:] = plan.limits
+    space.view(layout.COLUMN_SQUARES)[:] = 0.0
+    if plan.choice.quasi:
+        space.view(layout.QUASI)[:] = 0.0
+    if warm_start is not None:
+        _write_warm_start(plan, warm_start)
+    plan.uses += 1
+    return InteriorState(problem, plan, warm_start is not None)
+
+
+def _write_warm_start(plan: Plan, result: Any) -> None:
+    """Begin at a result: its point, and its multipliers if it has them."""
+    space = plan.space
+    n, mc = space.n, space.mc
+    x = np.asarray(result.x, dtype=np.float64)
+    if x.shape != (n,):
+        raise ValueError(f"warm_start has {x.size} variables, but the problem has {n}.")
+    space.view(layout.Z)[:n] = x
+    multipliers = getattr(result, "multipliers", None)
+    if multipliers is None or multipliers.constraints.shape != (mc,):
+        return
+    space.iw[layout.WARM] = 1
+    space.view(layout.Y)[:] = multipliers.constraints
+    space.view(layout.LOWER_DUAL)[:n], space.view(layout.UPPER_DUAL)[:n] = multipliers.lower, multipliers.upper
+    space.w[layout.START_BARRIER] = min(space.w[layout.START_BARRIER], WARM_BARRIER)
+    space.w[layout.PUSH] = WARM_PUSH
+
+
+@final
+class InteriorState:
+    """A solve in progress.
+
+    Parameters
+    ----------
+    problem : LeastSquaresProblem
+        Owns the counters.
+    plan : Plan
+        Functions and memory.
+    warm : bool
+        Whether it began at a result.
+    """
+
+    by_address = False
+    runs_whole = True
+
+    __slots__ = ("fallbacks", "plan", "problem", "status", "warm")
+
+    def __init__(self, problem: LeastSquaresProblem, plan: Plan, warm: bool) -> None:
+        self.problem, self.plan, self.warm = problem, plan, warm
+        self.status = 0
+        self.fallbacks = [*plan.residual.notes, *(plan.constraints.notes if plan.constraints is not None else [])]
+        if problem.moved_start:
+            self.fallbacks.append(problem.moved_start)
+        if plan.choice.fallback:
+            self.fallbacks.append(plan.choice.fallback)
+
+    def run_whole(self) -> None:
+        """Let the kernels run to the end."""
+        self._call(solve_constrained)
+
+    def advance(self) -> None:
+        """Make one iteration; the first one begins the solve too."""
+        if not self.plan.space.iw[layout.NJEV]:
+            self._call(start)
+        if not self.status:
+            self._call(advance)
+
+    def _call(self, kernel: Any) -> None:
+        plan, space = self.plan, self.plan.space
+        release = not plan.calls_python and space.n >= 64
+        failed = kernel.entry(release_gil=release)(space.w_handle, space.iw_handle)
+        self.status = int(space.iw[layout.STATUS])
+        self._count()
+        if failed:
+            self._raise(int(failed))
+
+    def _raise(self, failed: int) -> None:
+        """Raise what the user's function raised."""
+        if self.plan.sparse is not None:
+            self.plan.sparse.raise_kept()
+        x = self.plan.space.view(layout.X_EVALUATED)
+        self.plan.functions[min(failed, len(self.plan.functions)) - 1].raise_original(x)
+
+    def _count(self) -> None:
+        iw, counters = self.plan.space.iw, self.problem.counters
+        counters.nfev, counters.njev = int(iw[layout.NFEV]), int(iw[layout.NJEV])
+        counters.nit = int(iw[layout.NIT])
+        counters.nfev_jac = sum(one.function_evaluations for one in self.plan.functions)
+
+    def report(self) -> StepReport:
+        """Describe the last iteration, in the scale of the problem as it was given."""
+        space = self.plan.space
+        w, iw = space.w, space.iw
+        letter = int(iw[layout.KIND])
+        return StepReport(
+            nit=int(iw[layout.NIT]),
+            x=space.view(layout.X_EVALUATED).copy(),
+            cost=float(w[layout.COST] / w[layout.COST_SCALE]),
+            optimality=float(w[layout.ERROR]),
+            step_norm=float(np.abs(space.view(layout.STEP)).max(initial=0.0)),
+            cost_reduction=np.nan,
+            gain_ratio=np.nan,
+            accepted=True,
+            nfev=int(iw[layout.NFEV]),
+            njev=int(iw[layout.NJEV]),
+            damping=float(w[layout.DAMPING]),
+            residual=space.view(layout.R).copy(),
+            gradient=space.view(layout.GRADIENT) / w[layout.COST_SCALE],
+            dual_infeasibility=float(w[layout.USER_DUAL_ERROR]),
+            constr_violation=float(max(w[layout.USER_VIOLATION], 0.0)),
+            complementarity=float(w[layout.COMPLEMENTARITY] / w[layout.COST_SCALE]),
+            barrier=float(w[layout.BARRIER]),
+            regularisation=float(w[layout.REGULARISATION]),
+            primal_step=float(w[layout.STEP_LENGTH]),
+            dual_step=float(w[layout.DUAL_LENGTH]),
+            line_search=int(iw[layout.TRIALS]),
+            kind=KINDS.get(letter, chr(letter)),
+        )
+
+    def result(self) -> Any:
+        """Collect the best point and what is known there."""
+        return collect(self)
