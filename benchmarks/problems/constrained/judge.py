@@ -5,8 +5,8 @@ With the Lagrangian 1/2 ||r||^2 + y'c - zl'(x - lb) - zu'(ub - x), and g = J'r,
     violation         largest amount by which x breaks a bound or c(x) a limit, relative to max(1, |limit|), less what
                       rounding of x does to c
     dual              max |g + A'y - zl + zu| / s_d
-    complementarity   largest, over the bounds and limits, of the smaller of the multiplier / s_d and the distance,
-                      relative to max(1, |limit|)
+    complementarity   largest product of a multiplier and the distance from its limit, relative to max(1, |limit|), over
+                      s_d
     s_d               max(100, mean of |y|, zl and zu) / 100, as in [1]_, equation 6
 
 An answer is a KKT point within violation 1e-6 and dual and complementarity 1e-5; it has the best value when its cost is
@@ -101,7 +101,7 @@ def judge(problem, x, y=None, zl=None, zu=None):
         cost=cost,
         violation=_violation(problem, x, jac_c),
         dual=max(float(np.max(np.abs(lagrangian))), wrong_sign) / scale,
-        complementarity=_complementarity(problem, x, y, zl, zu, scale),
+        complementarity=_complementarity(problem, x, y, zl, zu) / scale,
         is_best=_is_as_good(problem, cost, problem.best_cost),
         is_reached=_is_as_good(problem, cost, problem.reached_cost),
     )
@@ -160,11 +160,11 @@ def _distances(problem, x, c):
     return [distance / np.maximum(1.0, np.where(np.isfinite(limit), np.abs(limit), 1.0)) for distance, limit in pairs]
 
 
-def _complementarity(problem, x, y, zl, zu, scale):
-    """Return the largest of the smaller of multiplier and distance, over all limits that are no equalities."""
+def _complementarity(problem, x, y, zl, zu):
+    """Return the largest product of a multiplier and a distance; without a limit, the multiplier itself."""
     distances = np.abs(np.concatenate(_distances(problem, x, problem.c(x))))
-    multipliers = np.concatenate([np.maximum(-y, 0.0), np.maximum(y, 0.0), zl, zu]) / scale
-    return float(np.max(np.minimum(multipliers, distances), initial=0.0))
+    multipliers = np.concatenate([np.maximum(-y, 0.0), np.maximum(y, 0.0), zl, zu])
+    return float(np.max(multipliers * np.where(np.isfinite(distances), distances, 1.0), initial=0.0))
 
 
 def _is_as_good(problem, cost, best):
