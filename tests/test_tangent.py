@@ -51,12 +51,14 @@ def test_projection_multipliers_and_basis(form, case):
     assert projected == pytest.approx(expected, abs=few)
     assert tangent.project(projected) == pytest.approx(projected, abs=few)
     lengths = np.linalg.norm(rows, axis=1)
-    share = 1e-13 * condition**2 + (0.0 if form is np.asarray or rank == k else 1e-3)
-    assert y * lengths == pytest.approx(-inverse.T @ g, abs=share * max(1.0, np.abs(inverse.T @ g).max(initial=0.0)))
+    shortest = -inverse.T @ g
+    near = 1e-13 * condition**2 if form is np.asarray or rank == k else 0.1 * max(1.0, np.abs(shortest).max())
+    assert y * lengths == pytest.approx(shortest, rel=1e-12, abs=near)
     assert np.linalg.norm(g + rows.T @ y) == pytest.approx(np.linalg.norm(projected), abs=few)
     assert tangent.project(many)[:, 1] == pytest.approx(tangent.project(many[:, 1]), abs=few)
-    alone = tangent.multipliers(many[:, 1]) * lengths
-    assert tangent.multipliers(many)[:, 1] * lengths == pytest.approx(alone, rel=1e-9, abs=1e-13 * condition**2)
+    assert rows.T @ (tangent.multipliers(many)[:, 1] - tangent.multipliers(many[:, 1])) == pytest.approx(0.0, abs=few)
+    p = tangent.normal_step(rows @ g)
+    assert p == pytest.approx(expected - g, abs=1e-13 * condition**2 + few)
     assert tangent.rank == rank
     assert tangent.dependent_rows.size == k - rank
     independent = np.delete(scaled, tangent.dependent_rows, axis=0)
@@ -87,12 +89,19 @@ def test_more_constraints_than_variables(form):
     assert rows.T @ tangent.multipliers(np.ones(3)) == pytest.approx(-np.ones(3))
 
 
+def test_step_back_to_constraints_that_contradict_each_other():
+    """x = 1 and 2 x = 6 of equal weight: in the middle, x = 2."""
+    tangent = tangent_projection([[1.0, 0.0], [2.0, 0.0]])
+    assert tangent.normal_step(np.array([-1.0, -6.0])) == pytest.approx([2.0, 0.0])
+
+
 @BOTH
 def test_no_constraint(form):
     tangent = tangent_projection(form(np.empty((0, 2))))
     assert tangent.rank == 0
     assert tangent.project(np.array([3.0, 4.0])) == pytest.approx([3.0, 4.0])
     assert tangent.multipliers(np.ones(2)).shape == (0,)
+    assert tangent.normal_step(np.empty(0)) == pytest.approx([0.0, 0.0])
     assert np.abs(tangent.basis) == pytest.approx(np.eye(2))
 
 
@@ -146,6 +155,8 @@ def test_wrong_arguments(form):
         tangent_projection(form(np.ones((1, 2)))).project(np.ones(3))
     with pytest.raises(ValueError, match="g has shape"):
         tangent_projection(form(np.ones((1, 2)))).multipliers(np.ones((2, 1, 1)))
+    with pytest.raises(ValueError, match="A has 1 rows"):
+        tangent_projection(form(np.ones((1, 2)))).normal_step(np.ones(2))
 
 
 def test_a_vector_is_no_matrix():

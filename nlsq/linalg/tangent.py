@@ -4,6 +4,7 @@ Rows of A (k, n) are gradients of active constraints. With A^+ the pseudo-invers
 
     P v = (I - A^+ A) v                   the part of v along which, to first order, no constraint changes
     y   = argmin |g + A'y|                least-squares multipliers for a gradient g
+    p   = -A^+ c                          the shortest step back to constraints whose values are c
     g + A'y = P g                         so that |P g| measures how far x is from a stationary point [1]_
 
 Rows are brought to unit length first, so that the unit of a constraint does not matter, and may depend on each other.
@@ -60,7 +61,15 @@ class TangentProjection(Protocol):
         """Return the y of ``min |g + A'y|``, shape (k,).
 
         Where rows depend on each other there are many. From a dense A comes the one with the smallest
-        ``sum_i (|A_i| y_i)^2``, from a sparse A one close to it.
+        ``sum_i (|A_i| y_i)^2``, from a sparse A one that is not far from it.
+        """
+        ...
+
+    def normal_step(self, c: FloatArray) -> FloatArray:
+        """Return the shortest p with ``A p = -c``, shape (n,), for c of shape (k,).
+
+        Where dependent rows contradict each other it is a least-squares solution: exactly that of rows of unit length
+        from a dense A, close to it from a sparse one.
         """
         ...
 
@@ -191,6 +200,27 @@ class DenseTangent:
                 y[self._order] = z @ solve_triangular(t, right, trans="T", check_finite=False)
         y /= self._lengths if g.ndim == 1 else self._lengths[:, np.newaxis]
         return y
+
+    def normal_step(self, c: FloatArray) -> FloatArray:
+        """Return the shortest p with ``A p = -c``, shape (n,)."""
+        from scipy.linalg import solve_triangular
+
+        right = -(checked_values(c, len(self._lengths)) / self._lengths)[self._order]
+        if self._rank == len(right):
+            along = solve_triangular(self._triangle, right, trans="T", check_finite=False) if self._rank else right
+        else:
+            z, t = self._shortest
+            along = solve_triangular(t, z.T @ right, check_finite=False) if self._rank else np.empty(0)
+        step: FloatArray = self._range @ along
+        return step
+
+
+def checked_values(c: Any, k: int) -> FloatArray:
+    """Return the values of k constraints."""
+    array = np.asarray(c, dtype=np.float64)
+    if array.shape != (k,):
+        raise ValueError(f"c has shape {array.shape}; A has {k} rows, so give shape ({k},).")
+    return array
 
 
 def checked_vector(v: Any, name: str, n: int) -> FloatArray:

@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.linalg.sparse_factor import SparseFactor, analyse
-from nlsq.linalg.tangent import DenseTangent, checked_vector
+from nlsq.linalg.tangent import DenseTangent, checked_values, checked_vector
 
 __all__ = ["SparseTangent"]
 
 FloatArray = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
 SHIFTS = 1e-12, 1e-10, 1e-8, 1e-6  # delta^2: the first with which the pivots keep their signs in spite of rounding
+REFINEMENTS = 4  # of a normal step, of whose conjugate gradients rounding in c along dependent rows takes digits
 WORSE = 10.0  # times the smallest |A p|: rounding has taken over
 ROUNDS = 200  # of conjugate gradients; nearly dependent rows take one each
 PIVOT_SHIFT = 1e-12  # delta^2 in A A' + delta^2 I: above rounding
@@ -128,18 +129,35 @@ class SparseTangent:
         y: FloatArray = -self._solve(g)[1] / self._lengths
         return y
 
-    def _solve(self, v: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return p and y of p + A'y = v, A p = 0, rows of unit length.
+    def normal_step(self, c: FloatArray) -> FloatArray:
+        """Return the shortest p with ``A p = -c``, shape (n,)."""
+        values = checked_values(c, self._scaled.shape[0]) / self._lengths
+        n = self._scaled.shape[1]
+        step = self._solve(np.zeros(n), values)[0]
+        left = self._scaled @ step + values
+        for _ in range(REFINEMENTS):
+            self._both[:n], self._both[n:] = 0.0, -left
+            self._factor.solve(self._both, self._both)
+            candidate = step + self._both[:n]
+            fresh = self._scaled @ candidate + values
+            if not np.linalg.norm(fresh) < np.linalg.norm(left):
+                break
+            step, left = candidate, fresh
+        return step
+
+    def _solve(self, v: FloatArray, c: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """Return p and y of p + A'y = v, A p = -c, rows of unit length; c is zero by default.
 
         Lengths and angles of directions d are measured at A'd, where what rounding does to y along dependent rows
         does not show.
         """
         n = v.size
-        p, y = v, np.zeros(self._scaled.shape[0])
+        c = np.zeros(self._scaled.shape[0]) if c is None else c
+        p, y = v, np.zeros_like(c)
         direction, image, square = np.zeros_like(y), np.zeros_like(v), 0.0
-        best, least, floor = (p.copy(), y), np.inf, EPS * float(np.linalg.norm(v))
+        best, least, floor = (p.copy(), y), np.inf, EPS * float(np.linalg.norm(v) + np.linalg.norm(c))
         for _ in range(ROUNDS):
-            left = self._scaled @ p
+            left = self._scaled @ p + c
             length = float(np.linalg.norm(left))
             if length < least:
                 best, least = (p, y), length
@@ -154,7 +172,7 @@ class SparseTangent:
             square = float(image @ image)
             if not square > 0.0:
                 break
-            y = y + (float(image @ p) / square) * direction
+            y = y + ((float(image @ p) + float(direction @ c)) / square) * direction
             p = v - self._transposed @ y
         return best
 
