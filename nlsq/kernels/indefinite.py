@@ -1,13 +1,14 @@
 r"""Multifrontal factorisation P A P' = L S L' of an indefinite matrix, S = diag(+-1), pivots of order 1 and 2.
 
-The fronts are those of `nlsq.kernels.multifrontal`. Pivots are chosen among the columns of a front by the thresholds
-of Duff and Reid [1]_: with c_k the largest entry of column k outside the pivot,
+Pivots are chosen among the columns of a front by the thresholds of Duff and Reid [1]_: with c_k the largest entry of
+column k outside the pivot,
 
-    |d_kk| >= U c_k        or, for two,        |D^-1| (c_k, c_r)' <= 1 / U
+    c_k / |d_kk|  <=  GOOD        or, for two,        |D^-1| (c_k, c_r)'  <=  GOOD
 
-What passes no test is not put off to the parent, since the structure is fixed: the pivot of least growth is taken,
-and where growth would be above `LARGEST_GROWTH` its diagonal is moved, to be corrected by iterative refinement [2]_. A
-pivot of order 2 with D = Q diag(l) Q' is kept as two columns of L,
+are looked for, and the best that was seen is taken where it is below FAIR. Columns for which there is none are put off:
+they join the front of the parent, which is larger for it. The last front has nowhere to put them; there a pivot of
+growth above `LARGEST_GROWTH` is moved, to be corrected by iterative refinement [2]_. A pivot of order 2 with
+D = Q diag(l) Q' is kept as two columns of L,
 
     D = B S B',   B = Q |l|^(1/2),   S = sign(l),
 
@@ -16,6 +17,9 @@ Sylvester's law of inertia A has as many negative eigenvalues as S has entries -
 
 Entry k of diag(A) = diag(L S L') is a sum of s_j l_kj^2, so rounding has touched the pivot by about eps sum l_kj^2. A
 pivot that is no larger than that, with nothing left in its column, says that A is singular.
+
+The plan of `nlsq.kernels.supernodes` says what each front has if nothing is put off. Panels, lists of rows and updates
+are placed one after another as they come, so that nothing is allocated; where they do not fit, more room is asked for.
 
 References
 ----------
@@ -31,14 +35,19 @@ from nlsq.kernels.backend import kernel, shift
 from nlsq.kernels.multifrontal import extend_add, subtract, subtract_lower
 
 NONE = -1
-U = 0.01  # threshold of [1]_
-TRIES = 6  # columns that are looked at for one pivot
-LARGEST_GROWTH = 1e8  # and the reciprocal of what a pivot is moved to, relative to its column: sqrt(eps) [2]_
+GOOD = 100.0  # growth at which the search for a pivot ends: 1 / u of [1]_
+FAIR = 1e4  # growth that is taken where no good pivot was seen: the residuals of refinement judge it
+TRIES = 16  # columns that are looked at for one pivot
+LARGEST_GROWTH = 1e8  # and the reciprocal of what a pivot is moved to, relative to its column: 1 / sqrt(eps) [2]_
 NO_DIGITS = 1e-13  # of what a pivot was formed from: rounding has left nothing
 BLOCK = 32  # columns that are eliminated before those on their right hear of it
 
-RIGHT, SINGULAR, NOT_FINITE = 0, 1, 2  # results
-PLACE, OTHER, GROWTH = range(3)  # of a pivot that has been looked at, in doubles
+RIGHT, SINGULAR, NOT_FINITE, NO_ROOM = range(4)  # results
+PLACE, OTHER, GROWTH, HELD = range(4)  # of a pivot: where, the other column or -1, growth, whether its columns are held
+PANEL_AT, INDEX_AT, HEIGHT, PIVOTS, UPDATE_AT, UPDATE_SIZE, SIDE = range(7)  # of fronts: parts of m integers
+FRONT_PARTS = 7
+ROOM_PANELS, ROOM_INDEX, ROOM_UPDATES, ROOM_HEIGHT = range(4)  # what there is room for; updates: on each of two stacks
+FAILED, MOVED, PUT_OFF = range(3)  # what a factorisation reports
 
 
 @kernel("int(int*, int*, int*, int, double*, double*, double*)")
@@ -84,15 +93,15 @@ def gather_column(panel, height, start, k, c, signs, row_work, column_out):
         subtract(height - k, 1, depth, left, height, row_work, 0, 1, shift(column_out, k), height, 1)
 
 
-@kernel("int(double*, int, int, int, int)")
-def largest_other(column, k, stop, c, other):
-    """Return where the largest of column[k:stop] is, but for two places; -1: all zero, -2: one is not finite."""
+@kernel("int(double*, int, int, int)")
+def largest_other(column, k, stop, c):
+    """Return where the largest of column[k:stop] is, but for one place; -1: all zero, -2: one is not finite."""
     found, largest = NONE, 0.0
     for i in range(k, stop):
         size = abs(column[i])
         if not size < math.inf:
             return -2
-        if size > largest and i != c and i != other:
+        if size > largest and i != c:
             found, largest = i, size
     return found
 
@@ -100,10 +109,14 @@ def largest_other(column, k, stop, c, other):
 @kernel("double(double*, int, int, int, int)")
 def size_of_others(column, k, stop, c, other):
     """Return the largest size in column[k:stop], but for two places; infinite where one is not finite."""
-    at = largest_other(column, k, stop, c, other)
-    if at >= 0:
-        return abs(column[at])
-    return 0.0 if at == NONE else math.inf
+    largest = 0.0
+    for i in range(k, stop):
+        size = abs(column[i])
+        if not size < math.inf:
+            return math.inf
+        if size > largest and i != c and i != other:
+            largest = size
+    return largest
 
 
 @kernel("double(double, double, double)")
@@ -126,7 +139,7 @@ def growth_of_two(a, b, c, first, second, formed, formed_second):
 
 
 @kernel("void(double*, int, int, int, double*, int*, double*, double*)")
-def swap(panel, height, p, q, formed, order, first, second):
+def swap(panel, height, p, q, formed, index, first, second):
     """Exchange places p < q of the symmetric front, of L to its left and of two columns."""
     for j in range(p):
         column = shift(panel, j * height)
@@ -138,7 +151,7 @@ def swap(panel, height, p, q, formed, order, first, second):
     for i in range(q + 1, height):
         left[i], right[i] = right[i], left[i]
     formed[p], formed[q] = formed[q], formed[p]
-    order[p], order[q] = order[q], order[p]
+    index[p], index[q] = index[q], index[p]
     first[p], first[q] = first[q], first[p]
     second[p], second[q] = second[q], second[p]
 
@@ -147,37 +160,39 @@ def swap(panel, height, p, q, formed, order, first, second):
 def choose_pivot(panel, height, width, start, k, signs, formed, row_work, first_work, second_work, pivot_out):
     """Look for a pivot among columns k to width; returns -2 where a number is not finite, or 0.
 
-    pivot_out : (3,) place, the other place or -1, growth, infinite where there is none.
+    pivot_out : (4,) place, the other place or -1, growth, infinite where there is none, and whether the columns that
+    belong to them are in first_work and second_work.
     """
-    pivot_out[PLACE], pivot_out[OTHER], pivot_out[GROWTH] = float(k), -1.0, math.inf
-    c = k
-    while c < min(width, k + TRIES):
+    pivot_out[PLACE], pivot_out[OTHER], pivot_out[GROWTH], pivot_out[HELD] = float(k), -1.0, math.inf, 0.0
+    for c in range(k, min(width, k + TRIES)):
         gather_column(panel, height, start, k, c, signs, row_work, first_work)
-        r = largest_other(first_work, k, width, c, c)
-        below = size_of_others(first_work, width, height, c, c)
-        if r == -2 or not below < math.inf:
+        r = largest_other(first_work, k, width, c)
+        below = largest_other(first_work, width, height, NONE)
+        if r == -2 or below == -2:
             return -2
-        others = max(below, abs(first_work[r])) if r >= 0 else below
-        growth = growth_of_one(first_work[c], others, formed[c])
+        inside = abs(first_work[r]) if r >= 0 else 0.0
+        outside = abs(first_work[below]) if below >= 0 else 0.0
+        growth = growth_of_one(first_work[c], max(inside, outside), formed[c])
         if growth < pivot_out[GROWTH]:
             pivot_out[PLACE], pivot_out[OTHER], pivot_out[GROWTH] = float(c), -1.0, growth
-        if growth * U <= 1.0:
-            return 0
+            if growth <= GOOD:
+                pivot_out[HELD] = 1.0
+                return 0
         if r >= 0:
             gather_column(panel, height, start, k, r, signs, row_work, second_work)
-            other = size_of_others(second_work, k, height, r, r)
-            growth = growth_of_one(second_work[r], other, formed[r])
-            if growth < pivot_out[GROWTH]:
-                pivot_out[PLACE], pivot_out[OTHER], pivot_out[GROWTH] = float(r), -1.0, growth
-            first = size_of_others(first_work, k, height, c, r)
+            first = max(outside, size_of_others(first_work, k, width, c, r))
             second = size_of_others(second_work, k, height, c, r)
             a, b, d = first_work[c], first_work[r], second_work[r]
+            growth = growth_of_one(d, max(second, abs(b)), formed[r])
+            if growth < pivot_out[GROWTH]:
+                pivot_out[PLACE], pivot_out[OTHER], pivot_out[GROWTH] = float(r), -1.0, growth
             growth = growth_of_two(a, b, d, first, second, formed[c], formed[r])
             if growth < pivot_out[GROWTH]:
                 pivot_out[PLACE], pivot_out[OTHER], pivot_out[GROWTH] = float(min(c, r)), float(max(c, r)), growth
-            if pivot_out[GROWTH] * U <= 1.0:
+                if growth <= GOOD and c < r:
+                    pivot_out[HELD] = 1.0
+            if pivot_out[GROWTH] <= GOOD:
                 return 0
-        c += 1
     return 0
 
 
@@ -222,146 +237,251 @@ def keep_two(panel, height, k, first, second, signs_out, formed):
         formed[i] += entry * entry + other * other
 
 
-@kernel("int(double*, int, int, double*, double*, double*, double*, double*, int*, int*, double*, int*)")
+@kernel("int(double*, int, int, int, double*, double*, double*, double*, double*, int*, int*, double*, int*)")
 def factor_panel(
-    panel, height, width, expected, scale, formed, column_work, signed_work, order_out, twos_out, signs_out, moved_out
+    panel, height, width, is_last, expected, scale, formed, column_work, signed_work, index, twos_out, signs_out, report
 ):
-    """L of the panel (height, width), in place; returns RIGHT, NOT_FINITE, or 10 + the place of a singular column.
+    """L of the panel (height, width), in place; returns how many columns are eliminated, or -1 - SINGULAR, ...
 
-    expected : (width,) signs that pivots are moved to.  scale : (width,) of the rows of A.
-    formed : (height,) sums of squares that the diagonal has been formed from; rows below the panel are added to.
-    column_work : (2 height + 3 + BLOCK + 1,).  signed_work : (max(BLOCK + 1, width) STRIP,).
-    moved_out : (1,) how many pivots were moved is added.
-    order_out : (width,) columns in the order of elimination.  twos_out : (width,) 1 where a pivot of order 2 begins.
+    is_last : whether nothing can be put off.  expected : (n,) signs that pivots are moved to.
+    scale : (n,) of the rows of A.  formed : (height,) sums of squares that the diagonal has been formed from, added to.
+    column_work : (2 height + 4 + BLOCK + 1,).  signed_work : (max(BLOCK + 1, width) STRIP,).
+    index : (height,) the rows of the front; the columns change places.
+    twos_out : (width,) 1 where a pivot of order 2 begins.
     """
     first, second = column_work, shift(column_work, height)
-    found, row_work = shift(column_work, 2 * height), shift(column_work, 2 * height + 3)
-    for k in range(width):
-        order_out[k] = k
-        twos_out[k] = 0
+    found, row_work = shift(column_work, 2 * height), shift(column_work, 2 * height + 4)
     k, start = 0, 0
-    while k < width:
+    is_stopped = False
+    while k < width and not is_stopped:
         if choose_pivot(panel, height, width, start, k, signs_out, formed, row_work, first, second, found) != 0:
-            return NOT_FINITE
-        c, r = int(found[PLACE]), int(found[OTHER])
-        is_moved = not found[GROWTH] <= LARGEST_GROWTH
-        if is_moved:
-            c, r = k, NONE
-        gather_column(panel, height, start, k, c, signs_out, row_work, first)
-        if r >= 0:
-            gather_column(panel, height, start, k, r, signs_out, row_work, second)
+            return NONE - NOT_FINITE
+        c, r, growth = int(found[PLACE]), int(found[OTHER]), found[GROWTH]
+        if found[HELD] == 0.0:
+            if not growth <= LARGEST_GROWTH:
+                c, r = k, NONE
+            gather_column(panel, height, start, k, c, signs_out, row_work, first)
+            if r >= 0:
+                gather_column(panel, height, start, k, r, signs_out, row_work, second)
+            if not growth <= FAIR:
+                size = size_of_others(first, k, height, NONE, NONE)
+                if not size > NO_DIGITS * scale[index[c]]:
+                    report[FAILED] = index[c]
+                    return NONE - SINGULAR
+                is_stopped = not is_last
+                if not is_stopped and not growth <= LARGEST_GROWTH:
+                    first[c] = expected[index[c]] * size / LARGEST_GROWTH
+                    report[MOVED] += 1
+        if not is_stopped:
             if c != k:
-                swap(panel, height, k, c, formed, order_out, first, second)
-            if r != k + 1:
-                swap(panel, height, k + 1, r, formed, order_out, first, second)
-            keep_two(panel, height, k, first, second, signs_out, formed)
-            twos_out[k] = 1
-            k += 2
-        else:
-            if c != k:
-                swap(panel, height, k, c, formed, order_out, first, second)
-            if is_moved:
-                size = max(size_of_others(first, k, height, k, k), abs(first[k]))
-                own = order_out[k]
-                if not size > NO_DIGITS * scale[own]:
-                    return 10 + own
-                first[k] = expected[own] * size / LARGEST_GROWTH
-                moved_out[0] += 1
-            keep_one(panel, height, k, first, signs_out, formed)
-            k += 1
-        if k < width and k - start >= BLOCK:
+                swap(panel, height, k, c, formed, index, first, second)
+            if r >= 0:
+                if r != k + 1:
+                    swap(panel, height, k + 1, r, formed, index, first, second)
+                keep_two(panel, height, k, first, second, signs_out, formed)
+                twos_out[k], twos_out[k + 1] = 1, 0
+                k += 2
+            else:
+                keep_one(panel, height, k, first, signs_out, formed)
+                twos_out[k] = 0
+                k += 1
+        if k < width and k > start and (is_stopped or k - start >= BLOCK):
             left, right = shift(panel, start * height + k), shift(panel, k * height + k)
             depth, own_signs = k - start, shift(signs_out, start)
             subtract_lower(left, height, height - k, width - k, depth, own_signs, 1, signed_work, right, height, 1)
             start = k
-    return RIGHT
+    return k
+
+
+@kernel("int(int*, int, int, int*, int, int, int*)")
+def place_child(relative, kept, put_off, fronts_of_child, inside, before, places_out):
+    """Say where the rows of a child's update stand in the front of its parent; returns how many are its columns.
+
+    relative : of the rows that the plan knows, `kept` of them.  put_off : columns that all children have put off.
+    fronts_of_child : its update's size first.  before : columns that children before it have put off.
+    """
+    own = fronts_of_child[0] - kept
+    for a in range(own):
+        places_out[a] = before + a
+    for a in range(kept):
+        places_out[own + a] = relative[a] + put_off
+    return own + inside
+
+
+@kernel("void(double*, int, int, int*, int*, int, int, int, double*)")
+def fill_panel(values, first, last, sources, places, panel_start, plan_height, put_off, panel_out):
+    """Put the entries of A that one front has into its panel, whose first columns have been put off by others."""
+    height = plan_height + put_off
+    for q in range(first, last):
+        place = places[q] - panel_start
+        if put_off > 0:
+            column = place // plan_height
+            place = (column + put_off) * height + put_off + place - column * plan_height
+        panel_out[place] = values[sources[q]]
 
 
 @kernel(
-    "int(int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int, double*, double*, double*, "
-    "double*, double*, double*, double*, int*, int*, double*, int*)"
+    "int(int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int, double*, double*, double*, double*, "
+    "int*, double*, int*, double*, double*, int*, int*, double*, int*, int*)"
 )
 def factorize(
     node_starts,
     row_starts,
     panel_starts,
-    update_starts,
+    tree,
     heads,
     following,
     relative,
     inside,
     rows,
     entry_starts,
-    sources,
-    places,
+    sources_places,
     m,
     values,
     expected,
     scale,
     formed,
+    room,
     work,
+    places_work,
     updates_work,
     panels_out,
-    order_out,
+    index_out,
     twos_out,
     signs_out,
-    failed_out,
+    fronts_out,
+    report_out,
 ):
-    """Factorise; returns RIGHT, SINGULAR or NOT_FINITE.
+    """Factorise; returns RIGHT, SINGULAR, NOT_FINITE or NO_ROOM.
 
-    formed : (n,) sizes of the diagonal on entry.  work : (3 largest height + 64 + signed rows,).
-    failed_out : (2,) the (permuted) column that is singular, and how many pivots were moved.
+    sources_places : where the values of the entries are, then where they go in the panels of the plan.
+    formed : (n,) sizes of the diagonal on entry.  room : (4,) see ROOM_PANELS and the rest.
+    work : (3 ROOM_HEIGHT + 64 + max(BLOCK + 1, ROOM_HEIGHT) STRIP,).  places_work : (ROOM_HEIGHT,).
+    index_out, twos_out, signs_out : (ROOM_INDEX,) rows of each front, those it eliminates first, and their pivots.
+    fronts_out : (FRONT_PARTS m,).  report_out : (3,) the (permuted) column that is singular, how many pivots were
+    moved, and how many columns were put off.
     """
-    failed_out[1] = 0
+    panel_at, index_at, heights = fronts_out, shift(fronts_out, m), shift(fronts_out, 2 * m)
+    pivots, update_at = shift(fronts_out, 3 * m), shift(fronts_out, 4 * m)
+    update_sizes, sides = shift(fronts_out, 5 * m), shift(fronts_out, 6 * m)
+    places = shift(sources_places, entry_starts[m])
+    report_out[MOVED], report_out[PUT_OFF] = 0, 0
+    for t in range(m):
+        s = m - 1 - t
+        sides[s] = 0 if tree[s] == NONE else 1 - sides[tree[s]]
+    panel_top, index_top, even_top, odd_top = 0, 0, 0, 0
     for s in range(m):
-        start = node_starts[s]
-        width, size = node_starts[s + 1] - start, row_starts[s + 1] - row_starts[s]
-        height = width + size
-        panel = shift(panels_out, panel_starts[s])
-        below = shift(rows, row_starts[s])
-        for i in range(width * height):
-            panel[i] = 0.0
-        for q in range(entry_starts[s], entry_starts[s + 1]):
-            panels_out[places[q]] = values[sources[q]]
+        start, size = node_starts[s], row_starts[s + 1] - row_starts[s]
+        plan_height = node_starts[s + 1] - start + size
+        put_off = 0
         child = heads[s]
         while child != NONE:
-            update = shift(updates_work, update_starts[child])
-            count = row_starts[child + 1] - row_starts[child]
-            extend_add(update, count, 0, inside[child], shift(relative, row_starts[child]), panel, height, 0)
+            put_off += heights[child] - pivots[child] - (row_starts[child + 1] - row_starts[child])
             child = following[child]
-        own_formed, columns, signed = work, shift(work, height), shift(work, 3 * height + 64)
+        width, height = node_starts[s + 1] - start + put_off, plan_height + put_off
+        if (
+            height > room[ROOM_HEIGHT]
+            or panel_top + width * height > room[ROOM_PANELS]
+            or index_top + height > room[ROOM_INDEX]
+        ):
+            return NO_ROOM
+        panel_at[s], index_at[s], heights[s] = panel_top, index_top, height
+        panel, index = shift(panels_out, panel_top), shift(index_out, index_top)
+        panel_top += width * height
+        for i in range(width * height):
+            panel[i] = 0.0
+        fill_panel(
+            values,
+            entry_starts[s],
+            entry_starts[s + 1],
+            sources_places,
+            places,
+            panel_starts[s],
+            plan_height,
+            put_off,
+            panel,
+        )
+        before = 0
+        child = heads[s]
+        while child != NONE:
+            kept = row_starts[child + 1] - row_starts[child]
+            count = update_sizes[child]
+            rel = shift(relative, row_starts[child])
+            columns = place_child(rel, kept, put_off, shift(update_sizes, child), inside[child], before, places_work)
+            extend_add(shift(updates_work, update_at[child]), count, 0, columns, places_work, panel, height, 0)
+            theirs = shift(index_out, index_at[child] + pivots[child])
+            for a in range(count - kept):
+                index[before + a] = theirs[a]
+            before += count - kept
+            child = following[child]
+        for k in range(width - put_off):
+            index[put_off + k] = start + k
+        for i in range(size):
+            index[width + i] = rows[row_starts[s] + i]
+        own_formed, columns_work, signed = work, shift(work, height), shift(work, 3 * height + 64)
         for k in range(width):
-            own_formed[k] = formed[start + k]
+            own_formed[k] = formed[index[k]]
         for i in range(size):
             own_formed[width + i] = 0.0
-        own_signs = shift(signs_out, start)
-        code = factor_panel(
+        own_signs = shift(signs_out, index_top)
+        done = factor_panel(
             panel,
             height,
             width,
-            shift(expected, start),
-            shift(scale, start),
+            1 if tree[s] == NONE else 0,
+            expected,
+            scale,
             own_formed,
-            columns,
+            columns_work,
             signed,
-            shift(order_out, start),
-            shift(twos_out, start),
+            index,
+            shift(twos_out, index_top),
             own_signs,
-            shift(failed_out, 1),
+            report_out,
         )
-        if code != RIGHT:
-            failed_out[0] = start + code - 10
-            return NOT_FINITE if code == NOT_FINITE else SINGULAR
+        if done < 0:
+            return NONE - done
+        left = width - done
+        report_out[PUT_OFF] += left
+        pivots[s] = done
+        for k in range(done, width):
+            formed[index[k]] = own_formed[k]
         for i in range(size):
-            formed[below[i]] += own_formed[width + i]
-        update = shift(updates_work, update_starts[s])
-        subtract_lower(shift(panel, width), height, size, size, width, own_signs, 1, signed, update, size, 0)
+            formed[index[width + i]] += own_formed[width + i]
+        count = left + size
+        top = even_top if sides[s] == 0 else odd_top
+        if top + count * count > room[ROOM_UPDATES]:
+            return NO_ROOM
+        update_at[s], update_sizes[s] = top + sides[s] * room[ROOM_UPDATES], count
+        update = shift(updates_work, update_at[s])
+        for k in range(left):
+            column = shift(panel, (done + k) * height + done)
+            for i in range(k, count):
+                update[k * count + i] = column[i]
+        rest = shift(update, left * count + left)
+        subtract_lower(shift(panel, width), height, size, size, done, own_signs, 1, signed, rest, count, 0)
+        lowest = NONE
+        before = 0
         child = heads[s]
         while child != NONE:
-            source = shift(updates_work, update_starts[child])
-            count = row_starts[child + 1] - row_starts[child]
-            extend_add(source, count, inside[child], count, shift(relative, row_starts[child]), update, size, width)
+            kept = row_starts[child + 1] - row_starts[child]
+            many = update_sizes[child]
+            rel = shift(relative, row_starts[child])
+            columns = place_child(rel, kept, put_off, shift(update_sizes, child), inside[child], before, places_work)
+            source = shift(updates_work, update_at[child])
+            extend_add(source, many, columns, many, places_work, update, count, done)
+            before += many - kept
+            if lowest == NONE:
+                lowest = update_at[child] - sides[child] * room[ROOM_UPDATES]
             child = following[child]
+        if sides[s] == 0:
+            even_top = top + count * count
+            odd_top = lowest if lowest != NONE else odd_top
+        else:
+            odd_top = top + count * count
+            even_top = lowest if lowest != NONE else even_top
+        panel_top = panel_at[s] + done * height
+        index_top += height
     return RIGHT
 
 
@@ -416,34 +536,41 @@ def solve_front_transposed(panel, height, width, size, twos, signs, below, own):
         t = k - 1
 
 
-@kernel("void(int*, int*, int*, int*, int, double*, double*, int*, int*, double*, double*)")
-def solve(node_starts, row_starts, panel_starts, rows, m, panels, signs, order, twos, work, x):
-    """Solve L S L' x = b in place; work (largest height + largest width,)."""
+@kernel("void(int*, int, double*, double*, int*, int*, double*, double*)")
+def solve(fronts, m, panels, signs, index, twos, work, x):
+    """Solve L S L' x = b in place; work (2 ROOM_HEIGHT,)."""
+    panel_at, index_at, heights, pivots = fronts, shift(fronts, m), shift(fronts, 2 * m), shift(fronts, 3 * m)
     for s in range(m):
-        start = node_starts[s]
-        width, size = node_starts[s + 1] - start, row_starts[s + 1] - row_starts[s]
-        height = width + size
-        own, below, panel = shift(x, start), shift(rows, row_starts[s]), shift(panels, panel_starts[s])
-        local = shift(order, start)
+        height, width = heights[s], pivots[s]
+        panel, own = shift(panels, panel_at[s]), shift(index, index_at[s])
+        below, size = shift(work, width), height - width
         for k in range(width):
-            work[k] = own[local[k]]
-        solve_front(panel, height, width, shift(twos, start), work)
+            work[k] = x[own[k]]
+        solve_front(panel, height, width, shift(twos, index_at[s]), work)
         for k in range(width):
-            own[k] = work[k]
-        subtract(size, 1, width, shift(panel, width), height, own, 0, 1, work, size, 0)
+            x[own[k]] = work[k]
+        subtract(size, 1, width, shift(panel, width), height, work, 0, 1, below, size, 0)
         for i in range(size):
-            x[below[i]] += work[i]
+            x[own[width + i]] += below[i]
     for t in range(m):
         s = m - 1 - t
-        start = node_starts[s]
-        width, size = node_starts[s + 1] - start, row_starts[s + 1] - row_starts[s]
-        height = width + size
-        own, below, panel = shift(x, start), shift(rows, row_starts[s]), shift(panels, panel_starts[s])
-        local, known = shift(order, start), shift(work, width)
-        for i in range(size):
-            known[i] = x[below[i]]
-        solve_front_transposed(panel, height, width, size, shift(twos, start), shift(signs, start), known, own)
+        height, width = heights[s], pivots[s]
+        panel, own, at = shift(panels, panel_at[s]), shift(index, index_at[s]), index_at[s]
+        for i in range(height):
+            work[i] = x[own[i]]
+        size, below = height - width, shift(work, width)
+        solve_front_transposed(panel, height, width, size, shift(twos, at), shift(signs, at), below, work)
         for k in range(width):
-            work[k] = own[k]
-        for k in range(width):
-            own[local[k]] = work[k]
+            x[own[k]] = work[k]
+
+
+@kernel("int(int*, int, double*)")
+def count_negative(fronts, m, signs):
+    """Count the negative pivots of a factor."""
+    index_at, pivots = shift(fronts, m), shift(fronts, 3 * m)
+    found = 0
+    for s in range(m):
+        for k in range(index_at[s], index_at[s] + pivots[s]):
+            if signs[k] < 0.0:
+                found += 1
+    return found
