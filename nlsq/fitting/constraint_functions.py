@@ -2,13 +2,16 @@
 
     function(a, c)  or  function(vector of all)    ->    c(p),  p the free parameters, held ones as numbers in it
 
-It is plain Python around the user's function, with a code object of its own for each, so that it can be traced and
-compiled where the user's function can.
+It is plain Python around the user's function, so that it can be traced and compiled where the user's function can.
+What is known of traced functions is known by their code, cells and defaults (`nlsq.compiler.routes`). Hence each user's
+code gets a code object of its own, values of held parameters are cells, and a lambda that is made anew with the same
+numbers in it gets the wrapper of the one before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, cast
 
@@ -18,11 +21,14 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Function = Callable[[NDArray[Any]], Any]
 MOST_CODES = 1000
+MOST_WRAPPERS = 64  # they keep the user's functions, and what these hold, alive
+NUMBERS = (float, int, bool, complex, str, np.float64)
 _codes: dict[tuple[CodeType, Any], CodeType] = {}
+_wrappers: dict[tuple[CodeType, tuple[float, ...]], tuple[Any, Function]] = {}  # with the user's function
 
 
 def with_held(
-    function: Callable[..., Any], places: tuple[int, ...], held: tuple[float, ...], by_name: bool
+    function: Callable[..., Any], places: tuple[int, ...], held: tuple[float, ...], n_free: int, by_name: bool
 ) -> Function:
     """Return the function of the free parameters from one of all.
 
@@ -34,22 +40,62 @@ def with_held(
         For each of its arguments, or entries of its argument, the index in ``[*p, *held]``.
     held : tuple of float
         Values of parameters that are held.
+    n_free : int
+        Number of those that are not.
     by_name : bool
         Whether it takes numbers one by one, or one vector.
     """
-    if by_name:
+    wrapper = _with_own_code(_maker(places, n_free, len(held), by_name)(function, *held), function)
+    key = (wrapper.__code__, held)
+    known = _wrappers.get(key)
+    if known is not None and _same(function, known[0]):
+        return known[1]
+    if len(_wrappers) >= MOST_WRAPPERS:
+        _wrappers.clear()
+    _wrappers[key] = function, wrapper
+    return cast(Function, wrapper)
 
-        def constraint(p: NDArray[Any]) -> Any:
-            full = [*p, *held]
-            return np.atleast_1d(function(*[full[j] for j in places]))
 
-    else:
+@lru_cache(maxsize=MOST_CODES)
+def _maker(places: tuple[int, ...], n_free: int, n_held: int, by_name: bool) -> Callable[..., Any]:
+    """Return what makes the wrapper: written out, as ``function(p[1], held_0, p[0])``."""
+    arguments = ", ".join(f"p[{j}]" if j < n_free else f"held_{j - n_free}" for j in places)
+    taken = ", ".join(["function", *(f"held_{k}" for k in range(n_held))])
+    call = f"function({arguments})" if by_name else f"function(np.array([{arguments}]))"
+    source = (
+        f"def make({taken}):\n    def constraint(p):\n        return np.atleast_1d({call})\n    return constraint\n"
+    )
+    namespace: dict[str, Any] = {"np": np, "__name__": __name__}
+    exec(source, namespace)
+    return cast(Callable[..., Any], namespace["make"])
 
-        def constraint(p: NDArray[Any]) -> Any:
-            full = [*p, *held]
-            return np.atleast_1d(function(np.array([full[j] for j in places])))
 
-    return cast(Function, _with_own_code(constraint, function))
+def _same(function: Any, other: Any) -> bool:
+    """Whether two functions are one, or of one code with the same things in their cells and defaults."""
+    if function is other:
+        return True
+    if type(function) is not FunctionType or type(other) is not FunctionType:
+        return False
+    if function.__code__ is not other.__code__ or function.__globals__ is not other.__globals__:
+        return False
+    own, others = _brought(function), _brought(other)
+    return len(own) == len(others) and all(map(_alike, own, others))
+
+
+def _brought(function: FunctionType) -> list[Any]:
+    """Return what a function has in its cells and defaults."""
+    options = function.__kwdefaults__ or {}
+    found = [*(function.__defaults__ or ()), *options.keys(), *options.values()]
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # an empty cell: nothing is like it
+            found.append(object())
+    return found
+
+
+def _alike(value: Any, other: Any) -> bool:
+    return value is other or (type(value) is type(other) and type(value) in NUMBERS and bool(value == other))
 
 
 def jacobian_with_held(

@@ -174,7 +174,7 @@ class FitConstraint:
             values = tuple(params[held].tolist())
             places = tuple(order.tolist() if self.places is None else order[list(self.places)].tolist())
             by_name = self.places is not None
-            function = with_held(self.function, places, values, by_name)
+            function = with_held(self.function, places, values, free.size, by_name)
             jac = jacobian_with_held(self.jac, places, values, by_name) if callable(self.jac) else self.jac
             hess = hessian_with_held(self.hess, places, values, by_name) if callable(self.hess) else self.hess
         options = dict(self.options or {})

@@ -62,9 +62,11 @@ class Remembering:
         self.solver = solver
         self.state: Any = None
 
-    def start(self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None) -> Any:
+    def start(
+        self, problem: LeastSquaresProblem, tolerances: Tolerances, max_evaluations: int | None, **options: Any
+    ) -> Any:
         """Evaluate the start."""
-        self.state = self.solver.start(problem, tolerances, max_evaluations)
+        self.state = self.solver.start(problem, tolerances, max_evaluations, **options)
         return self.state
 
     def advance(self, problem: LeastSquaresProblem, state: Any) -> None:
@@ -75,6 +77,9 @@ class Remembering:
         """Return the best point so far and its residual; None if the start was not evaluated or is not finite."""
         if self.state is None or self.state.status == Status.NONFINITE_START:
             return None
+        if not hasattr(self.state, "space"):  # an interior point, which knows itself what is best
+            best = getattr(self.state, "best_point", None)
+            return None if best is None else best()
         space = self.state.space
         if self.state.iw[layout.TRIALS_LEFT]:  # in the middle of the watchdog's trial
             go_back.entry()(space.w_handle, space.iw_handle)
@@ -108,7 +113,7 @@ def solve_from(task: FitTask, start: FloatArray, options: SolveOptions) -> FitCo
         return evaluate_only(task, start)
     problem = task.problem(start, constrained=True)
     solver = Remembering(choose_solver(problem, options.method))
-    callback = options.callback
+    callback, started = options.callback, time.perf_counter()
     if callback is not None and task.free is not None:
         callback = with_all_parameters(task, start, callback)
     try:
@@ -124,6 +129,8 @@ def solve_from(task: FitTask, start: FloatArray, options: SolveOptions) -> FitCo
     except BaseException as error:
         attach_best_point(error, task, start, solver.best_point())
         raise
+    if problem.constraints is not None:
+        problem.constraints.spend(started)
     if is_traced(problem):
         from nlsq.fitting.tracing import agrees_or_refuse
 
