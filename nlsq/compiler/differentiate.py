@@ -123,12 +123,14 @@ def second_derivatives(graph: Graph, root: int) -> dict[tuple[int, int], int]:
     """
     first = derivatives(graph, root)
     leaves = sorted(first, key=lambda leaf: (_KINDS[graph.nodes[leaf][0]], graph.nodes[leaf][1], leaf))
+    order = {leaf: position for position, leaf in enumerate(leaves)}
     rows = {leaf: derivatives(graph, first[leaf]) for leaf in leaves}
     result: dict[tuple[int, int], int] = {}
-    for position, leaf in enumerate(leaves):
-        for other in leaves[position:]:
-            either = [rows[a][b] for a, b in ((leaf, other), (other, leaf)) if b in rows[a]]
-            if len(either) == 2:  # a derivative that vanishes in one order does so in the other
+    for leaf in leaves:
+        for other in sorted(rows[leaf], key=order.__getitem__):
+            # a derivative that vanishes in one order of differentiation does so in the other
+            if order[other] >= order[leaf] and leaf in rows[other]:
+                either = rows[leaf][other], rows[other][leaf]
                 few = len(leaves) <= COMPARED_UP_TO and either[0] != either[1]
                 result[leaf, other] = min(either, key=lambda one: operations(graph, [one])) if few else either[0]
     return result
