@@ -11,11 +11,21 @@ from scipy.optimize import BFGS, Bounds, LinearConstraint, NonlinearConstraint
 from scipy.sparse import coo_matrix, csr_array
 
 import nlsq
+from nlsq.compiler import routes
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.constraints import read_constraints
 
 X = np.array([0.3, 0.5, 0.7])
 INF = np.inf
+
+
+@pytest.fixture(autouse=True)
+def no_routes(monkeypatch):
+    """Forget what other tests and earlier runs have found out about functions."""
+    monkeypatch.setattr(routes._marker, "exists_on_disk", lambda self: False)
+    routes.forget()
+    yield
+    routes.forget()
 
 
 def curved(x):
@@ -146,7 +156,10 @@ def test_second_derivatives():
     found = read(NonlinearConstraint(curved, 0.0, 1.0, jac=curved_jacobian, hess=hess))
     assert found.function.hessian_kind == "given"
     assert found.function.hessian(X, np.array([3.0, 0.0])).tolist() == np.diag([6.0, 0.0, 0.0]).tolist()
-    assert read(NonlinearConstraint(curved, 0.0, 1.0, jac="cs", hess=BFGS())).function.hessian_address == 0
+    without = read(NonlinearConstraint(curved, 0.0, 1.0, jac="cs", hess=BFGS())).function
+    assert without.hessian_kind == "differences of the Jacobian"
+    assert np.allclose(without.hessian(X, np.array([3.0, 0.0])), np.diag([6.0, 0.0, 0.0]), atol=1e-6)
+    assert read(NonlinearConstraint(curved, 0.0, 1.0, jac="3-point", hess=BFGS())).function.hessian_address == 0
 
 
 def test_sparsity_of_differences():
@@ -302,3 +315,56 @@ def test_dicts_are_read_without_scipys_optimizers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# Wrong Jacobians of constraints
+
+
+def with_wrong_entry(x):
+    jac = curved_jacobian(x)
+    jac[0, 1] += 1.0
+    return jac
+
+
+RIGHT = NonlinearConstraint(curved, 0.0, 1.0, jac=curved_jacobian)
+
+
+def test_checker_names_constraint_and_entry():
+    wrong = NonlinearConstraint(curved, 0.0, 1.0, jac=with_wrong_entry)
+    report = nlsq.check_jacobian([RIGHT, wrong], X)
+    assert not report.ok
+    assert (report.name, report.entry) == ("constraints[1]", (0, 1))
+    assert str(report).startswith("constraints[1]: row 0, column 1: jac gives 2, a difference gives 1. ")
+    with pytest.raises(nlsq.derivatives.JacobianMismatchError, match=r"constraints\[1\]: row 0, column 1"):
+        nlsq.check_jacobian([RIGHT, wrong], X, raise_on_error=True)
+    assert nlsq.check_jacobian(wrong, X).name == "constraint"
+
+
+def test_checker_finds_nothing_wrong():
+    linear = LinearConstraint(np.eye(3), 0.0)
+    report = nlsq.check_jacobian([RIGHT, linear, Bounds(0.0, 1.0), NonlinearConstraint(curved, 0.0, 1.0)], X)
+    assert report.ok and report.name == "constraints[0]"
+    assert "constraints[0]: jac agrees" in str(report)
+
+
+@pytest.mark.parametrize("factor", [1.0, -1.0])
+def test_checker_takes_dicts(factor):
+    one = {"type": "eq", "fun": lambda x, a: a * x @ x, "jac": lambda x, a: 2.0 * factor * a * x, "args": (3.0,)}
+    report = nlsq.check_jacobian(one, X, bounds=(0.0, 1.0))
+    assert report.ok == (factor == 1.0)
+    assert ("sign is flipped" in str(report)) == (factor == -1.0)
+
+
+def test_checker_has_to_have_something_to_check():
+    with pytest.raises(TypeError, match="nothing to compare"):
+        nlsq.check_jacobian(LinearConstraint(np.eye(3), 0.0), X)
+    with pytest.raises(TypeError, match="takes a function, its Jacobian and x, or constraints and x"):
+        nlsq.check_jacobian(curved, X)
+
+
+def test_set_says_which_given_jacobians_are_wrong():
+    wrong = NonlinearConstraint(curved, 0.0, 1.0, jac=with_wrong_entry)
+    found = read([RIGHT, wrong, NonlinearConstraint(curved, 0.0, 1.0, jac="3-point"), LinearConstraint(np.eye(3), 0.0)])
+    (message,) = found.wrong_jacobians(X)
+    assert message.startswith("constraints[1]: row 0, column 1: jac gives 2, a difference gives 1.")
+    assert read(RIGHT).wrong_jacobians(X) == []

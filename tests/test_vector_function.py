@@ -429,6 +429,25 @@ def test_unknown_second_derivatives(hess):
         function.hessian(X, np.ones(2))
 
 
+@pytest.mark.parametrize("jac", ["cs", jacobian, lambda x: csr_array(jacobian(x))])
+@pytest.mark.parametrize("sparsity", [None, PATTERN])
+def test_second_derivatives_from_an_estimated_jacobian(jac, sparsity):
+    function = vector_function(plain, 3, X, jac=jac, sparsity=sparsity)
+    v = np.array([2.0, -3.0])
+    assert function.hessian_kind == "differences of the Jacobian"
+    assert np.allclose(function.hessian(X + 1.0, v), hessian(X + 1.0, v), atol=1e-6)
+
+
+@pytest.mark.parametrize("jac", ["cs", jacobian])
+def test_sparse_second_derivatives_from_the_jacobian(jac):
+    second = vector_function(plain, 3, X, jac=jac, sparsity=PATTERN).sparse_hessian
+    found, v = np.empty(second.rows.size), np.array([2.0, -3.0])
+    second.into(X, v, found)
+    dense = coo_array((found, (second.rows, second.columns)), shape=(3, 3)).toarray()
+    assert np.allclose(dense, np.tril(hessian(X, v)), atol=1e-6)
+    assert vector_function(plain, 3, X, jac="3-point", sparsity=PATTERN).sparse_hessian is None
+
+
 # Sparse Jacobians
 
 

@@ -60,6 +60,8 @@ class JacobianReport:
         For ``"permuted"``: column of `jac` -> the parameter whose derivative it holds.
     message : str
         All this in a sentence or two.
+    name : str
+        Which constraint it is; empty for a function.
     """
 
     ok: bool
@@ -74,6 +76,7 @@ class JacobianReport:
     factors: dict[int, float]
     permutation: dict[int, int]
     message: str
+    name: str = ""
 
     def __bool__(self) -> bool:
         """Whether the Jacobian is right."""
@@ -102,9 +105,9 @@ class _Sample(NamedTuple):
 
 
 def check_jacobian(
-    fun: Callable[..., Any],
-    jac: Callable[..., Any],
-    x: ArrayLike,
+    fun: Any,
+    jac: Any,
+    x: ArrayLike | None = None,
     *,
     bounds: tuple[ArrayLike, ArrayLike] | None = None,
     scale: ArrayLike | None = None,
@@ -113,6 +116,8 @@ def check_jacobian(
     raise_on_error: bool = False,
 ) -> JacobianReport:
     """Compare a Jacobian with differences of the function.
+
+    For constraints: ``check_jacobian(constraints, x)``, with one of SciPy's objects or dicts or a sequence of them.
 
     Parameters
     ----------
@@ -149,6 +154,10 @@ def check_jacobian(
     -----
     Takes about 19 n + 7 evaluations of `fun` at each of three points.
     """
+    if x is None:
+        from nlsq.derivatives.check_constraints import check_constraint_jacobians as check
+
+        return check(fun, jac, bounds=bounds, scale=scale, names=names, rtol=rtol, raise_on_error=raise_on_error)
     point = np.atleast_1d(np.asarray(x, dtype=np.float64)).copy()
     n = point.size
     given = (None, None) if bounds is None else bounds

@@ -18,7 +18,7 @@ from nlsq.problem.vector_function.estimated import Counting, Estimated
 from nlsq.problem.vector_function.function import EXACT_DUAL, EXACT_GRAPH, GIVEN, Parts
 from nlsq.problem.vector_function.graph import Graph
 from nlsq.problem.vector_function.options import Options
-from nlsq.problem.vector_function.second import second_derivatives
+from nlsq.problem.vector_function.second import second_derivatives, sparse_second_derivatives
 from nlsq.problem.vector_function.sparse import EstimatedSparse, GivenSparse, GraphSparse
 from nlsq.problem.vector_function.values import is_sparse
 
@@ -48,6 +48,7 @@ def parts_by_address(options: Options, residual: CompiledResidual, graph: Graph 
         exact_kind=EXACT_DUAL if graph is None else EXACT_GRAPH,
         calls_python=residual.calls_python,
         second=partial(second_derivatives, options, m),
+        sparse_second=partial(sparse_second_derivatives, options),
         alive=[residual, graph],
     )
     if options.given_jacobian is not None:
@@ -88,8 +89,8 @@ def parts_by_calls(options: Options, function: Callable[..., Any], first: NDArra
     m = first.size
     options.settle_pattern(function, m)
     back = CalledBack(options.name, m, options.n)
-    second = partial(second_derivatives, options, m)
-    parts = Parts(values=0, data=0, calls_python=True, called_back=back, second=second)
+    second, sparse_second = partial(second_derivatives, options, m), partial(sparse_second_derivatives, options)
+    parts = Parts(values=0, data=0, calls_python=True, called_back=back, second=second, sparse_second=sparse_second)
     know: list[Callable[[FloatArray, FloatArray], None]] = [back.know]
     if options.given_jacobian is not None:
         parts.values = back.values(function)

@@ -25,6 +25,7 @@ EXACT_DUAL = "exact (dual numbers)"
 GIVEN = "given"
 CONSTANT = "constant"
 ZERO = "zero"
+OF_JACOBIAN = "differences of the Jacobian"
 
 
 class SecondDerivatives(NamedTuple):
@@ -104,7 +105,7 @@ class Parts:
     sparse : SparseSide or None
         Sparse Jacobians.
     sparse_second : callable or None
-        Gives second derivatives as a sparse matrix, for these parts; by default those of `residual`.
+        Gives second derivatives as a sparse matrix, for these parts, when they are first asked for.
     raises : callable or None
         Raises for a point what a function that failed there raised.
     forget : callable or None
@@ -134,6 +135,13 @@ class Parts:
     notes: list[str] = field(default_factory=list)
     alive: list[Any] = field(default_factory=list)
 
+    @property
+    def dense_jacobian(self) -> int:
+        """Address of the C function for the dense Jacobian."""
+        if not self.jacobian and self.dense is not None:
+            self.jacobian = self.dense(self)
+        return self.jacobian
+
 
 @final
 class VectorFunction:
@@ -151,7 +159,19 @@ class VectorFunction:
         What is known of a plain function that may be traced.
     """
 
-    __slots__ = ("_evaluations_before", "_refreshed", "_second", "is_linear", "m", "n", "name", "parts", "route")
+    __slots__ = (
+        "_evaluations_before",
+        "_has_asked",
+        "_refreshed",
+        "_second",
+        "_sparse_second",
+        "is_linear",
+        "m",
+        "n",
+        "name",
+        "parts",
+        "route",
+    )
 
     def __init__(
         self,
@@ -168,6 +188,8 @@ class VectorFunction:
         self.parts, self.is_linear, self.route = parts, is_linear, route
         self._refreshed = refreshed
         self._second: SecondDerivatives | None = None
+        self._sparse_second: WeightedHessian | None = None
+        self._has_asked = False
         self._evaluations_before = 0
 
     def refresh(self) -> bool:
@@ -186,7 +208,7 @@ class VectorFunction:
         if parts is self.parts:
             return False
         self._evaluations_before = self.function_evaluations
-        self.parts, self._second = parts, None
+        self.parts, self._second, self._sparse_second, self._has_asked = parts, None, None, False
         return True
 
     def use_function(self, reason: str) -> None:
@@ -204,10 +226,7 @@ class VectorFunction:
     @property
     def jacobian_address(self) -> int:
         """Address of ``int J(double* x, int data, double* jac_t_out)``, (n, m) transposed."""
-        parts = self.parts
-        if not parts.jacobian and parts.dense is not None:
-            parts.jacobian = parts.dense(parts)
-        return parts.jacobian
+        return self.parts.dense_jacobian
 
     @property
     def data_address(self) -> int:
@@ -281,11 +300,11 @@ class VectorFunction:
 
     @property
     def sparse_hessian(self) -> WeightedHessian | None:
-        """Second derivatives as a sparse matrix, where its pattern is known."""
-        parts = self.parts
-        if parts.sparse_second is not None:
-            return parts.sparse_second(parts)
-        return None if parts.residual is None else parts.residual.sparse_hessian
+        """Second derivatives as a sparse matrix, where its pattern is known; made when they are first asked for."""
+        if not self._has_asked:
+            make = self.parts.sparse_second
+            self._sparse_second, self._has_asked = None if make is None else make(self.parts), True
+        return self._sparse_second
 
     def value(self, x: FloatArray) -> FloatArray:
         """Return the values at `x`, shape (m,); the user's exceptions pass through."""

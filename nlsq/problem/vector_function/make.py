@@ -160,7 +160,7 @@ class _Plain:
         """Return how to evaluate the function now: `known` if nothing has changed."""
         options, graph = self._options, None
         if self._route is not None:
-            sparse_from = 1 if options.wants_sparse else MANY_PARAMETERS + 1
+            sparse_from = 1 if options.wants_sparse and options.jac is None else MANY_PARAMETERS + 1
             n, args = options.n, options.args
             graph = graph_of(self._route, self._function, n, args, self._graph, sparse_from)
             if graph is not None and graph.residual.m != self.m:

@@ -97,6 +97,11 @@ class Options:
         names = {"ForwardDifference": "2-point", "CentralDifference": "3-point", "ComplexStep": "cs"}
         return names.get(type(self.jac).__name__, "estimated") if self.jac is not None else "2-point"
 
+    @property
+    def sizes_given(self) -> Any:
+        """Sizes of the parameters that the user gave; None where there are none."""
+        return None if isinstance(self.scale, str) else self.scale
+
     def sizes(self, dtype: Any = None) -> StepSizes:
         """Return steps of differences for values of a precision."""
         scheme: Any = "central" if self.jac == "3-point" else "forward"

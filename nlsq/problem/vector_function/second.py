@@ -1,14 +1,25 @@
-"""Where the second derivatives of a function come from."""
+"""Where the second derivatives of a function come from: the user, its graph, dual numbers, or its Jacobian."""
 
 from __future__ import annotations
 
+from nlsq.problem.compiled_residual import WeightedHessian
 from nlsq.problem.vector_function.called_back import CalledBack
-from nlsq.problem.vector_function.function import GIVEN, ZERO, Parts, SecondDerivatives
+from nlsq.problem.vector_function.function import (
+    EXACT_DUAL,
+    EXACT_GRAPH,
+    GIVEN,
+    OF_JACOBIAN,
+    ZERO,
+    Parts,
+    SecondDerivatives,
+)
 from nlsq.problem.vector_function.options import Options
+
+PRECISE = (EXACT_GRAPH, EXACT_DUAL, GIVEN, "cs")  # Jacobians whose differences have digits
 
 
 def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivatives:
-    """Return the second derivatives of a function: the user's, else exact ones, else none.
+    """Return the second derivatives of a function: the user's, else exact ones, else differences of its Jacobian.
 
     Parameters
     ----------
@@ -24,7 +35,7 @@ def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivati
         if parts.called_back is None:
             parts.called_back = CalledBack(options.name, m, options.n)
         return SecondDerivatives(parts.called_back.hessian(given), 0, GIVEN)
-    reason = "its graph is not known" if parts.residual is None else ""
+    reason = ""
     if parts.residual is not None:
         exact = parts.residual.hessian
         if exact.zero:
@@ -32,4 +43,39 @@ def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivati
         if exact.address:
             return SecondDerivatives(exact.address, parts.residual.data_address, parts.exact_kind)
         reason = exact.reason
-    return SecondDerivatives(reason=reason)
+    if parts.jacobian_kind not in PRECISE:
+        beside = f"its Jacobian is estimated ({parts.jacobian_kind}), so that differences of it have no digits"
+        return SecondDerivatives(reason=f"{reason}; {beside}" if reason else beside)
+    from nlsq.derivatives.second_order import DifferenceHessian
+
+    found = DifferenceHessian(
+        parts.dense_jacobian,
+        parts.data,
+        m,
+        options.x0,
+        lower=options.lower,
+        upper=options.upper,
+        scale=options.sizes_given,
+    )
+    parts.alive.append(found)
+    return SecondDerivatives(found.address, found.data_address, OF_JACOBIAN, reason)
+
+
+def sparse_second_derivatives(options: Options, parts: Parts) -> WeightedHessian | None:
+    """Return the second derivatives as a sparse matrix: from the graph, else coloured differences of the Jacobian."""
+    if parts.residual is not None and options.given_hessian is None:
+        exact = parts.residual.sparse_hessian
+        if exact is not None:
+            return exact
+    if parts.sparse is None or parts.jacobian_kind not in PRECISE:
+        return None
+    from nlsq.derivatives.second_order import ColoredHessian
+
+    return ColoredHessian(
+        parts.sparse.jacobian,
+        parts.sparse.pattern,
+        options.x0,
+        lower=options.lower,
+        upper=options.upper,
+        scale=options.sizes_given,
+    )
