@@ -12,6 +12,8 @@ Curve fitting
 Native
     `LeastSquaresProblem`, `solve`, `Tolerances`, `SolveResult`, `Status`, `jacobian`, `check_jacobian`,
     `detect_sparsity`, `SparsityPattern`, `MissingEntryError`
+Optimal control
+    `OptimalControl`, `OptimalControlResult`, `Controller`, `rk4`
 Residual blocks
     `BlockProblem`, `BlockResult`; blocks on `SE2`, `SE3`, `SO3`, `UnitQuaternion`, `Sphere`
 Methods
@@ -54,6 +56,10 @@ _HOME = {
     "LineSearch": "nlsq.solvers",
     "FixedLength": "nlsq.solvers",
     "BlockResult": "nlsq.solvers.block_result",
+    "OptimalControl": "nlsq.solvers.optimal_control.optimal_control",
+    "OptimalControlResult": "nlsq.solvers.optimal_control.result",
+    "Controller": "nlsq.solvers.optimal_control.controller",
+    "rk4": "nlsq.problem.stage_functions",
     "SparsityPattern": "nlsq.pattern",
     "MissingEntryError": "nlsq.derivatives",
     "SE2": "nlsq.manifold",
@@ -78,6 +84,7 @@ __all__ = [
     "BlockProblem",
     "BlockResult",
     "ChunkSource",
+    "Controller",
     "Dogbox",
     "FitResult",
     "FixedLength",
@@ -90,6 +97,8 @@ __all__ = [
     "Model",
     "MoreRadius",
     "Nielsen",
+    "OptimalControl",
+    "OptimalControlResult",
     "SolveResult",
     "SparsityPattern",
     "Sphere",
@@ -111,6 +120,7 @@ __all__ = [
     "leastsq",
     "model",
     "precompile",
+    "rk4",
     "solve",
 ]
 
@@ -123,6 +133,7 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.problem import LeastSquaresProblem
     from nlsq.problem.blocks.block_problem import BlockProblem
     from nlsq.problem.chunks.blocks import ChunkSource
+    from nlsq.problem.stage_functions import rk4
     from nlsq.scipy_api.curve_fit import curve_fit
     from nlsq.scipy_api.least_squares import least_squares
     from nlsq.scipy_api.leastsq import leastsq
@@ -140,6 +151,9 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
         solve,
     )
     from nlsq.solvers.block_result import BlockResult
+    from nlsq.solvers.optimal_control.controller import Controller
+    from nlsq.solvers.optimal_control.optimal_control import OptimalControl
+    from nlsq.solvers.optimal_control.result import OptimalControlResult
     from nlsq.status import SolveResult, Status
 else:  # hidden from type checkers, which would otherwise take any misspelt name for Any
 

@@ -14,8 +14,10 @@ PRIMITIVES = {
     primitives.double_pointer: ("double*", ("int",)),
     primitives.int_pointer: ("int*", ("int",)),
     primitives.call_function: ("int", ("int", "double*", "int", "double*")),
+    primitives.call_weighted: ("int", ("int", "double*", "int", "double*", "double*")),
     primitives.call_normal: ("double", ("int", "double*", "int", "double*", "double*")),
     primitives.call_step: ("int", ("int", "double*", "int*")),
+    primitives.add_multiple: ("void", ("double", "double*", "double*")),
     primitives.subtract_product: (
         "void",
         ("int", "int", "int", "double*", "int", "double*", "int", "int", "double*", "int", "int"),

@@ -5,6 +5,7 @@ from nlsq.kernels.backend.kernel import Kernel, compile_disabled, kernel, specia
 from nlsq.kernels.backend.loader import precompile
 from nlsq.kernels.backend.primitives import (
     WorkspacePart,
+    add_multiple,
     address_of_array,
     address_of_kernel,
     call_function,
@@ -25,6 +26,7 @@ from nlsq.kernels.backend.primitives import (
 __all__ = [
     "Kernel",
     "WorkspacePart",
+    "add_multiple",
     "address_of_array",
     "address_of_kernel",
     "call_function",

@@ -93,6 +93,24 @@ def _call_step(typing_context: Any, address: Any, w: Any, iw: Any) -> Any:
 
 
 @intrinsic
+def _add_multiple(typing_context: Any, factor: Any, x: Any, out: Any) -> Any:
+    four, flags = ir.VectorType(ir.DoubleType(), 4), ("reassoc", "nsz", "contract")
+    undefined = ir.Constant(four, ir.Undefined)
+    first = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        factor, *pointers = arguments
+        here, there = (builder.bitcast(pointer, four.as_pointer()) for pointer in pointers)
+        one = builder.insert_element(undefined, factor, ir.IntType(32)(0))
+        same = builder.shuffle_vector(one, undefined, first)
+        product = builder.fmul(same, builder.load(here, align=8), flags=flags)
+        builder.store(builder.fadd(builder.load(there, align=8), product, flags=flags), there, align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.float64, DOUBLE_POINTER, DOUBLE_POINTER), generate
+
+
+@intrinsic
 def _subtract_product(
     typing_context: Any,
     rows: Any,
@@ -295,6 +313,7 @@ LOWERED: dict[primitives.Primitive, Any] = {
     primitives.call_normal: _call_normal,
     primitives.call_weighted: _call_weighted,
     primitives.call_step: _call_step,
+    primitives.add_multiple: _add_multiple,
     primitives.subtract_product: _subtract_product,
     primitives.call_potrf: _call_potrf,
     primitives.call_trsm: _call_trsm,

@@ -264,6 +264,13 @@ def subtract_product(
 
 
 @Primitive
+def add_multiple(factor: float, x: Any, out: Any) -> None:
+    """Add ``factor * x`` to `out`, four neighbouring numbers at once."""
+    for i in range(4):
+        out[i] += factor * x[i]
+
+
+@Primitive
 def call_potrf(address: int, n: int, a: Any, lda: int) -> int:
     """Overwrite the lower triangle of A (n, n) by its Cholesky factor; k > 0 if the k-th pivot is not positive."""
     return int(_by_ticket[int(address)](n, a, lda))
