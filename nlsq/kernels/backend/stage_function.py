@@ -119,7 +119,8 @@ def jitted_rk4(f: Any, dt: float, substeps: int, parameters: bool) -> Any:
     half, sixth = 0.5 * step, step / 6.0
     if parameters:
 
-        def dynamics(x, u, p):  # type: ignore[no-untyped-def]
+        @numba.njit
+        def with_parameters(x, u, p):  # type: ignore[no-untyped-def]
             for _ in range(substeps):
                 a = f(x, u, p)
                 b = f(x + half * a, u, p)
@@ -128,15 +129,16 @@ def jitted_rk4(f: Any, dt: float, substeps: int, parameters: bool) -> Any:
                 x = x + sixth * (a + 2.0 * b + 2.0 * c + d)
             return x
 
-    else:
+        return with_parameters
 
-        def dynamics(x, u):  # type: ignore[no-untyped-def]
-            for _ in range(substeps):
-                a = f(x, u)
-                b = f(x + half * a, u)
-                c = f(x + half * b, u)
-                d = f(x + step * c, u)
-                x = x + sixth * (a + 2.0 * b + 2.0 * c + d)
-            return x
+    @numba.njit
+    def dynamics(x, u):  # type: ignore[no-untyped-def]
+        for _ in range(substeps):
+            a = f(x, u)
+            b = f(x + half * a, u)
+            c = f(x + half * b, u)
+            d = f(x + step * c, u)
+            x = x + sixth * (a + 2.0 * b + 2.0 * c + d)
+        return x
 
-    return numba.njit(dynamics)
+    return dynamics

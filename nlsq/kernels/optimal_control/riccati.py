@@ -22,7 +22,7 @@ References
    control problems", IEEE CCA 2013, algorithm 3.
 """
 
-from math import sqrt
+import math
 
 from nlsq.kernels.backend import add_multiple, int_pointer, kernel, shift
 from nlsq.kernels.optimal_control.stage_layout import BLOCK, FACTOR_BLOCK, NU, NX, REGULARISED, K, N
@@ -100,7 +100,7 @@ def factorise(blocks, data, work, factors_out):
                     return -1
                 pivot = max(pivot, 0.0) + REPLACEMENT * max(largest, 1.0)
                 replaced += 1
-            inverse = 1.0 / sqrt(pivot)
+            inverse = 1.0 / math.sqrt(pivot)
             factor[pivots + j] = inverse
             for i in range(row):
                 factor[j * row + i] = 0.0

@@ -12,7 +12,7 @@ constraints hold for every d that is found, whatever the step lengths before.
 Pointers lead to arrays with a row of K numbers for each bound row; the loops of a row take neighbouring stages.
 """
 
-from math import sqrt
+import math
 
 from nlsq.kernels.backend import kernel, shift
 from nlsq.kernels.optimal_control.stage_layout import HEADER, ROWS, K
@@ -45,7 +45,7 @@ def start_rows(iw, distances, extents, barrier, slacks_out, multipliers_io):
         rho = extents[b] * extents[b]
         for k in range(first, last):
             y = e[k] - rho * l[k]
-            root = sqrt(y * y + 4.0 * rho * barrier)
+            root = math.sqrt(y * y + 4.0 * rho * barrier)
             t[k] = 0.5 * (y + root) if y > 0.0 else 2.0 * rho * barrier / (root - y)
             l[k] = barrier / t[k]
 
