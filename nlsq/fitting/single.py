@@ -103,7 +103,8 @@ def fit(
         As for `nlsq.solve`: ``"lm"`` (default without bounds), ``"trf"`` (default with bounds), ``"dogbox"``,
         ``"gauss-newton"``, ``"gradient"``, ``"interior-point"`` (default with constraints).
     jac : callable or {"2-point", "3-point", "cs"}, optional
-        ``jac(x, a, b, ...)`` of the model, shape (m, n) over all parameters, or how to difference.
+        ``jac(x, a, b, ...)`` of the model, shape (m, n) over all parameters, or how to difference. By default exact
+        where the model is compiled or traced, else forward differences, or central ones with constraints.
     weights : array_like, optional
         Factors of the residuals, 1 / sigma, in the shapes of sigma; 0 is infinite sigma. Not together with `sigma`.
     nan_policy : {"raise", "omit"}

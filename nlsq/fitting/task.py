@@ -18,6 +18,7 @@ from nlsq.compiler.routes import MANY_POINTS, unwrapped
 from nlsq.fitting.data import DOUBLE, CurveData
 from nlsq.loss import Loss
 from nlsq.problem import CompiledFunction, LeastSquaresProblem
+from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.solvers.least_overhead import DISAGREES
 
 if TYPE_CHECKING:
@@ -118,12 +119,15 @@ class FitTask:
         if self.data.streamed is not None:
             return replace(self, data=self.data.whole()).problem(start, jac, constrained)
         residual, own = residual_of(self, start)
+        constraints = [one.over_free(self.free, start) for one in self.constraints] if constrained else []
+        if constraints and own is None and not isinstance(residual, CompiledResidual):
+            own = "3-point"  # forward differences lack the digits for an interior point's tolerance
         return LeastSquaresProblem(
             residual,
             self.among_free(start),
             jac=own if jac is None else jac,
             bounds=self.free_bounds(),
-            constraints=[one.over_free(self.free, start) for one in self.constraints] if constrained else (),
+            constraints=constraints,
             loss=self.loss.function,
             loss_scale=self.loss.scale,
         )
