@@ -1,4 +1,4 @@
-"""Factorisation of sparse indefinite matrices by dense fronts, their inertia counted; see `nlsq.kernels.indefinite`."""
+"""Factorisation of sparse indefinite matrices by dense fronts; see `nlsq.kernels.indefinite_fronts`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import final
 
 import numpy as np
 
-from nlsq.kernels import indefinite as kernels
+from nlsq.kernels import indefinite as pivots
+from nlsq.kernels import indefinite_fronts as kernels
 from nlsq.kernels.multifrontal import STRIP
-from nlsq.linalg.kernel_calls import Call, FloatArray, IndexArray, check_ready, ints, inverse
+from nlsq.linalg.kernel_calls import Call, FloatArray, IndexArray, check_ready, ints, inverse, sums
 from nlsq.linalg.multifrontal import MultifrontalPlan
 from nlsq.linalg.symmetric_pattern import Pattern
 
@@ -30,9 +31,11 @@ class IndefiniteFactor:
     pattern : Pattern
         Upper triangle.
     plan : MultifrontalPlan
-        Of that pattern, with the signs that pivots are moved to where they are too small.
+        Of that pattern, or of one with more entries, with the signs that pivots are moved to where they are too small.
     values : ndarray, shape (nnz,)
         Of the matrix: read by each factorisation.
+    known : ndarray of int64, shape (nnz of the plan's pattern,)
+        Which of the values each entry of the plan's pattern is; -1 where it is zero.
 
     Attributes
     ----------
@@ -46,7 +49,7 @@ class IndefiniteFactor:
         The column that the last factorisation has found to depend on others; -1 if there was none.
     """
 
-    def __init__(self, pattern: Pattern, plan: MultifrontalPlan, values: FloatArray) -> None:
+    def __init__(self, pattern: Pattern, plan: MultifrontalPlan, values: FloatArray, known: IndexArray) -> None:
         n = plan.n
         self._plan, self._values = plan, values
         self.negative, self.failed, self.moved, self.put_off = 0, -1, 0, 0
@@ -56,7 +59,10 @@ class IndefiniteFactor:
             kernels.measure, pattern.indptr, pattern.indices, inverse(plan.permutation), n, values, self._scale,
             self._formed,
         )  # fmt: skip
-        self._sources_places = np.concatenate([plan.sources, plan.places])
+        values_of, entries = known[plan.sources], plan.entry_starts[: plan.m + 1]
+        is_known = values_of >= 0
+        self._sources_places = np.concatenate([values_of[is_known], plan.places[is_known]])
+        self._entry_starts = sums(is_known.astype(np.int64))[entries]
         self._fronts, self._report, self._x = ints(kernels.FRONT_PARTS * plan.m), ints(3), np.empty(n)
         heights = plan.widths + plan.sizes
         room = np.array([plan.panel_starts[-1], heights.sum(), plan.updates_size, heights.max(initial=0)])
@@ -66,11 +72,11 @@ class IndefiniteFactor:
         """Allocate, and prepare the calls."""
         plan, self._room = self._plan, room
         panels, entries, updates, height = (int(size) for size in room)
-        work = np.empty(3 * height + FURTHER + max(kernels.BLOCK + 1, height) * STRIP)
+        work = np.empty(3 * height + FURTHER + max(pivots.BLOCK + 1, height) * STRIP)
         factor, signs, index, twos = np.empty(panels), np.empty(entries), ints(entries), ints(entries)
         self._factorize = Call(
             kernels.factorize, plan.node_starts, plan.row_starts, plan.panel_starts, plan.tree, plan.heads,
-            plan.following, plan.relative, plan.inside, plan.rows, plan.entry_starts, self._sources_places, plan.m,
+            plan.following, plan.relative, plan.inside, plan.rows, self._entry_starts, self._sources_places, plan.m,
             self._values, plan.signs, self._scale, self._formed, room, work, ints(height), np.empty(2 * updates),
             factor, index, twos, signs, self._fronts, self._report,
         )  # fmt: skip
@@ -86,12 +92,12 @@ class IndefiniteFactor:
         while code == kernels.NO_ROOM:
             self._bind((MORE * self._room).astype(np.int64))
             code = self._once()
-        self.moved, self.put_off = int(self._report[kernels.MOVED]), int(self._report[kernels.PUT_OFF])
+        self.moved, self.put_off = int(self._report[pivots.MOVED]), int(self._report[pivots.PUT_OFF])
         if code == kernels.RIGHT:
             self._is_ready = True
             self.negative = int(self._count())
         elif code == kernels.SINGULAR:
-            self.failed = int(self._plan.permutation[self._report[kernels.FAILED]])
+            self.failed = int(self._plan.permutation[self._report[pivots.FAILED]])
         return code
 
     def _once(self) -> int:

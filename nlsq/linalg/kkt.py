@@ -29,7 +29,7 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nlsq.kernels import indefinite
+from nlsq.kernels import indefinite_fronts
 from nlsq.kernels import kkt_assembly as kernels
 from nlsq.kernels.normal_assembly_sparse import form_normal
 from nlsq.linalg.indefinite import IndefiniteFactor
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 RIGHT_INERTIA, TOO_MANY_NEGATIVE, TOO_FEW_NEGATIVE, SINGULAR, NOT_FINITE = -1, 1, 2, 3, 4  # what `factorize` returns
-ENOUGH = 1e-13  # part of the terms of an equation, to which it is to hold
+ENOUGH = 1e-12  # part of the terms of an equation, to which it is to hold
 MOST_REFINEMENTS = 5
 GAINS = 0.5  # a refinement that leaves more of the residual is the last
 DENSE = 10.0  # sqrt(n) entries, from which a row is dense, as in `nlsq.linalg.ordering`
@@ -230,12 +230,11 @@ class SparseKKT:
                 (self._curvature, of_curvature),
             )
         )
-        self._factor = IndefiniteFactor(pattern, structure.plan, self._values)
+        self._factor = IndefiniteFactor(pattern, structure.plan, self._values, structure.known)
         self._b, self._x, self._r = np.zeros(order), np.zeros(order), np.zeros(order)
         self._best = np.zeros(order)
         matrix = pattern.indptr, pattern.indices, self._values
         self._residual = Call(kernels.residual, *matrix, order, self._b, self._x, np.empty(2 * order), self._r)
-        self._pattern = pattern
 
     def set_matrices(
         self,
@@ -293,9 +292,9 @@ class SparseKKT:
             self._add_curvature()
         code = self._factor.refactor()
         self.negative, self.failed, self.moved = self._factor.negative, self._factor.failed, self._factor.moved
-        if code == indefinite.NOT_FINITE:
+        if code == indefinite_fronts.NOT_FINITE:
             return NOT_FINITE
-        if code == indefinite.SINGULAR:
+        if code == indefinite_fronts.SINGULAR:
             return SINGULAR
         if self.negative > self.order - self.n:
             return TOO_MANY_NEGATIVE

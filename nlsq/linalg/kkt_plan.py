@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nlsq.kernels import kkt_assembly as kernels
 from nlsq.kernels.calling import run_kernel
-from nlsq.linalg.kernel_calls import FloatArray, IndexArray, ints, inverse, ranges, sums
+from nlsq.linalg.kernel_calls import FloatArray, IndexArray, ints, ranges, sums
 from nlsq.linalg.multifrontal import MultifrontalPlan
 from nlsq.linalg.ordering import minimum_degree
 from nlsq.linalg.symmetric_pattern import Pattern, Tree
@@ -148,15 +148,32 @@ class KKTStructure:
         Of the pivots of a matrix of right inertia, when each is of order 1.
     ordering : {"amd", "natural"}
         Of the pairs.
+
+    Attributes
+    ----------
+    pattern : Pattern
+        Of the matrix.
+    places : list of ndarray of int64
+        Where the entries of each source lie in the pattern.
+    plan : MultifrontalPlan
+        Of the pattern with what partners share.
+    known : ndarray of int64
+        Where each entry of the plan's pattern is in `pattern`, or -1.
+    nnz_factor : int
+        Entries of L, diagonal included, if no pivot is put off.
+    flops : float
+        Multiplications and additions of a factorisation.
     """
 
     def __init__(self, entries: Entries, partners: IndexArray, signs: FloatArray, ordering: str) -> None:
-        bare, _ = entries.merged()
-        permutation, rows, columns = eliminate(bare, partners, ordering)
-        entries.add(rows, columns)
         self.pattern, self.places = entries.merged()
-        tree = Tree(self.pattern, permutation)
-        self.nnz_factor, self.flops = int(tree.counts.sum()), float(np.square(tree.counts.astype(np.float64)).sum())
-        self.plan = MultifrontalPlan(self.pattern, tree, signs)
-        self.permutation = self.plan.permutation
-        self.column_of = inverse(self.permutation)
+        permutation, rows, columns = eliminate(self.pattern, partners, ordering)
+        entries.add(rows, columns)
+        padded, places = entries.merged()
+        self.known = np.full(padded.indices.size, -1, dtype=np.int64)
+        for mine, theirs in zip(self.places, places[:-1], strict=True):
+            self.known[theirs] = mine
+        tree = Tree(padded, permutation)
+        counts = tree.counts.astype(np.float64)
+        self.nnz_factor, self.flops = int(tree.counts.sum()), float(counts @ counts)
+        self.plan = MultifrontalPlan(padded, tree, signs)
