@@ -412,6 +412,15 @@ def test_what_is_no_function():
 # Second derivatives
 
 
+def test_no_dense_differences_of_huge_jacobians():
+    def opaque(x):
+        return [float(str(x[0])), float(str(x[1]))]
+
+    function = vector_function(opaque, 5000, np.zeros(5000), jac=lambda x: csr_array(np.eye(2, 5000)))
+    assert function.hessian_address == 0 and "5000 parameters and 2 values" in function.second.reason
+    assert function.sparse_hessian_kind == "differences of the Jacobian"
+
+
 def test_given_second_derivatives():
     function = vector_function(plain, 3, X, jac=jacobian, hess=hessian)
     v = np.array([2.0, -3.0])
@@ -440,11 +449,13 @@ def test_second_derivatives_from_an_estimated_jacobian(jac, sparsity):
 
 @pytest.mark.parametrize("jac", ["cs", jacobian])
 def test_sparse_second_derivatives_from_the_jacobian(jac):
-    second = vector_function(plain, 3, X, jac=jac, sparsity=PATTERN).sparse_hessian
+    function = vector_function(plain, 3, X, jac=jac, sparsity=PATTERN)
+    second = function.sparse_hessian
     found, v = np.empty(second.rows.size), np.array([2.0, -3.0])
     second.into(X, v, found)
     dense = coo_array((found, (second.rows, second.columns)), shape=(3, 3)).toarray()
     assert np.allclose(dense, np.tril(hessian(X, v)), atol=1e-6)
+    assert function.sparse_hessian_kind == "differences of the Jacobian"
     assert vector_function(plain, 3, X, jac="3-point", sparsity=PATTERN).sparse_hessian is None
 
 
@@ -610,6 +621,7 @@ def test_stacked_sparse_second_derivatives():
     functions = [vector_function(lambda x, k=k: x[:-1] ** k, 300, x, name=str(k)) for k in (2, 3)]
     function = stacked_function([*functions, linear_function(csr_array(np.eye(2, 300)), 300, "last")], 300, "all")
     second = function.sparse_hessian
+    assert function.sparse_hessian_kind == "exact (graph)"
     found = np.empty(second.rows.size)
     second.into(x, np.concatenate([np.full(299, 1.0), np.full(299, 5.0), [9.0, 9.0]]), found)
     dense = coo_array((found, (second.rows, second.columns)), shape=(300, 300)).toarray()

@@ -107,7 +107,7 @@ def forward_difference(table, numbers, j, h, column_out):
     return moved - kept
 
 
-@kernel("double(int*, double*, int, double, double*)", strict=True)
+@kernel("double(int*, double*, int, double, double*)", strict=True, cold=True)
 def central_difference(table, numbers, j, h, column_out):
     """Two-sided difference, one-sided at a bound; returns the width, nan when the function failed."""
     m, n = table[ROWS], table[COLUMNS]
@@ -138,7 +138,7 @@ def difference_along(table, numbers, j, h, column_out):
     return forward_difference(table, numbers, j, h, column_out)
 
 
-@kernel("int(int*, double*, int, double*)", strict=True)
+@kernel("int(int*, double*, int, double*)", strict=True, cold=True)
 def difference_column(table, numbers, j, column_out):
     """Fill column j by a quotient whose step is long enough to be seen; nonzero when the function failed."""
     m, n = table[ROWS], table[COLUMNS]

@@ -55,6 +55,8 @@ class DifferenceTable:
         table[places.CENTRAL] = sizes.scheme == "central"
         table[places.NUMBERS] = address_of_array(self._numbers)
         self.data_address = address_of_array(table)
+        if exact == 0:  # else it is seldom called, and compiled only then
+            address_of_kernel(places.difference_column)
         self.values_address = address_of_kernel(places.known_values)
         self.jacobian_address = address_of_kernel(places.jacobian_at)
 

@@ -104,8 +104,9 @@ class Parts:
         Evaluations that Jacobians have taken.
     sparse : SparseSide or None
         Sparse Jacobians.
-    sparse_second : callable or None
-        Gives second derivatives as a sparse matrix, for these parts, when they are first asked for.
+    sparse_second : callable
+        Gives second derivatives as a sparse matrix, for these parts, when they are first asked for, and where they come
+        from, in words.
     raises : callable or None
         Raises for a point what a function that failed there raised.
     forget : callable or None
@@ -129,7 +130,7 @@ class Parts:
     table: DifferenceTable | None = None
     evaluations: Callable[[], int] = int
     sparse: SparseSide | None = None
-    sparse_second: Callable[[Parts], WeightedHessian | None] | None = None
+    sparse_second: Callable[[Parts], tuple[WeightedHessian | None, str]] = lambda parts: (None, "")
     raises: Callable[[FloatArray], None] | None = None
     forget: Callable[[], None] | None = None
     notes: list[str] = field(default_factory=list)
@@ -161,7 +162,6 @@ class VectorFunction:
 
     __slots__ = (
         "_evaluations_before",
-        "_has_asked",
         "_refreshed",
         "_second",
         "_sparse_second",
@@ -188,8 +188,7 @@ class VectorFunction:
         self.parts, self.is_linear, self.route = parts, is_linear, route
         self._refreshed = refreshed
         self._second: SecondDerivatives | None = None
-        self._sparse_second: WeightedHessian | None = None
-        self._has_asked = False
+        self._sparse_second: tuple[WeightedHessian | None, str] | None = None
         self._evaluations_before = 0
 
     def refresh(self) -> bool:
@@ -208,7 +207,7 @@ class VectorFunction:
         if parts is self.parts:
             return False
         self._evaluations_before = self.function_evaluations
-        self.parts, self._second, self._sparse_second, self._has_asked = parts, None, None, False
+        self.parts, self._second, self._sparse_second = parts, None, None
         return True
 
     def use_function(self, reason: str) -> None:
@@ -301,9 +300,17 @@ class VectorFunction:
     @property
     def sparse_hessian(self) -> WeightedHessian | None:
         """Second derivatives as a sparse matrix, where its pattern is known; made when they are first asked for."""
-        if not self._has_asked:
-            make = self.parts.sparse_second
-            self._sparse_second, self._has_asked = None if make is None else make(self.parts), True
+        return self._sparse[0]
+
+    @property
+    def sparse_hessian_kind(self) -> str:
+        """Where that comes from, in words; empty where there is none."""
+        return self._sparse[1]
+
+    @property
+    def _sparse(self) -> tuple[WeightedHessian | None, str]:
+        if self._sparse_second is None:
+            self._sparse_second = self.parts.sparse_second(self.parts)
         return self._sparse_second
 
     def value(self, x: FloatArray) -> FloatArray:

@@ -15,6 +15,7 @@ from nlsq.problem.vector_function.function import (
 )
 from nlsq.problem.vector_function.options import Options
 
+MOST_ENTRIES = 2**24  # of the matrices that dense differences of a Jacobian need: 128 MiB
 PRECISE = (EXACT_GRAPH, EXACT_DUAL, GIVEN, "cs")  # Jacobians whose differences have digits
 
 
@@ -46,6 +47,8 @@ def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivati
     if parts.jacobian_kind not in PRECISE:
         beside = f"its Jacobian is estimated ({parts.jacobian_kind}), so that differences of it have no digits"
         return SecondDerivatives(reason=f"{reason}; {beside}" if reason else beside)
+    if options.n * (options.n + m) > MOST_ENTRIES:
+        return SecondDerivatives(reason=f"dense ones for {options.n} parameters and {m} values need too much memory")
     from nlsq.derivatives.second_order import DifferenceHessian
 
     found = DifferenceHessian(
@@ -61,17 +64,20 @@ def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivati
     return SecondDerivatives(found.address, found.data_address, OF_JACOBIAN, reason)
 
 
-def sparse_second_derivatives(options: Options, parts: Parts) -> WeightedHessian | None:
-    """Return the second derivatives as a sparse matrix: from the graph, else coloured differences of the Jacobian."""
+def sparse_second_derivatives(options: Options, parts: Parts) -> tuple[WeightedHessian | None, str]:
+    """Return the second derivatives as a sparse matrix, and where they come from, in words.
+
+    From the graph; else by coloured differences of the Jacobian.
+    """
     if parts.residual is not None and options.given_hessian is None:
         exact = parts.residual.sparse_hessian
         if exact is not None:
-            return exact
+            return exact, parts.exact_kind
     if parts.sparse is None or parts.jacobian_kind not in PRECISE:
-        return None
+        return None, ""
     from nlsq.derivatives.second_order import ColoredHessian
 
-    return ColoredHessian(
+    differences = ColoredHessian(
         parts.sparse.jacobian,
         parts.sparse.pattern,
         options.x0,
@@ -79,3 +85,4 @@ def sparse_second_derivatives(options: Options, parts: Parts) -> WeightedHessian
         upper=options.upper,
         scale=options.sizes_given,
     )
+    return differences, OF_JACOBIAN

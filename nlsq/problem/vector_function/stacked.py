@@ -103,17 +103,19 @@ def _second(functions: Sequence[VectorFunction], parts: Parts) -> SecondDerivati
     return SecondDerivatives(address_of_kernel(places.stacked_hessian), address_of_array(table), ", ".join(kinds))
 
 
-def _sparse_second(functions: Sequence[VectorFunction], parts: Parts) -> WeightedHessian | None:
+def _sparse_second(functions: Sequence[VectorFunction], parts: Parts) -> tuple[WeightedHessian | None, str]:
     found: list[tuple[int, int, WeightedHessian]] = []
+    kinds: dict[str, None] = {}
     first = 0
     for one in functions:
-        hessian = None if one.is_linear else one.sparse_hessian
-        if hessian is not None:
+        if not one.is_linear:
+            hessian = one.sparse_hessian
+            if hessian is None:
+                return None, ""
             found.append((first, first + one.m, hessian))
-        elif not one.is_linear:
-            return None
+            kinds[one.sparse_hessian_kind] = None
         first += one.m
-    return StackedHessian(found)
+    return StackedHessian(found), ", ".join(kinds) or ZERO
 
 
 @final
