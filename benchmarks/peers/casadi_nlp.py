@@ -113,5 +113,5 @@ def _outcome(solver, problem, x0, name):
 
 
 def _calls(statistics):
-    """Return how often the objective was evaluated; sqpmethod evaluates it with the constraints."""
-    return int(statistics.get("n_call_nlp_f", statistics.get("n_call_nlp_fg", 0)))
+    """Return how often the objective was evaluated; sqpmethod does so with the constraints, and once with J."""
+    return int(statistics.get("n_call_nlp_f", statistics.get("n_call_nlp_fg", 0) + 1))

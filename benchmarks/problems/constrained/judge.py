@@ -12,7 +12,7 @@ With the Lagrangian 1/2 ||r||^2 + y'c - zl'(x - lb) - zu'(ub - x), and g = J'r,
 An answer is a KKT point within violation 1e-6 and dual and complementarity 1e-5; it has the best value when its cost is
 at most best (1 + 1e-6) + 1e-10, where best is the lowest cost known, or the lowest that a peer reached from the start.
 A claim of infeasibility is false when the problem has a feasible point; it is no more than local when x is a
-stationary point of 1/2 ||v||^2, with v the violations of the user's own c.
+stationary point of the violations of the user's own c, in the sum of their squares or of their sizes.
 
 References
 ----------
@@ -123,19 +123,40 @@ def estimated_multipliers(problem, x, gradient, jac_c):
 
 
 def violation_gradient(problem, x):
-    """Return how far x is from a stationary point of the violations, relative to their size; 0 when there are none.
+    """Return how far x is from a stationary point of the violations, as a relative gradient; 0 where there are none.
 
-    That is max |P(x - A'v) - x| / max(|v| max(1, |A|)), with v the violations of c and P the projection on the bounds.
+    The violations v of the user's own c may be measured by the sum of their squares or by that of their sizes: the
+    smaller of the two relative gradients counts, projected on the bounds.
     """
     x = np.clip(x, problem.lb, problem.ub)
     c = problem.c(x)
     v = np.maximum(c - problem.cu, 0.0) - np.maximum(problem.cl - c, 0.0)
     worst = np.max(np.abs(v), initial=0.0)
-    if worst == 0.0:
+    if worst <= VIOLATION:
         return 0.0
     jac_c = derivatives(problem.constraints, x)
+    size = max(1.0, float(np.max(np.abs(jac_c))))
     step = np.clip(x - jac_c.T @ v, problem.lb, problem.ub) - x
-    return float(np.max(np.abs(step)) / (worst * max(1.0, np.max(np.abs(jac_c)))))
+    return min(float(np.max(np.abs(step))) / (worst * size), _gradient_of_sizes(problem, x, c, v, jac_c) / size)
+
+
+def _gradient_of_sizes(problem, x, c, v, jac_c):
+    """Return the least gradient of sum |v|: broken rows weigh 1, rows at their limits any weight up to that."""
+    from scipy.optimize import lsq_linear
+
+    broken = np.abs(v) > VIOLATION * np.max(np.abs(v))
+    upper = ~broken & _active(problem.cu, problem.cu - c)
+    lower = ~broken & _active(problem.cl, c - problem.cl)
+    at_lower, at_upper = _active(problem.lb, x - problem.lb), _active(problem.ub, problem.ub - x)
+    gradient = jac_c.T @ np.where(broken, np.sign(v), 0.0)
+    columns = np.concatenate([jac_c[upper], -jac_c[lower], -np.eye(x.size)[at_lower], np.eye(x.size)[at_upper]])
+    if not columns.size:
+        return float(np.max(np.abs(gradient)))
+    most = np.concatenate(
+        [np.ones(np.sum(upper) + np.sum(lower)), np.full(np.sum(at_lower) + np.sum(at_upper), np.inf)]
+    )
+    weights = lsq_linear(columns.T, -gradient, (0.0, most), method="bvls", tol=1e-14).x
+    return float(np.max(np.abs(gradient + columns.T @ weights)))
 
 
 def _active(limits, distances):
