@@ -241,10 +241,11 @@ def factor_panel(
                 gather_column(panel, height, start, k, r, signs_out, row_work, second)
             if not growth <= FAIR:
                 size = size_of_others(first, k, height, NONE, NONE)
-                if not size > NO_DIGITS * scale[index[c]]:
+                unit = max(scale[index[c]], formed[c]) if is_last != 0 else scale[index[c]]
+                if not size > NO_DIGITS * unit:
                     report[FAILED] = index[c]
                     return NONE - SINGULAR
-                is_stopped = not is_last
+                is_stopped = is_last == 0
                 if not is_stopped and not growth <= LARGEST_GROWTH:
                     first[c] = expected[index[c]] * size / LARGEST_GROWTH
                     report[MOVED] += 1
