@@ -63,7 +63,7 @@ def _for_constraints(method: Any) -> Any:
         if method not in TAKE_CONSTRAINTS:
             raise ValueError(f"method {method!r} takes no constraints; those are for {' and '.join(TAKE_CONSTRAINTS)}.")
         return getattr(solvers, METHODS[method])()
-    if not isinstance(method, solvers.InteriorPoint | solvers.ProjectedGradient):
+    if not getattr(method, "takes_constraints", False):
         raise ValueError(f"{type(method).__name__} takes no constraints; use InteriorPoint or ProjectedGradient.")
     return method
 

@@ -24,6 +24,7 @@ from nlsq.kernels.interior_point.layout import (
     CURVATURE_KNOWN,
     DUAL_LENGTH,
     GRADIENT,
+    LAST_COST,
     LINEARISE,
     LOWER,
     LOWER_DUAL,
@@ -207,7 +208,7 @@ def take_point(w, iw):
     copy(trial, z, n + mc)
     copy(shift(w, iw[R_TRIAL]), shift(w, iw[R]), iw[M])
     copy(shift(w, iw[C_TRIAL]), shift(w, iw[C]), mc)
-    w[COST] = w[COST_TRIAL]
+    w[LAST_COST], w[COST] = w[COST], w[COST_TRIAL]
     update_violation(w, iw)
     note_best(w, iw)
 

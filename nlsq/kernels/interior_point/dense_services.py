@@ -70,14 +70,13 @@ from nlsq.kernels.interior_point.layout import (
     USE_HESSIAN,
     VALUE_OF,
     X_EVALUATED,
-    XL,
-    XU,
     Z_TRIAL,
     M,
     N,
     R,
     Y,
 )
+from nlsq.kernels.interior_point.points import place_evaluated
 from nlsq.kernels.interior_point.scaling import choose_scales
 from nlsq.kernels.robust import LINEAR, apply_loss, rho_first, robust_cost
 
@@ -85,18 +84,10 @@ REFINEMENTS = 3
 ACCURATE = 1e-13  # of a linear system, relative: no refinement
 
 
-@kernel("void(double*, int*)")
-def place_evaluated(w, iw):
-    """Put x of the trial point, moved inside the bounds that were given, where functions find it."""
-    x, trial, lower, upper = shift(w, iw[X_EVALUATED]), shift(w, iw[Z_TRIAL]), shift(w, iw[XL]), shift(w, iw[XU])
-    for j in range(iw[N]):
-        x[j] = min(max(trial[j], lower[j]), upper[j])
-
-
 @kernel("int(double*, int*)")
 def evaluate(w, iw):
     """Evaluate residual, cost and constraints at the trial point; nonzero: 1 + the function that failed."""
-    place_evaluated(w, iw)
+    place_evaluated(w, iw, iw[Z_TRIAL])
     x, c, scale = shift(w, iw[X_EVALUATED]), shift(w, iw[C_TRIAL]), shift(w, iw[ROW_SCALE])
     for b in range(iw[BLOCKS]):
         block = shift(iw, iw[BLOCK_TABLE] + b * BLOCK_WIDTH)

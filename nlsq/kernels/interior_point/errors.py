@@ -67,7 +67,7 @@ def constraints_transposed(w, iw, given, out):
 
 @kernel("void(double*, int*)")
 def update_violation(w, iw):
-    """Form h and its sum, and the largest violation of the constraints as they were given."""
+    """Form h and its sum, and the largest violation of the constraints as they were given, relative to limits above 1."""
     mc, slack = iw[MC], shift(w, iw[Z] + iw[N])
     c, h, scale = shift(w, iw[C]), shift(w, iw[H]), shift(w, iw[ROW_SCALE])
     lower, upper = shift(w, iw[CL]), shift(w, iw[CU])
@@ -75,7 +75,8 @@ def update_violation(w, iw):
     for i in range(mc):
         h[i] = c[i] - slack[i]
         total += abs(h[i])
-        largest = max(largest, lower[i] - c[i] / scale[i], c[i] / scale[i] - upper[i])
+        value = c[i] / scale[i]
+        largest = max(largest, (lower[i] - value) / max(1.0, abs(lower[i])), (value - upper[i]) / max(1.0, abs(upper[i])))
     w[VIOLATION] = total
     w[USER_VIOLATION] = largest
 

@@ -42,7 +42,7 @@ fixed at the start; x is not.
     LOSS_SCALE,
     STEP_NORM,
     ALPHA_SMALLEST,
-    USER_VIOLATION,  # largest violation of the constraints as they were given
+    USER_VIOLATION,  # largest violation of the constraints as they were given, relative to limits above 1
     USER_DUAL_ERROR,  # dual infeasibility without scaling
     BEST_COST,
     BEST_VIOLATION,
@@ -53,13 +53,15 @@ fixed at the start; x is not.
     LAST_STEP_NORM,
     PREDICTED,
     GAIN_RATIO,
+    FIRST_COST,
+    LAST_COST,
     RESTORATION_BARRIER,
     RESTORATION_DAMPING,
     PROXIMITY,  # zeta
     RESTORATION_MERIT,
     PUSH,  # how far a start is moved from its bounds, relative
     HEADER,
-) = range(48)
+) = range(50)
 
 # counters and switches in iw
 (

@@ -29,6 +29,7 @@ from nlsq.kernels.interior_point.layout import (
     FILTER,
     FILTER_MOST,
     FILTER_SIZE,
+    FREE,
     H_CORRECTED,
     H_TRIAL,
     KIND,
@@ -43,6 +44,7 @@ from nlsq.kernels.interior_point.layout import (
     STEP,
     STEP_LENGTH,
     TINY_STEPS,
+    TOLERANCE,
     TRIALS,
     UPPER,
     VIOLATION,
@@ -55,6 +57,7 @@ from nlsq.kernels.interior_point.layout import (
     N,
     Z,
 )
+from nlsq.kernels.interior_point.points import place_evaluated
 
 VIOLATION_SHARE, MERIT_SHARE = 1e-5, 1e-8  # gamma_theta, gamma_phi
 ARMIJO = 1e-8  # eta_phi
@@ -85,6 +88,21 @@ def barrier_function(w, iw, z_offset, cost):
     return cost - mu * total
 
 
+@kernel("void(double*, int*)")
+def reset_trial_slacks(w, iw):
+    """Move slacks of the trial point to their constraints where those lie farther inside: violation and phi both
+    fall.
+    """
+    n, c = iw[N], shift(w, iw[C_TRIAL])
+    lower, upper, slack = shift(w, iw[LOWER] + n), shift(w, iw[UPPER] + n), shift(w, iw[Z_TRIAL] + n)
+    free = shift(w, iw[FREE] + n)
+    for i in range(iw[MC]):
+        if free[i] != 0.0:
+            room = min(c[i] - lower[i], upper[i] - c[i])
+            if room >= min(slack[i] - lower[i], upper[i] - slack[i]):
+                slack[i] = c[i]
+
+
 @kernel("int(double*, int*, int, double)")
 def try_step(w, iw, step_offset, alpha):
     """Evaluate at z + alpha step; violation and barrier function are infinite where anything is not finite."""
@@ -96,6 +114,7 @@ def try_step(w, iw, step_offset, alpha):
     if failed != 0:
         return failed
     iw[NFEV] += 1
+    reset_trial_slacks(w, iw)
     c, h = shift(w, iw[C_TRIAL]), shift(w, iw[H_TRIAL])
     total = 0.0
     for i in range(mc):
@@ -211,11 +230,8 @@ def is_tiny(w, iw):
 
 
 @kernel("int(double*, int*)")
-def find_acceptable_trial_point(w, iw):
-    """Shorten the step until its end is acceptable.
-
-    Returns ACCEPTED, TOO_SHORT (restoration is next), NO_EVALUATIONS, or below 0 what a function returned.
-    """
+def search(w, iw):
+    """Do the work of `find_acceptable_trial_point`, which goes back to the current point where there is none."""
     w[MERIT] = barrier_function(w, iw, iw[Z], w[COST])
     w[ALPHA_SMALLEST] = smallest_length(w)
     alpha = w[PRIMAL_LENGTH]
@@ -233,9 +249,9 @@ def find_acceptable_trial_point(w, iw):
         iw[KIND] = judge_trial(w, iw, alpha)
         if iw[KIND] != 0:
             return ACCEPTED
-        if tiny != 0 and w[VIOLATION_TRIAL] < math.inf:
+        if tiny != 0:
             iw[KIND] = LETTER_T
-            return ACCEPTED
+            return ACCEPTED if w[VIOLATION_TRIAL] <= w[TOLERANCE] else TOO_SHORT
         if iw[TRIALS] == 1 and iw[MC] > 0 and w[VIOLATION] <= w[VIOLATION_TRIAL] < math.inf:
             outcome = correct_step(w, iw)
             if outcome != SEARCHING:
@@ -243,3 +259,15 @@ def find_acceptable_trial_point(w, iw):
         alpha *= 0.5
         if alpha < w[ALPHA_SMALLEST]:
             return TOO_SHORT
+
+
+@kernel("int(double*, int*)")
+def find_acceptable_trial_point(w, iw):
+    """Shorten the step until its end is acceptable.
+
+    Returns ACCEPTED, TOO_SHORT (restoration is next), NO_EVALUATIONS, or below 0 what a function returned.
+    """
+    outcome = search(w, iw)
+    if outcome == TOO_SHORT or outcome == NO_EVALUATIONS:
+        place_evaluated(w, iw, iw[Z])
+    return outcome

@@ -91,6 +91,7 @@ from nlsq.kernels.interior_point.layout import (
     Z,
 )
 from nlsq.kernels.interior_point.line_search import augment_filter, barrier_function, is_dominated
+from nlsq.kernels.interior_point.points import place_evaluated
 from nlsq.kernels.interior_point.start import estimate_multipliers, inside
 
 ENOUGH = 0.9  # kappa_resto: share of the violation that has to be left at most
@@ -107,6 +108,7 @@ NEAR_BOUND = 1e-6
 SLOW, SLOW_STEPS = 1e-5, 3  # violation that falls by less, so many times
 ESCAPES_MOST = 3
 DIRECTIONS = 40  # around a stationary point
+FIRST_LENGTH = 1e-2  # of them, relative to x; then 10, 100, 1000 times as long
 RESTORED, INFEASIBLE, FAILED, NO_EVALUATIONS, UNDEFINED = 1, 2, 3, 4, 5
 LETTER_R = 114
 
@@ -274,6 +276,7 @@ def restoration_step(w, iw):
     before = restoration_merit(w, iw, iw[Z], iw[H])
     for k in range(HALVINGS):
         if iw[NFEV] >= iw[MAX_EVALUATIONS]:
+            place_evaluated(w, iw, iw[Z])
             return NO_EVALUATIONS
         failed = try_restoration(w, iw, iw[STEP], alpha)
         if failed != 0:
@@ -294,6 +297,7 @@ def restoration_step(w, iw):
                 w[RESTORATION_DAMPING] = max(0.25 * w[RESTORATION_DAMPING], LEAST_DAMPING)
             return 1
         alpha *= 0.5
+    place_evaluated(w, iw, iw[Z])
     return 0
 
 
@@ -350,9 +354,9 @@ def escape(w, iw):
     slack_free, lower, upper = shift(w, iw[FREE] + n), shift(w, iw[CL]), shift(w, iw[CU])
     scale, c, free = shift(w, iw[ROW_SCALE]), shift(w, iw[C_TRIAL]), shift(w, iw[FREE])
     here = w[USER_VIOLATION]
-    state = 12345 + iw[ESCAPES]
+    state, length = 12345 + iw[ESCAPES], FIRST_LENGTH
     for k in range(DIRECTIONS):
-        length = 1e-3 if k % 2 == 0 else 1e-1
+        length = FIRST_LENGTH if k % 4 == 0 else 10.0 * length
         for j in range(n):
             state = (1103515245 * state + 12345) % 2147483648
             size = length * max(1.0, abs(z[j])) * (state / 1073741824.0 - 1.0)
@@ -382,6 +386,7 @@ def escape(w, iw):
             update_violation(w, iw)
             failed = linearise_here(w, iw)
             return 1 if failed == 0 else min(-failed, -1)
+    place_evaluated(w, iw, iw[Z])
     return 0
 
 

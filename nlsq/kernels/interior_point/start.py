@@ -31,10 +31,12 @@ from nlsq.kernels.interior_point.layout import (
     DIAGONAL,
     EVALUATE,
     FACTORIZE,
+    FIRST_COST,
     FREE,
     GRADIENT,
     INERTIA,
     INERTIA_RIGHT,
+    LAST_COST,
     LOWER,
     LOWER_DUAL,
     MC,
@@ -216,6 +218,7 @@ def start(w, iw):
     failed = estimate_multipliers(w, iw) if iw[WARM] == 0 else update_multiplied(w, iw)
     if failed != 0:
         return failed
+    w[FIRST_COST], w[LAST_COST] = w[COST], w[COST]
     update_violation(w, iw)
     note_best(w, iw)
     w[VIOLATION_LARGEST] = LARGEST_FACTOR * max(1.0, w[VIOLATION])

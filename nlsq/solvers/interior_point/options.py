@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 if TYPE_CHECKING:
     from nlsq.problem import LeastSquaresProblem
@@ -76,6 +76,8 @@ class InteriorPoint:
     acceptable: float = 1e-6
     violation: float = 1e-7
     max_iterations: int = 3000
+
+    takes_constraints: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Validate."""

@@ -26,9 +26,11 @@ def collect(state: InteriorState) -> ConstrainedResult:
     w, iw, counters = space.w, space.iw, state.problem.counters
     status = Status(state.status)
     x = space.view(layout.X_EVALUATED)
+    x[:] = np.clip(space.view(layout.Z)[: space.n], plan.lower, plan.upper)
     best = space.view(layout.X_BEST)
     begun = int(iw[layout.NFEV]) > 0
-    if not status.converged and begun and not np.array_equal(best, x):
+    ends_here = status.converged or status == Status.LOCALLY_INFEASIBLE
+    if not ends_here and begun and not np.array_equal(best, x):
         _go_to(plan, best)
     scale = float(w[layout.COST_SCALE]) or 1.0
     y = space.view(layout.Y) * space.view(layout.ROW_SCALE) / scale
@@ -59,7 +61,7 @@ def collect(state: InteriorState) -> ConstrainedResult:
         constraint_jac=constraint_jac,
         constraint_lower=plan.limits[0],
         constraint_upper=plan.limits[1],
-        constraint_names=[] if state.problem.constraints is None else state.problem.constraints.names,
+        constraint_parts=plan.parts,
         nhev=int(iw[layout.NHEV]),
         factorizations=int(iw[layout.FACTORIZATIONS]),
         inertia_corrections=int(iw[layout.CORRECTIONS]),

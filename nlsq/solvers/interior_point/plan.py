@@ -46,6 +46,8 @@ class Plan:
         r(x).
     constraints : VectorFunction or None
         c(x).
+    parts : tuple of (str, int)
+        Name and number of rows of each constraint.
     space : Workspace
         Memory.
     choice : Choice
@@ -60,6 +62,7 @@ class Plan:
         held: ConstraintSet | None = problem.constraints
         self.constraints: VectorFunction | None = None if held is None else held.function
         self.limits = (np.empty(0), np.empty(0)) if held is None else (held.lower, held.upper)
+        self.parts = () if held is None else tuple((one.name, one.m) for one in held.blocks)
         n = problem.n
         self.lower = np.full(n, -np.inf) if problem.lower is None else problem.lower
         self.upper = np.full(n, np.inf) if problem.upper is None else problem.upper

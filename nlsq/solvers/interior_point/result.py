@@ -35,8 +35,8 @@ class ConstrainedResult(SolveResult):
         Its derivative.
     constraint_lower, constraint_upper : ndarray, shape (mc,)
         cl and cu.
-    constraint_names : list of str
-        What messages call the rows.
+    constraint_parts : tuple of (str, int)
+        Name and number of rows of each constraint as it was given; ``constraint_names`` has a name for each row.
     nhev : int
         Evaluations of second derivatives.
     factorizations, inertia_corrections : int
@@ -58,7 +58,7 @@ class ConstrainedResult(SolveResult):
     constraint_jac: Any = None
     constraint_lower: FloatArray = field(default_factory=lambda: np.empty(0))
     constraint_upper: FloatArray = field(default_factory=lambda: np.empty(0))
-    constraint_names: list[str] = field(default_factory=list)
+    constraint_parts: tuple[tuple[str, int], ...] = ()
     nhev: int = 0
     factorizations: int = 0
     inertia_corrections: int = 0
@@ -66,6 +66,11 @@ class ConstrainedResult(SolveResult):
     analyses: int = 0
     restorations: int = 0
     hessian: str = ""
+
+    @cached_property
+    def constraint_names(self) -> list[str]:
+        """What messages call the rows of the constraints: ``"constraints[2][0]"`` is the first of the third."""
+        return [f"{name}[{i}]" for name, rows in self.constraint_parts for i in range(rows)]
 
     @cached_property
     def active_constraints(self) -> NDArray[np.bool_]:
