@@ -58,21 +58,30 @@ class DualType(types.Type):
         Doubles in a vector register, of which the partials fill as many as they need; 0: each is a scalar. What is
         over in the last register is 0 and may become anything.
     order : {1, 2}
-        Of the highest derivatives; those of second order are scalars.
+        Of the highest derivatives.
 
     Attributes
     ----------
-    pairs : list of (int, int)
-        Of which partials each second derivative is: the lower triangle, row by row; none for first order.
+    pieces : list of LLVM types
+        Of the registers behind the value: partials, then second derivatives.
+    firsts : int
+        How many of them are partials.
+    seconds : list of (int, int)
+        What each of the others holds: (j, c) is row j of the second derivatives as far as the parameters of register c
+        go. Registers that begin beyond the diagonal are left out; there are none for first order.
     """
 
     def __init__(self, width: int, lanes: int = 0, order: int = 1) -> None:
         self.width, self.lanes = width, lanes
-        self.pairs = [(j, k) for j in range(width) for k in range(j + 1)] if order == 2 else []
-        full, rest = divmod(width, lanes) if lanes else (width + len(self.pairs), 0)
+        full, rest = divmod(width, lanes) if lanes else (width, 0)
         last = [ir.VectorType(DOUBLE, max(2, 1 << (rest - 1).bit_length()))] if rest else []
-        self.pieces = [ir.VectorType(DOUBLE, lanes) if lanes else DOUBLE] * full + last
-        super().__init__(f"dual({width}{f', {lanes} lanes' if lanes else ''}{', second order' if self.pairs else ''})")
+        partials = [ir.VectorType(DOUBLE, lanes) if lanes else DOUBLE] * full + last
+        rows = range(width) if order == 2 else ()
+        self.firsts = len(partials)
+        self.seconds = [(j, c) for j in rows for c in range(j // max(lanes, 1) + 1)]
+        self.pieces = partials + [partials[c] for _, c in self.seconds]
+        details = (f", {lanes} lanes" if lanes else "") + (", second order" if order == 2 else "")
+        super().__init__(f"dual({width}{details})")
 
     @property
     def layout(self) -> Any:
@@ -84,10 +93,10 @@ class DualType(types.Type):
         return [ir.Constant(piece, None) for piece in self.pieces]
 
     def filled(self, builder: Any, parts: Sequence[Any]) -> list[Any]:
-        """Give partials made of scalars."""
-        if not self.lanes:
-            return list(parts)
+        """Give partials made of scalars; second derivatives are 0."""
         vectors = self.no_partials()
+        if not self.lanes:
+            return [*parts, *vectors[self.firsts :]]
         for k, part in enumerate(parts):
             place = ir.IntType(32)(k % self.lanes)
             vectors[k // self.lanes] = builder.insert_element(vectors[k // self.lanes], part, place)
@@ -133,7 +142,7 @@ def unpack(builder: Any, kind: Any, number: Any) -> tuple[Any, Partials]:
     return builder.extract_value(number, 0), parts
 
 
-def _spread(builder: Any, slope: Any, part: Any) -> Any:
+def spread(builder: Any, slope: Any, part: Any) -> Any:
     """Give a slope as what its partials are: itself, or a vector of it."""
     if not isinstance(part.type, ir.VectorType):
         return slope
@@ -155,7 +164,7 @@ def combine(builder: Any, terms: Sequence[Term], *, guarded: bool = False) -> Pa
             continue
         scaled = partials
         if slope is not None:
-            scaled = [builder.fmul(_spread(builder, slope, part), part, flags=FLAGS) for part in partials]
+            scaled = [builder.fmul(spread(builder, slope, part), part, flags=FLAGS) for part in partials]
         if guarded:
             zeros = [ir.Constant(part.type, None) for part in partials]
             idle = [builder.fcmp_ordered("==", part, zero) for part, zero in zip(partials, zeros)]

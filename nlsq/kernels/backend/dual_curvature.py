@@ -26,15 +26,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from llvmlite import ir
 from numba.core import cgutils
 
 from nlsq.kernels.backend import dual_math as rules
-from nlsq.kernels.backend.dual import DOUBLE, FLAGS, DualType, Partials, Term, combine
+from nlsq.kernels.backend.dual import DOUBLE, FLAGS, DualType, Partials, Term, combine, spread
 from nlsq.kernels.backend.dual_math import DIGAMMA_FROM, LN_2, LN_10, log, power, rule
 from nlsq.kernels.backend.primitives import select
 from nlsq.kernels.backend.simd import STRICT, Emitter, Value
 
-Pairs = Sequence[tuple[int, int]]
 Call = Callable[[rules.Rule, Sequence[Any]], tuple[Any, Any]]  # compiled function, values -> type and result
 
 # of one argument: a, value, slope -> second derivative
@@ -176,25 +176,28 @@ def _curvatures(builder: Any, rule_: rules.Rule, values: Sequence[Any], outcome:
     return [one.code if isinstance(one, Value) else one for one in results]
 
 
-def _squares(builder: Any, pairs: Pairs, parts: Partials) -> Partials:
-    """``a_j a_k`` for each pair."""
-    return None if parts is None else [builder.fmul(parts[j], parts[k], flags=FLAGS) for j, k in pairs]
+def _element(builder: Any, dual: DualType, parts: list[Any], j: int) -> Any:
+    """Partial j as a scalar."""
+    return builder.extract_element(parts[j // dual.lanes], ir.IntType(32)(j % dual.lanes)) if dual.lanes else parts[j]
 
 
-def _crossed(builder: Any, pairs: Pairs, da: Partials, db: Partials) -> Partials:
-    """``a_j b_k + a_k b_j`` for each pair."""
+def _outer(builder: Any, dual: DualType, da: Partials, db: Partials) -> Partials:
+    """``a_j b_k`` in the registers of second derivatives."""
     if da is None or db is None:
         return None
-    return [
-        builder.fadd(builder.fmul(da[j], db[k], flags=FLAGS), builder.fmul(da[k], db[j], flags=FLAGS), flags=FLAGS)
-        for j, k in pairs
-    ]
+    factors = [_element(builder, dual, da, j) for j in range(dual.width)]
+    return [builder.fmul(spread(builder, factors[j], db[c]), db[c], flags=FLAGS) for j, c in dual.seconds]
+
+
+def _crossed(builder: Any, dual: DualType, da: Partials, db: Partials) -> Partials:
+    """``a_j b_k + a_k b_j`` in the registers of second derivatives."""
+    return combine(builder, [(None, _outer(builder, dual, da, db)), (None, _outer(builder, dual, db, da))])
 
 
 def _bent(builder: Any, dual: DualType, partials: Partials, terms: Sequence[Term], guarded: bool) -> Partials:
     """Add terms to the second derivatives, which come after the first ones."""
     assert partials is not None
-    first, second = partials[: dual.width], partials[dual.width :]
+    first, second = partials[: dual.firsts], partials[dual.firsts :]
     return first + (combine(builder, [(None, second), *terms], guarded=guarded) or [])
 
 
@@ -228,9 +231,9 @@ def by_rule(
     """
     found = _curvatures(builder, rule_, [value for value, _ in split], outcome, call)
     parts = [one for _, one in split]
-    factors = [_squares(builder, dual.pairs, parts[0])]
+    factors = [_outer(builder, dual, parts[0], parts[0])]
     if len(parts) == 2:
-        factors += [_crossed(builder, dual.pairs, *parts), _squares(builder, dual.pairs, parts[1])]
+        factors += [_crossed(builder, dual, *parts), _outer(builder, dual, parts[1], parts[1])]
     terms = [(DOUBLE(one) if isinstance(one, float) else one, product) for one, product in zip(found, factors)]
     kept = [term for term in terms if term[0] is not None]
     return _bent(builder, dual, partials, kept, rule_ in rules.STEEP)
@@ -238,9 +241,9 @@ def by_rule(
 
 def of_product(builder: Any, dual: DualType, partials: Partials, da: Partials, db: Partials) -> Partials:
     """Complete the derivatives of a product."""
-    return _bent(builder, dual, partials, [(None, _crossed(builder, dual.pairs, da, db))], False)
+    return _bent(builder, dual, partials, [(None, _crossed(builder, dual, da, db))], False)
 
 
 def of_power(builder: Any, dual: DualType, partials: Partials, second: Any, parts: Partials) -> Partials:
     """Complete the derivatives of a function of one number, whose own second derivative is given."""
-    return _bent(builder, dual, partials, [(second, _squares(builder, dual.pairs, parts))], False)
+    return _bent(builder, dual, partials, [(second, _outer(builder, dual, parts, parts))], False)

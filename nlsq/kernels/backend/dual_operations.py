@@ -51,7 +51,7 @@ def _by_rule(context: Any, builder: Any, rule_: rules.Rule, kinds: Any, numbers:
     results = cgutils.unpack_tuple(builder, outcome, len(kind))
     terms = [(slope, parts) for slope, (_, parts) in zip(results[1:], split)]
     dual, partials = _dual_of(kinds), combine(builder, terms, guarded=rule_ in rules.STEEP)
-    if dual.pairs:
+    if dual.seconds:
         call = partial(_call, context, builder)
         partials = dual_curvature.by_rule(builder, dual, rule_, split, results, partials, call)
     return pack(builder, dual, results[0], partials)
@@ -116,7 +116,7 @@ def _sum_or_difference(sign: int) -> Any:
 def _product(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
     (a, da), (b, db) = (unpack(builder, k, _double(number)) for k, number in zip(kinds, numbers))
     dual, partials = _dual_of(kinds), combine(builder, [(b, da), (a, db)])
-    if dual.pairs:
+    if dual.seconds:
         partials = dual_curvature.of_product(builder, dual, partials, da, db)
     return pack(builder, dual, builder.fmul(a, b, flags=FLAGS), partials)
 
@@ -146,7 +146,7 @@ def _raise_to(context: Any, builder: Any, kinds: Any, numbers: Any) -> Any:
             lower = builder.fdiv(value, base, flags=FLAGS)
         slope = DOUBLE(float(exponent)) if lower is None else builder.fmul(DOUBLE(float(exponent)), lower, flags=FLAGS)
         derivatives = combine(builder, [(slope, partials)])
-        if kinds[0].pairs and exponent != 1:
+        if kinds[0].seconds and exponent != 1:
             factor = DOUBLE(float(exponent * (exponent - 1)))
             least = builder.fdiv(lower, base) if exponent < 0 else _chain(builder, base, int(exponent) - 2)
             second = factor if least is None else builder.fmul(factor, least, flags=FLAGS)

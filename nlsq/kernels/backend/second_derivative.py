@@ -8,8 +8,10 @@ to the lower triangle of `out`, (n, n) row by row; a model's residuals have thei
 of weight 0 are left out, whatever their derivatives are. `data` is the table of `nlsq.kernels.curve`.
 
 The function runs on numbers with the first derivatives for `width` parameters and the second ones for every pair of
-them. Up to `WIDEST` parameters one run has all pairs. More are split into blocks of half as many: each run takes two of
-the blocks, so that every pair of parameters meets in one run or more; what met before is not added again.
+them. They are scalars in a loop over the points of a model, which so vectorises across the points, and fill vector
+registers elsewhere, which takes a third of the code. Up to `WIDEST` parameters one run has all pairs. More are split
+into blocks of half as many: each run takes two of the blocks, so that every pair of parameters meets in one run or
+more; what met before is not added again.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from llvmlite import ir
 from numba.core import errors, types
 from numba.extending import intrinsic
 
-from nlsq.kernels.backend.dual import DualType, pack, unpack
+from nlsq.kernels.backend.dual import DualType, pack, spread, unpack
+from nlsq.kernels.backend.fused import host
 from nlsq.kernels.backend.lowering import DOUBLE_POINTER
 from nlsq.kernels.backend.user_function import _compile_wrapper, _why
 
@@ -39,20 +42,18 @@ def wrapper(p, data, weights, out):
     for first in range({runs}):
         for second in range(first + 1, {runs} + 1):
             low, high = first * {block}, second * {block}
-            for k in range({pairs}):
+            for k in range({size}):
                 sums[k] = 0.0
             {seed}
             {values}
             {sum}
-            k = 0
             for row in range({width}):
                 for column in range(row + 1):
                     j = low + row if row < {block} else high + row - {block}
                     l = low + column if column < {block} else high + column - {block}
                     met = (row < {block} and second > first + 1) or (column >= {block} and first + 1 < {runs})
                     if j < {n} and not met:
-                        out[j * {n} + l] += sums[k]
-                    k += 1
+                        out[j * {n} + l] += sums[starts[row] + column]
 """
 _SUM = """
             for i in range(m):
@@ -110,11 +111,16 @@ def _seeding(dual: DualType) -> Any:
             number, index = arguments
             hits = [builder.icmp_signed("==", index, index.type(k)) for k in range(dual.width)]
             firsts = [builder.uitofp(hit, ir.DoubleType()) for hit in hits]
-            return pack(builder, dual, number, [*firsts, *dual.no_partials()[dual.width :]])
+            return pack(builder, dual, number, dual.filled(builder, firsts))
 
         return dual(types.float64, types.int64), generate
 
     return seed
+
+
+def lanes_of(kind: Any) -> int:
+    """Return how many doubles a register holds."""
+    return kind.count if isinstance(kind, ir.VectorType) else 1
 
 
 @intrinsic
@@ -126,12 +132,14 @@ def _add(typing_context: Any, number: Any, weight: Any, sums: Any) -> Any:
         packed, factor, pointer = arguments
         partials = unpack(builder, settled, packed)[1]
         if partials is not None:
-            zero = ir.DoubleType()(0.0)
-            counts = builder.fcmp_unordered("!=", factor, zero)
-            for k, part in enumerate(partials[settled.width :]):
-                place = builder.gep(pointer, [ir.IntType(64)(k)])
-                term = builder.select(counts, builder.fmul(factor, part, flags=_SUM_FLAGS), zero)
-                builder.store(builder.fadd(builder.load(place), term, flags=_SUM_FLAGS), place)
+            counts, at = builder.fcmp_unordered("!=", factor, ir.DoubleType()(0.0)), 0
+            for part in partials[settled.firsts :]:
+                place = builder.bitcast(builder.gep(pointer, [ir.IntType(64)(at)]), part.type.as_pointer())
+                weighted = builder.fmul(spread(builder, factor, part), part, flags=_SUM_FLAGS)
+                term = builder.select(counts, weighted, ir.Constant(part.type, None))
+                total = builder.fadd(builder.load(place, align=8), term, flags=_SUM_FLAGS)
+                builder.store(total, place, align=8)
+                at += lanes_of(part.type)
         return context.get_dummy_value()
 
     return types.void(settled, types.float64, sums), generate
@@ -159,7 +167,9 @@ def compile_second_derivative(function: Any, form: str, n: int) -> tuple[int, An
     from nlsq.kernels.backend.dual_form import dual_form
 
     width, block, runs = blocks_for(n)
-    dual = DualType(width, order=2)
+    dual = DualType(width, 0 if form == "scalar" else host().lanes, order=2)
+    sizes = [lanes_of(piece) for piece in dual.pieces[dual.firsts :]]
+    starts = [sum(sizes[: dual.seconds.index((j, 0))]) for j in range(width)]
     names = "".join(f"p{j}, " for j in range(n))
     place = f"j - low if j < low + {block} else j - high + {block} if high <= j else -1"
     seeds = "".join(f"seed(p[{j}], {place.replace('j', str(j))}), " for j in range(n))
@@ -174,13 +184,14 @@ def compile_second_derivative(function: Any, form: str, n: int) -> tuple[int, An
         runs=runs,
         block=block,
         width=width,
-        pairs=len(dual.pairs),
+        size=sum(sizes),
         n=n,
     )
     tools = {
         "seed": _seeding(dual),
         "add": _add,
-        "stack_memory": dual_operations.stack_memory(len(dual.pairs)),
+        "starts": tuple(starts),
+        "stack_memory": dual_operations.stack_memory(sum(sizes)),
         "new_array": new_array(dual),
     }
     try:
