@@ -237,6 +237,24 @@ def move_candidate(w, iw, length):
     clip(iw, shift(w, iw[DIRECTIONS]), shift(w, iw[BOUNDS]), candidate)
 
 
+@kernel("void(double*, int*)")
+def return_to_anchor(w, iw):
+    """Make the anchor the candidate, and be less patient from now on."""
+    nx, size = iw[NX], (iw[NX] + iw[NU]) * iw[K]
+    anchor = shift(w, iw[ANCHOR])
+    iw[RELAXED], iw[PATIENCE] = 0, iw[PATIENCE] // 2
+    w[STEP_LENGTH] = 1.0
+    copy(anchor, shift(w, iw[Z_NEW]), size)
+    copy(shift(anchor, size), shift(w, iw[COSTATES_NEW]), nx * iw[K])
+
+
+@kernel("int(double*, int*)")
+def is_worse_than_anchor(w, iw):
+    """Whether full steps on trial have come to a point with more of the merit function than the anchor has."""
+    here, there = w[COST] + w[PENALTY] * w[DEFECT], w[ANCHOR_COST] + w[PENALTY] * w[ANCHOR_DEFECT]
+    return 1 if iw[RELAXED] > 0 and here > there + ROUNDING * abs(there) else 0
+
+
 @kernel("int(double*, int*)")
 def search(w, iw):
     """Find a length of the step with which the merit function falls below that at the anchor; nonzero: there is none.
@@ -265,11 +283,8 @@ def search(w, iw):
             if length == 1.0 and iw[RELAXED] < iw[PATIENCE]:
                 iw[RELAXED] += 1
                 return 0
-        if iw[RELAXED] > 0:  # back to the anchor
-            iw[RELAXED], iw[PATIENCE] = 0, iw[PATIENCE] // 2
-            w[STEP_LENGTH] = 1.0
-            copy(anchor, shift(w, iw[Z_NEW]), size)
-            copy(shift(anchor, size), shift(w, iw[COSTATES_NEW]), nx * iw[K])
+        if iw[RELAXED] > 0:
+            return_to_anchor(w, iw)
             return 0
         iw[PATIENCE] = 0
         length *= 0.5
@@ -343,10 +358,13 @@ def solve_stages(w, iw):
         iw[WAITING] = max(iw[WAITING] - 1, 0)
         if iw[TESTS] != 0 or iw[ITERATIONS] < iw[MAX_ITERATIONS]:
             code = linearise(w, iw)
-        if code == 0 and iw[TESTS] != 0 and test_conditions(w, iw) != 0:
+        if code == 0 and iw[TESTS] != 0 and test_conditions(w, iw) != 0 and is_worse_than_anchor(w, iw) == 0:
             code = SOLVED
         elif code == 0 and iw[ITERATIONS] >= iw[MAX_ITERATIONS]:
             code = ITERATION_LIMIT
+        elif code == 0 and iw[TESTS] != 0 and is_worse_than_anchor(w, iw) != 0 and w[STATIONARITY] <= w[TOLERANCE]:
+            return_to_anchor(w, iw)
+            accept(w, iw)
         elif code == 0:
             prepare_program(w, iw)
             code = take_step(w, iw)
