@@ -289,6 +289,15 @@ def test_rows_of_held_parameters_are_no_constraints_when_they_hold():
     np.testing.assert_array_equal(found.ub, [5, np.inf, 5])
 
 
+def test_explain_says_whether_a_constraint_is_traced():
+    found = nlsq.explain(lambda a, b: [1 - a * b, np.exp(a)], kind="constraint")
+    assert found.route in ("traced", "compiled") and found.operations >= 3
+    found = nlsq.explain(lambda a, b: float(a) - b, kind="constraint")
+    assert found.route == "plain" and found.reason
+    with pytest.raises(ValueError, match="'residual' or 'constraint'"):
+        nlsq.explain(lambda a: a, kind="bound")
+
+
 # The result
 
 
@@ -311,6 +320,22 @@ def test_summary_lists_constraints():
     assert "largest violation" in text
 
 
+def test_summary_says_when_constraints_are_violated():
+    against = [linear_constraint({"height": 1}, upper=1), linear_constraint({"height": 1}, lower=2)]
+    result = nlsq.fit(decay, X, DECAY, [1, 1], constraints=against)
+    assert not result.converged and result.status == Status.LOCALLY_INFEASIBLE
+    assert result.constr_violation == pytest.approx(0.5, abs=1e-6)
+    assert [outcome.violation[0] for outcome in result.constraints] == pytest.approx([0.5, 0.5], abs=1e-3)
+    text = result.summary()
+    assert text.count("violated by 0.5") == 2 and "the errors do not hold" in text
+
+
+def test_constraint_without_a_value_at_the_start():
+    result = nlsq.fit(decay, X, DECAY, [1, 1], constraints={"type": "ineq", "fun": lambda height: height * np.nan})
+    assert result.status == Status.NONFINITE_START and np.isnan(np.asarray(result.stderr)).all()
+    assert "not finite" in result.summary()
+
+
 def test_results_pickle_without_their_functions():
     limit = 1.8
     result = nlsq.fit(decay, X, DECAY, [1, 1], constraints={"type": "ineq", "fun": lambda height: limit - height})
@@ -328,6 +353,17 @@ def test_starts_from_the_data_and_many_starts():
         result = nlsq.fit(decay, X, DECAY, constraints=constraint, **options)
         np.testing.assert_allclose(result.params, known.params, rtol=1e-5)
         assert result.constraints[0].active.all()
+
+
+def test_of_several_ends_one_that_keeps_the_constraints_is_best():
+    """The cubic has a point of least violation at -1, where the cost is lower than at the only feasible point."""
+    constraint = {"type": "eq", "fun": lambda a: a**3 - 3 * a - 4}
+    model = lambda x, a: a + 0 * x
+    trapped = nlsq.fit(model, X, np.full(X.size, -1.0), [-0.9], constraints=constraint)
+    result = nlsq.fit(model, X, np.full(X.size, -1.0), [-0.9], constraints=constraint, starts=8)
+    assert result.params["a"] == pytest.approx(2.195823, abs=1e-5) and result.converged
+    if not trapped.converged:
+        assert trapped.cost < result.cost
 
 
 def test_without_constraints_there_is_nothing_to_tell():

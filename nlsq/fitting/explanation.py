@@ -66,14 +66,15 @@ def explain(function: Callable[..., Any], x: Any = None, p0: Any = None, *, kind
     Parameters
     ----------
     function : callable
-        A model ``f(x, a, b, ...)`` or a residual ``f(p)``.
+        A model ``f(x, a, b, ...)``, a residual ``f(p)``, or a constraint ``f(a, b, ...)`` on parameters by name.
     x : array_like, optional
         Independent variables; by default 64 points of one.
     p0 : array_like, optional
         Parameters at which an evaluation is timed; by default ones. For a residual they tell the number of parameters,
         and there must be some.
-    kind : {"model", "residual"}, optional
-        Which of the two it is; by default a function of one argument is a residual.
+    kind : {"model", "residual", "constraint"}, optional
+        Which of them it is; by default a function of one argument is a residual, and any other a model. A constraint of
+        the vector of all parameters is explained as a residual.
 
     Returns
     -------
@@ -94,8 +95,10 @@ def explain(function: Callable[..., Any], x: Any = None, p0: Any = None, *, kind
     inner = function.function if isinstance(function, Model) else function
     if kind is None:
         kind = function.kind if isinstance(function, Model) else _kind_of(inner)
-    if kind not in ("model", "residual"):
-        raise ValueError(f"kind must be 'model' or 'residual', got {kind!r}.")
+    if kind not in ("model", "residual", "constraint"):
+        raise ValueError(f"kind must be 'model', 'residual' or 'constraint', got {kind!r}.")
+    if kind == "constraint":
+        return _explain_constraint(inner, p0)
     if compile_disabled():
         return Explanation("plain", NOTHING_COMPILED)
     inner, route = unwrapped(function, kind)
@@ -109,6 +112,22 @@ def explain(function: Callable[..., Any], x: Any = None, p0: Any = None, *, kind
     if entry is None:
         return Explanation("plain", reason)
     return _explain_entry(route, entry, kind, p, x)
+
+
+def _explain_constraint(function: Any, p0: Any) -> Explanation:
+    """Explain a function of parameters by name, as a fit passes it on."""
+    from inspect import signature
+
+    from nlsq.fitting.constraint_functions import with_held
+
+    given = signature(function).parameters.values()
+    n = (
+        sum(one.default is one.empty and one.kind is not one.KEYWORD_ONLY for one in given)
+        if p0 is None
+        else np.size(p0)
+    )
+    wrapper = with_held(function, tuple(range(n)), (), n, by_name=True)
+    return explain(wrapper, p0=np.ones(n) if p0 is None else p0, kind="residual")
 
 
 def _kind_of(function: Any) -> str:

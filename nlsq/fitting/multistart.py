@@ -29,6 +29,7 @@ FloatArray = NDArray[np.float64]
 SPREAD = 1.0  # decades around the start
 OTHER_SIGN = 0.2  # share of the starts with another sign of a parameter
 SAME_COST = 1e-6  # relative
+VIOLATED = 1e-5  # largest violation of constraints: of more, an end is no solution
 SAME_PARAMS = 1e-4  # of the largest that the parameter is in either, or of the typical size where it is zero
 
 
@@ -114,9 +115,13 @@ def keep_best(error: BaseException, ends: list[FitCore]) -> None:
             error.result = FitResult(best)  # type: ignore[attr-defined]
 
 
-def rank(end: FitCore) -> tuple[float, bool]:
-    """Order ends by cost, those without one last, and at equal cost those that converged first."""
-    return (end.cost if math.isfinite(end.cost) else math.inf), not end.status.converged
+def rank(end: FitCore) -> tuple[bool, float, bool]:
+    """Order ends by cost, those without one last, and at equal cost those that converged first.
+
+    Ends that violate constraints come after all that do not.
+    """
+    violates = end.constrained is not None and not end.constrained.violation <= VIOLATED
+    return violates, (end.cost if math.isfinite(end.cost) else math.inf), not end.status.converged
 
 
 def spread(center: FloatArray, parameters: Parameters, i: int) -> FloatArray:

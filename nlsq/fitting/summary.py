@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CORRELATED = 0.1  # correlations of less are not listed
 VIOLATED = 1e-6  # relative to the limit; less is not written
+HOW_ERRORS = "active constraints count as equations in the errors"
 LISTED = 20  # correlations, the strongest
 SMALL_PART = 0.005  # of a direction, in units of the parameters' sizes; less is not written
 
@@ -125,9 +126,9 @@ def _constraints(result: FitResult) -> list[str]:
         f"{name:<{width}}  {value:>14.8g}  {limits:^23}  {y:>11}  {state}".rstrip()
         for name, value, limits, y, state in rows
     ]
-    lines.append(
-        f"largest violation {result.constr_violation:.2g}; active constraints count as equations in the errors"
-    )
+    broken = any(state.startswith(("violated", "not finite")) for *_, state in rows)
+    errors = "the errors do not hold while constraints are violated" if broken else HOW_ERRORS
+    lines.append(f"largest violation {result.constr_violation:.2g}; {errors}")
     return lines
 
 
@@ -141,6 +142,8 @@ def _rows_of(outcome: ConstraintOutcome) -> Iterator[tuple[str, float, str, str,
         state = "active" if outcome.active[i] else ""
         if outcome.violation[i] > VIOLATED * max(1.0, abs(lower if y < 0.0 else upper)):
             state = f"violated by {outcome.violation[i]:.2g}"
+        if np.isnan(outcome.value[i]):
+            state = "not finite"
         yield name, float(outcome.value[i]), limits, "unknown" if np.isnan(y) else f"{y:.4g}", state
 
 
