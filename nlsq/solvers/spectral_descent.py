@@ -31,7 +31,7 @@ SECOND_RULE = 0.5  # ratio of the two spectral lengths below which the shorter o
 WINDOW = 20  # steps whose longest alpha stands for the inverse of the smallest curvature
 ROUNDING = 10.0 * EPS  # of the cost: differences below it say nothing
 PATIENCE = 200  # steps without progress in cost or optimality
-AT_BOUND = 1e-12  # relative distance at which a bound is active
+AT_BOUND = 1e-10  # relative distance at which a bound is active
 
 
 @final
@@ -349,5 +349,5 @@ class SpectralDescent:
             "constraint_jac": self.set.constraint_jac,
             "constraint_lower": constraints.lower,
             "constraint_upper": constraints.upper,
-            "constraint_names": constraints.names,
+            "constraint_parts": tuple((one.name, one.m) for one in constraints.blocks),
         }
