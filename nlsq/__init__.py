@@ -1,6 +1,6 @@
 """Nonlinear least squares with compiled kernels.
 
-Minimise  1/2 * sum_i rho(r_i(x)^2)  over x, subject to  lb <= x <= ub.
+Minimise  1/2 * sum_i rho(r_i(x)^2)  over x, subject to  lb <= x <= ub  and  cl <= c(x) <= cu.
 
 The names below are imported when they are first used (PEP 562), so that ``import nlsq`` costs nothing: numba and
 ``scipy.optimize`` are loaded by the first call that needs them.
@@ -14,6 +14,8 @@ Native
     `detect_sparsity`, `SparsityPattern`, `MissingEntryError`
 Optimal control
     `OptimalControl`, `OptimalControlResult`, `Controller`, `rk4`
+Constraints
+    `InteriorPoint`, `ConstrainedResult`, `Multipliers`, `tangent_projection`
 Residual blocks
     `BlockProblem`, `BlockResult`; blocks on `SE2`, `SE3`, `SO3`, `UnitQuaternion`, `Sphere`
 Methods
@@ -55,6 +57,10 @@ _HOME = {
     "Nielsen": "nlsq.solvers",
     "LineSearch": "nlsq.solvers",
     "FixedLength": "nlsq.solvers",
+    "InteriorPoint": "nlsq.solvers",
+    "ConstrainedResult": "nlsq.solvers.interior_point.result",
+    "Multipliers": "nlsq.status",
+    "tangent_projection": "nlsq.linalg.tangent",
     "BlockResult": "nlsq.solvers.block_result",
     "OptimalControl": "nlsq.solvers.optimal_control.optimal_control",
     "OptimalControlResult": "nlsq.solvers.optimal_control.result",
@@ -84,18 +90,21 @@ __all__ = [
     "BlockProblem",
     "BlockResult",
     "ChunkSource",
+    "ConstrainedResult",
     "Controller",
     "Dogbox",
     "FitResult",
     "FixedLength",
     "GaussNewton",
     "GradientDescent",
+    "InteriorPoint",
     "LeastSquaresProblem",
     "LevenbergMarquardt",
     "LineSearch",
     "MissingEntryError",
     "Model",
     "MoreRadius",
+    "Multipliers",
     "Nielsen",
     "OptimalControl",
     "OptimalControlResult",
@@ -122,12 +131,14 @@ __all__ = [
     "precompile",
     "rk4",
     "solve",
+    "tangent_projection",
 ]
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.derivatives import MissingEntryError, check_jacobian, detect_sparsity, jacobian
     from nlsq.fitting import BatchFitResult, FitResult, Model, compile, explain, fit, fit_batch, model
     from nlsq.kernels.backend import clear_cache, precompile
+    from nlsq.linalg.tangent import tangent_projection
     from nlsq.manifold import SE2, SE3, SO3, Sphere, UnitQuaternion
     from nlsq.pattern import SparsityPattern
     from nlsq.problem import LeastSquaresProblem
@@ -142,6 +153,7 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
         FixedLength,
         GaussNewton,
         GradientDescent,
+        InteriorPoint,
         LevenbergMarquardt,
         LineSearch,
         MoreRadius,
@@ -154,7 +166,8 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.solvers.optimal_control.controller import Controller
     from nlsq.solvers.optimal_control.optimal_control import OptimalControl
     from nlsq.solvers.optimal_control.result import OptimalControlResult
-    from nlsq.status import SolveResult, Status
+    from nlsq.solvers.interior_point.result import ConstrainedResult
+    from nlsq.status import Multipliers, SolveResult, Status
 else:  # hidden from type checkers, which would otherwise take any misspelt name for Any
 
     def __getattr__(name):
