@@ -53,8 +53,9 @@ def nlsq_problem(problem, *, own_jac=False):
 def nlsq_outcome(problem, name="nlsq", *, own_jac=False, **options):
     """Return the `Outcome` of ``nlsq.solve``; with options of `InteriorPoint` where there are constraints."""
     import nlsq
+    from nlsq.solvers import InteriorPoint
 
-    method = nlsq.InteriorPoint(**options) if options and problem.mc else None
+    method = InteriorPoint(**options) if options and problem.mc else None
     start = time.process_time()
     result = nlsq.solve(nlsq_problem(problem, own_jac=own_jac), method=method, time_limit=TIME_LIMIT)
     seconds = time.process_time() - start
@@ -75,8 +76,8 @@ def nlsq_outcome(problem, name="nlsq", *, own_jac=False, **options):
 
 SOLVERS = {
     "nlsq": nlsq_outcome,
-    "nlsq first derivatives": functools.partial(nlsq_outcome, hessian="sr1"),
-    "nlsq own jac": functools.partial(nlsq_outcome, own_jac=True),
+    "nlsq first derivatives": functools.partial(nlsq_outcome, name="nlsq first derivatives", hessian="sr1"),
+    "nlsq own jac": functools.partial(nlsq_outcome, name="nlsq own jac", own_jac=True),
     "IPOPT exact": casadi_nlp.ipopt,
     "IPOPT L-BFGS": functools.partial(casadi_nlp.ipopt, exact=False),
     "sqpmethod": casadi_nlp.sqpmethod,

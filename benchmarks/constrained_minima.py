@@ -3,8 +3,9 @@
 IPOPT with exact Hessians solves every problem to 1e-10 and with the bounds not relaxed, from the start and from starts
 around it; IPOPT with L-BFGS and SLSQP with exact derivatives solve it from the start, SLSQP also from the best point.
 ``best_cost`` is the lowest cost at a feasible KKT point, ``reached_cost`` the lowest that a peer reached from the
-problem's own start, ``local_costs`` what else they ended in. Where the only feasible points have no multipliers,
-solvers end below the minimum by what they may violate, and the published value is taken. nlsq has no part in it.
+problem's own start (null where none did), ``local_costs`` what else they ended in. Where the only feasible points have
+no multipliers, solvers end below the minimum by what they may violate, and the published value is taken. nlsq has no
+part in it.
 """
 
 import json
@@ -67,7 +68,8 @@ def record(problem):
         best = min(cost for _, _, cost in interior)
         here = any(_same(cost, best) for _, from_start, cost in interior if from_start)
         origin = "IPOPT exact" if here else "IPOPT exact from another start"
-    reached = max(best, min((cost for _, from_start, cost in found if from_start), default=best))
+    from_here = [cost for _, from_start, cost in found if from_start]
+    reached = max(best, min(from_here)) if from_here else None
     others = []
     for cost in sorted(cost for _, _, cost in found):
         if cost > best + 1e-6 and abs(cost - [best, *others][-1]) > 1e-3 * abs(cost):
@@ -77,7 +79,7 @@ def record(problem):
         "origin": origin,
         "agreed": sorted({name for name, _, cost in found if _same(cost, best)}),
         "reached_cost": reached,
-        "reached_by": sorted({name for name, from_start, cost in found if from_start and _same(cost, reached)}),
+        "reached_by": sorted({name for name, from_start, cost in found if from_start and _same(cost, min(from_here))}),
         "local_costs": others,
     }
 

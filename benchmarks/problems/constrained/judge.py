@@ -10,9 +10,10 @@ With the Lagrangian 1/2 ||r||^2 + y'c - zl'(x - lb) - zu'(ub - x), and g = J'r,
     s_d               max(100, mean of |y|, zl and zu) / 100, as in [1]_, equation 6
 
 An answer is a KKT point within violation 1e-6 and dual and complementarity 1e-5; it has the best value when its cost is
-at most best (1 + 1e-6) + 1e-10, where best is the lowest cost known, or the lowest that a peer reached from the start.
-A claim of infeasibility is false when the problem has a feasible point; it is no more than local when x is a
-stationary point of the violations of the user's own c, in the sum of their squares or of their sizes.
+at most best (1 + 1e-6) + 1e-10, where best is the lowest cost known, or the lowest that a peer reached from the start
+(any, where no peer reached a solution). A claim of infeasibility is false when the problem has a feasible point; it is
+no more than local when x is a stationary point of the violations of the user's own c, in the sum of their squares or
+of their sizes.
 
 References
 ----------
@@ -103,7 +104,7 @@ def judge(problem, x, y=None, zl=None, zu=None):
         dual=max(float(np.max(np.abs(lagrangian))), wrong_sign) / scale,
         complementarity=_complementarity(problem, x, y, zl, zu) / scale,
         is_best=_is_as_good(problem, cost, problem.best_cost),
-        is_reached=_is_as_good(problem, cost, problem.reached_cost),
+        is_reached=_is_as_good(problem, cost, np.inf if problem.reached_cost is None else problem.reached_cost),
     )
 
 

@@ -37,7 +37,8 @@ class ConstrainedProblem:
     best_cost : float or None
         Lowest 1/2 ||r||^2 known; None when the problem is infeasible.
     reached_cost : float or None
-        Lowest cost that a peer reached from `x0`; above `best_cost` where that is known from other starts.
+        Lowest cost that a peer reached from `x0`; above `best_cost` where that is known from other starts, None where
+        no peer reached a solution from `x0`.
     local_costs : tuple of float
         Costs of other local minima that solvers have ended in.
     """
