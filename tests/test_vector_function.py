@@ -278,6 +278,13 @@ def test_differences_are_those_of_the_estimators(estimator, x, room):
         assert np.allclose(function.dense_jacobian(x), expected, rtol=1e-12, atol=1e-300)
 
 
+@pytest.mark.parametrize("jac", ["2-point", "3-point"])
+def test_the_last_digit_is_no_derivative_but_at_the_start(jac):
+    function = vector_function(lambda x: 1.0 if x[0] <= 1.0 else 1.0 + 2.3e-16, 1, [1.0], jac=jac)
+    assert function.dense_jacobian(np.array([1.0])) > 0.0
+    assert function.dense_jacobian(np.array([1.0])) == 0.0
+
+
 def test_differences_stay_inside_the_bounds():
     seen = []
 
@@ -410,6 +417,39 @@ def test_what_is_no_function():
 
 
 # Second derivatives
+
+
+@needs_compilation
+def test_traced_functions_may_be_linear():
+    a = np.array([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]])
+    functions = [vector_function(lambda x: a @ x - 1.0, 3, X, compile=True), vector_function(plain, 3, X, compile=True)]
+    assert [one.is_linear for one in functions] == [True, False]
+    assert functions[0].second.is_zero and not functions[0].hessian(X, np.ones(2)).any()
+    assert not stacked_function(functions, 3, "all").is_linear
+    assert stacked_function([functions[0]] * 2, 3, "all").is_linear
+    v = np.array([9.0, 9.0, 2.0, -3.0])
+    assert np.allclose(stacked_function(functions, 3, "all").hessian(X, v), hessian(X, v[2:]), rtol=1e-14)
+    assert not vector_function(lambda x: a @ x - 1.0, 3, X).is_linear  # nothing is known of it
+
+
+@needs_compilation
+@pytest.mark.parametrize(
+    ("function", "is_linear"),
+    [
+        (lambda x: 2.0 * x / 3.0 - x[::-1], True),
+        (lambda x: x.sum() - 1.0, True),
+        (lambda x: [x[0] - x[1], -(3.0 * x[2] + x[0]) * np.sin(2.0)], True),
+        (lambda x: x * x[0], False),
+        (lambda x: 1.0 / x, False),
+        (np.abs, False),
+        (lambda x: np.maximum(x, 0.2), False),
+        (lambda x: np.where(x > 0.4, x, 2.0 * x), False),
+        (lambda x: np.floor(x) * 2.0, False),
+        (lambda x: (x**2).sum() + x, False),
+    ],
+)
+def test_which_graphs_are_linear(function, is_linear):
+    assert vector_function(lambda x: function(x), 3, X, compile=True).is_linear == is_linear
 
 
 def test_no_dense_differences_of_huge_jacobians():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from nlsq.problem.vector_function.called_back import CalledBack
 from nlsq.problem.vector_function.differences import DifferenceTable
 from nlsq.problem.vector_function.estimated import Counting, Estimated
 from nlsq.problem.vector_function.function import EXACT_DUAL, EXACT_GRAPH, GIVEN, Parts
-from nlsq.problem.vector_function.graph import Graph
+from nlsq.problem.vector_function.graph import Graph, is_affine
 from nlsq.problem.vector_function.options import Options
 from nlsq.problem.vector_function.second import second_derivatives, sparse_second_derivatives
 from nlsq.problem.vector_function.sparse import EstimatedSparse, GivenSparse, GraphSparse
@@ -49,6 +49,7 @@ def parts_by_address(options: Options, residual: CompiledResidual, graph: Graph 
         calls_python=residual.calls_python,
         second=partial(second_derivatives, options, m),
         sparse_second=partial(sparse_second_derivatives, options),
+        is_affine=bool if graph is None else cache(partial(is_affine, graph)),
         alive=[residual, graph],
     )
     if options.given_jacobian is not None:

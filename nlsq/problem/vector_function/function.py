@@ -111,6 +111,8 @@ class Parts:
         Raises for a point what a function that failed there raised.
     forget : callable or None
         Forgets values that are kept from one call to the next.
+    is_affine : callable
+        Tells whether the Jacobian is known to be constant.
     notes : list of str
         Why derivatives do not come from where they would by default.
     alive : list
@@ -133,6 +135,7 @@ class Parts:
     sparse_second: Callable[[Parts], tuple[WeightedHessian | None, str]] = lambda parts: (None, "")
     raises: Callable[[FloatArray], None] | None = None
     forget: Callable[[], None] | None = None
+    is_affine: Callable[[], bool] = bool
     notes: list[str] = field(default_factory=list)
     alive: list[Any] = field(default_factory=list)
 
@@ -154,8 +157,6 @@ class VectorFunction:
         What messages call it.
     m, n : int
         Numbers of values and parameters.
-    is_linear : bool
-        Whether the Jacobian is constant.
     route : Route or None
         What is known of a plain function that may be traced.
     """
@@ -165,7 +166,6 @@ class VectorFunction:
         "_refreshed",
         "_second",
         "_sparse_second",
-        "is_linear",
         "m",
         "n",
         "name",
@@ -180,12 +180,11 @@ class VectorFunction:
         n: int,
         parts: Parts,
         *,
-        is_linear: bool = False,
         route: Route | None = None,
         refreshed: Callable[[Parts], Parts] | None = None,
     ) -> None:
         self.name, self.m, self.n = name, m, n
-        self.parts, self.is_linear, self.route = parts, is_linear, route
+        self.parts, self.route = parts, route
         self._refreshed = refreshed
         self._second: SecondDerivatives | None = None
         self._sparse_second: tuple[WeightedHessian | None, str] | None = None
@@ -216,6 +215,11 @@ class VectorFunction:
             self.route.refuse(reason)
         self.refresh()
         self.parts.notes.append(f"{self.name} was called plainly: {reason}")
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the Jacobian is known to be constant, which is so for a plain function where its graph says it."""
+        return self.parts.is_affine()
 
     @property
     def value_address(self) -> int:

@@ -23,6 +23,25 @@ class Graph(NamedTuple):
     sparse: Any
 
 
+def is_affine(graph: Graph) -> bool:
+    """Whether a graph is made of the parameters by what keeps it affine: sums, and products with what is constant."""
+    trace = graph.entry.trace
+    nodes = trace.graph.nodes
+    degrees: dict[int, int] = {}
+    roots = [segment.node for segment in trace.segments]
+    for index in trace.graph.reachable(roots):  # operands first
+        operation, found = nodes[index][0], [degrees[one] for one in trace.graph.operands(index)]
+        if operation in ("parameter", "parameters"):
+            degrees[index] = 1
+        elif operation == "*":
+            degrees[index] = found[0] + found[1]
+        elif operation in ("+", "-", "neg", "sum") or (operation == "/" and found[1] == 0):
+            degrees[index] = max(found)
+        else:
+            degrees[index] = 2 if any(found) else 0
+    return all(degrees[root] <= 1 for root in roots)
+
+
 def graph_of(
     route: Route, function: Callable[..., Any], n: int, args: tuple[Any, ...], known: Graph | None, sparse_from: int
 ) -> Graph | None:

@@ -48,6 +48,7 @@ def linear_function(matrix: Any, n: int, name: str) -> VectorFunction:
         data=address_of_array(table),
         jacobian_kind=CONSTANT,
         second=lambda parts: SecondDerivatives(kind=ZERO, is_zero=True),
+        is_affine=lambda: True,
         alive=[table],
     )
     if given_sparse:
@@ -62,7 +63,7 @@ def linear_function(matrix: Any, n: int, name: str) -> VectorFunction:
         parts.dense = partial(_dense, matrix)
     else:
         parts.jacobian = _dense(matrix, parts)
-    return VectorFunction(name, m, n, parts, is_linear=True)
+    return VectorFunction(name, m, n, parts)
 
 
 def _point(parts: Parts, place: int, array: Any) -> None:

@@ -15,7 +15,7 @@ from nlsq.problem.vector_function.function import (
 )
 from nlsq.problem.vector_function.options import Options
 
-MOST_ENTRIES = 2**24  # of the matrices that dense differences of a Jacobian need: 128 MiB
+MOST_ENTRIES = 2**24  # of dense matrices: 128 MiB
 PRECISE = (EXACT_GRAPH, EXACT_DUAL, GIVEN, "cs")  # Jacobians whose differences have digits
 
 
@@ -36,6 +36,10 @@ def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivati
         if parts.called_back is None:
             parts.called_back = CalledBack(options.name, m, options.n)
         return SecondDerivatives(parts.called_back.hessian(given), 0, GIVEN)
+    if parts.is_affine():
+        return SecondDerivatives(kind=ZERO, is_zero=True)
+    if options.n * (options.n + m) > MOST_ENTRIES:
+        return SecondDerivatives(reason=f"dense ones for {options.n} parameters and {m} values need too much memory")
     reason = ""
     if parts.residual is not None:
         exact = parts.residual.hessian
@@ -47,8 +51,6 @@ def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivati
     if parts.jacobian_kind not in PRECISE:
         beside = f"its Jacobian is estimated ({parts.jacobian_kind}), so that differences of it have no digits"
         return SecondDerivatives(reason=f"{reason}; {beside}" if reason else beside)
-    if options.n * (options.n + m) > MOST_ENTRIES:
-        return SecondDerivatives(reason=f"dense ones for {options.n} parameters and {m} values need too much memory")
     from nlsq.derivatives.second_order import DifferenceHessian
 
     found = DifferenceHessian(

@@ -40,8 +40,7 @@ def stacked_function(functions: Sequence[VectorFunction], n: int, name: str) -> 
         is_known = (one.parts is known for one, known in zip(functions, parts.alive[1], strict=True))
         return parts if all(is_known) else _parts(functions, m, n)
 
-    is_linear = all(one.is_linear for one in functions)
-    return VectorFunction(name, m, n, _parts(functions, m, n), is_linear=is_linear, refreshed=refreshed)
+    return VectorFunction(name, m, n, _parts(functions, m, n), refreshed=refreshed)
 
 
 def _parts(functions: Sequence[VectorFunction], m: int, n: int) -> Parts:
@@ -65,6 +64,7 @@ def _parts(functions: Sequence[VectorFunction], m: int, n: int) -> Parts:
         sparse=StackedSparse(functions) if any(one.is_sparse for one in functions) else None,
         sparse_second=partial(_sparse_second, functions),
         raises=raise_failed,
+        is_affine=lambda: all(one.is_linear for one in functions),
         notes=[note for one in functions for note in one.notes],
         alive=[table, [one.parts for one in functions]],
     )
