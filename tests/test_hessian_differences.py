@@ -161,12 +161,14 @@ def test_remembered_step_that_leaves_the_domain_is_forgotten():
     function = [lambda x: flat]
     for mode in MODES:
         function[0] = lambda x: flat
-        evaluate, _ = by_kernel(mode, lambda x: function[0](x), x, m=1)
+        evaluate, made = by_kernel(mode, lambda x: function[0](x), x, m=1)
         assert evaluate(x, w, np.zeros((2, 2))) == 0  # the step of a flat parameter grows
         function[0], edge[0] = jac, 1e-3 + 1e-9
         out = np.zeros((2, 2))
         assert evaluate(x, w, out) == 0
         np.testing.assert_allclose(out, [[1.0, 0.0], [0.0, 0.0]], rtol=1e-3)
+        count = made.jacobian_evaluations
+        assert evaluate(x, w, out) == 0 and made.jacobian_evaluations == count + 3
     for make in (
         lambda: DenseDifferenceHessian(lambda x: function[0](x), x),
         lambda: ColoredHessian(

@@ -76,7 +76,7 @@ def move(x, table, weights, j, h):
 
 
 @kernel("int(double*, int, double*)")
-def has_number_only(a, n, base):
+def keeps_numbers(a, n, base):
     """Say whether no element of `a` is nan or infinite where that of `base` is neither."""
     for k in range(n):
         if abs(base[k]) < math.inf and not abs(a[k]) < math.inf:
@@ -95,7 +95,7 @@ def difference_row(x, table, weights, j):
     h = abs(relative_step(x[j], RELATIVE, double_pointer(table[SMALL])[j], double_pointer(table[AT_ZERO])[j]))
     limit = min(RELATIVE * max(max(abs(x[j]), large), 1.0), max(upper - x[j], x[j] - lower))
     failed = move(x, table, weights, j, max(h, grown[0]))
-    if grown[0] > h and (failed != 0 or has_number_only(row, n, base) == 0):  # it was right elsewhere
+    if grown[0] > h and (failed != 0 or keeps_numbers(row, n, base) == 0):  # it was right elsewhere
         grown[0] = 0.0
         failed = move(x, table, weights, j, h)
     for attempt in range(MAX_GROWTHS):
