@@ -20,6 +20,8 @@ from nlsq.kernels.interior_point.layout import (
     BARRIER,
     BARRIER_ERROR,
     BOUNDS,
+    COST_SCALE,
+    EXTRA,
     FILTER_SIZE,
     LOWER,
     LOWER_DUAL,
@@ -71,6 +73,8 @@ def update_barrier(w, iw):
         w[BARRIER], w[TO_BOUNDARY] = 0.0, 1.0
         return
     least = SMALLEST_SHARE * w[TOLERANCE]
+    if iw[EXTRA] > 0:  # optimal as the problem is scaled, but not as it was given
+        least *= w[COST_SCALE]
     before = w[BARRIER]
     while w[BARRIER_ERROR] <= SOLVED_WITHIN * w[BARRIER] and w[BARRIER] > least:
         lowered = min(LINEAR_DECREASE * w[BARRIER], math.pow(w[BARRIER], SUPERLINEAR_POWER))

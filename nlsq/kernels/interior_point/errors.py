@@ -67,7 +67,9 @@ def constraints_transposed(w, iw, given, out):
 
 @kernel("void(double*, int*)")
 def update_violation(w, iw):
-    """Form h and its sum, and the largest violation of the constraints as they were given, relative to limits above 1."""
+    """Form h and its sum, and the largest violation of the constraints as they were given, relative to limits above
+    1.
+    """
     mc, slack = iw[MC], shift(w, iw[Z] + iw[N])
     c, h, scale = shift(w, iw[C]), shift(w, iw[H]), shift(w, iw[ROW_SCALE])
     lower, upper = shift(w, iw[CL]), shift(w, iw[CU])
@@ -76,7 +78,9 @@ def update_violation(w, iw):
         h[i] = c[i] - slack[i]
         total += abs(h[i])
         value = c[i] / scale[i]
-        largest = max(largest, (lower[i] - value) / max(1.0, abs(lower[i])), (value - upper[i]) / max(1.0, abs(upper[i])))
+        largest = max(
+            largest, (lower[i] - value) / max(1.0, abs(lower[i])), (value - upper[i]) / max(1.0, abs(upper[i]))
+        )
     w[VIOLATION] = total
     w[USER_VIOLATION] = largest
 

@@ -19,7 +19,9 @@ from nlsq.kernels.interior_point.direction import compute_search_direction
 from nlsq.kernels.interior_point.layout import (
     ACCEPTABLE_COUNT,
     ACCEPTABLE_TOLERANCE,
+    COMPLEMENTARITY,
     COST,
+    COST_SCALE,
     DAMPING,
     DUAL_SCALE,
     ERROR,
@@ -87,6 +89,8 @@ def is_exact(w, iw):
     solution.
     """
     if w[USER_VIOLATION] > w[VIOLATION_TOLERANCE] or w[USER_DUAL_ERROR] > DUAL_TOLERANCE * w[DUAL_SCALE]:
+        return 0
+    if w[COMPLEMENTARITY] > DUAL_TOLERANCE * w[COST_SCALE]:
         return 0
     small = NOTHING * w[FIRST_COST] < w[COST] < LITTLE * w[FIRST_COST]
     falls = small and w[COST] < FALLING * w[LAST_COST]
