@@ -275,7 +275,7 @@ def test_room_grows_when_many_columns_are_put_off(monkeypatch):
     room = system._factor._room.copy()
     system.set_matrices(jac_values, constraint_values)
     assert system.factorize(1.0, 0.0) == RIGHT_INERTIA
-    assert np.all(system._factor._room > room)
+    assert np.all(system._factor._room[:4] > room[:4])
     rhs, out = rng.normal(size=5998), np.empty(5998)
     assert system.solve(rhs, out) <= 1e-12
     assert norm_of_residual(parts, (jac_values, constraint_values), rhs, out) <= 1e-11 * np.abs(out).max()

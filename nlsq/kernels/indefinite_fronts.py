@@ -13,7 +13,7 @@ from nlsq.kernels.multifrontal import extend_add, subtract, subtract_lower
 
 RIGHT, SINGULAR, NOT_FINITE, NO_ROOM = range(4)  # results; SINGULAR and NOT_FINITE as `factor_panel` says
 FRONT_PARTS = 7  # lists of m integers: see the first lines of `factorize`
-ROOM_PANELS, ROOM_INDEX, ROOM_UPDATES, ROOM_HEIGHT = range(4)  # what there is room for; updates: on each of two stacks
+ROOM_PANELS, ROOM_INDEX, ROOM_UPDATES, ROOM_HEIGHT, ROOM_TOPS = range(5)  # room; for updates on each of two stacks
 
 
 @kernel("int(int*, int*, int*, int, double*, double*, double*)")
@@ -42,19 +42,75 @@ def measure(indptr, indices, inverse, n, values, scale_out, formed_out):
     return 1
 
 
-@kernel("int(int*, int, int, int*, int, int, int*)")
-def place_child(relative, kept, put_off, fronts_of_child, inside, before, places_out):
-    """Say where the rows of a child's update stand in the front of its parent; returns how many are its columns.
+@kernel("void(int*, int, int*)")
+def choose_sides(tree, m, sides_out):
+    """Give fronts of even depth the stack 0, and those of odd depth 1: see `plan_updates` of `supernodes`."""
+    for t in range(m):
+        s = m - 1 - t
+        sides_out[s] = 0 if tree[s] == NONE else 1 - sides_out[tree[s]]
 
-    relative : of the rows that the plan knows, `kept` of them.  put_off : columns that all children have put off.
-    fronts_of_child : its update's size first.  before : columns that children before it have put off.
+
+@kernel("int(int*, int*, int*, int, int)")
+def count_put_off(heads, following, fronts, m, s):
+    """Return how many columns the children of a front have put off."""
+    heights, pivots, below = shift(fronts, 2 * m), shift(fronts, 3 * m), shift(fronts, 6 * m)
+    total = 0
+    child = heads[s]
+    while child != NONE:
+        total += heights[child] - pivots[child] - below[child]
+        child = following[child]
+    return total
+
+
+@kernel("int(int*, int*, int*, int*, int*, int*, int, int, int, int, int*, double*, double*, int, int, int*, int*)")
+def join_children(
+    heads,
+    following,
+    row_starts,
+    relative,
+    inside,
+    fronts,
+    m,
+    s,
+    put_off,
+    is_update,
+    places_work,
+    updates,
+    target,
+    leading,
+    origin,
+    lists,
+    index_out,
+):
+    """Add what the children hand over: the columns that belong to the panel, or the others to the update.
+
+    put_off : columns that the children have put off.  target : (leading,) by columns, from `origin` of the front on.
+    lists : rows of all fronts.  index_out : for the panel, the first `put_off` rows of the front.
+    Returns where the update of the first child begins, or -1.
     """
-    own = fronts_of_child[0] - kept
-    for a in range(own):
-        places_out[a] = before + a
-    for a in range(kept):
-        places_out[own + a] = relative[a] + put_off
-    return own + inside
+    index_at, pivots = shift(fronts, m), shift(fronts, 3 * m)
+    update_at, update_sizes = shift(fronts, 4 * m), shift(fronts, 5 * m)
+    before = 0
+    child = heads[s]
+    while child != NONE:
+        rel = shift(relative, row_starts[child])
+        kept, count = row_starts[child + 1] - row_starts[child], update_sizes[child]
+        own = count - kept
+        for i in range(own):
+            places_work[i] = before + i
+        for i in range(kept):
+            places_work[own + i] = rel[i] + put_off
+        columns, source = own + inside[child], shift(updates, update_at[child])
+        if is_update != 0:
+            extend_add(source, count, columns, count, places_work, target, leading, origin)
+        else:
+            extend_add(source, count, 0, columns, places_work, target, leading, origin)
+            theirs = shift(lists, index_at[child] + pivots[child])
+            for i in range(own):
+                index_out[before + i] = theirs[i]
+        before += own
+        child = following[child]
+    return update_at[heads[s]] if heads[s] != NONE else NONE
 
 
 @kernel("void(double*, int, int, int*, int*, int, int, int, double*)")
@@ -70,41 +126,19 @@ def fill_panel(values, first, last, sources, places, panel_start, plan_height, p
 
 
 @kernel(
-    "int(int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int, double*, double*, double*, double*, "
-    "int*, double*, int*, double*, double*, int*, int*, double*, int*, int*)"
+    "int(int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int*, int, double*, double*, double*, "
+    "double*, int*, double*, int*, double*, double*, int*, int*, double*, int*, int*)"
 )
 def factorize(
-    node_starts,
-    row_starts,
-    panel_starts,
-    tree,
-    heads,
-    following,
-    relative,
-    inside,
-    rows,
-    entry_starts,
-    sources_places,
-    m,
-    values,
-    expected,
-    scale,
-    formed,
-    room,
-    work,
-    places_work,
-    updates_work,
-    panels_out,
-    index_out,
-    twos_out,
-    signs_out,
-    fronts_out,
-    report_out,
-):
+    node_starts, row_starts, panel_starts, tree, heads, following, relative, inside, rows, entry_starts,
+    sources_places, sides, m, values, expected, scale, formed, room, work, places_work, updates_work, panels_out,
+    index_out, twos_out, signs_out, fronts_out, report_out,
+):  # fmt: skip
     """Factorise; returns RIGHT, SINGULAR, NOT_FINITE or NO_ROOM.
 
     sources_places : where the values of the entries are, then where they go in the panels of the plan.
-    formed : (n,) sizes of the diagonal on entry.  room : (4,) see ROOM_PANELS and the rest.
+    sides : (m,) which of two stacks the update of a front is put on.
+    formed : (n,) sizes of the diagonal on entry.  room : (6,) see ROOM_PANELS and the rest; the tops of the stacks.
     work : (3 ROOM_HEIGHT + 64 + max(BLOCK + 1, ROOM_HEIGHT) STRIP,).  places_work : (ROOM_HEIGHT,).
     index_out, twos_out, signs_out : (ROOM_INDEX,) rows of each front, those it eliminates first, and their pivots.
     fronts_out : (FRONT_PARTS m,).  report_out : (3,) the (permuted) column that is singular, how many pivots were
@@ -112,82 +146,40 @@ def factorize(
     """
     panel_at, index_at, heights = fronts_out, shift(fronts_out, m), shift(fronts_out, 2 * m)
     pivots, update_at = shift(fronts_out, 3 * m), shift(fronts_out, 4 * m)
-    update_sizes, sides = shift(fronts_out, 5 * m), shift(fronts_out, 6 * m)
-    places = shift(sources_places, entry_starts[m])
-    report_out[MOVED], report_out[PUT_OFF] = 0, 0
-    for t in range(m):
-        s = m - 1 - t
-        sides[s] = 0 if tree[s] == NONE else 1 - sides[tree[s]]
-    panel_top, index_top, even_top, odd_top = 0, 0, 0, 0
+    update_sizes, below = shift(fronts_out, 5 * m), shift(fronts_out, 6 * m)
+    places, tops = shift(sources_places, entry_starts[m]), shift(room, ROOM_TOPS)
+    report_out[MOVED], report_out[PUT_OFF], tops[0], tops[1] = 0, 0, 0, 0
+    panel_top, index_top = 0, 0
     for s in range(m):
         start, size = node_starts[s], row_starts[s + 1] - row_starts[s]
-        plan_height = node_starts[s + 1] - start + size
-        put_off = 0
-        child = heads[s]
-        while child != NONE:
-            put_off += heights[child] - pivots[child] - (row_starts[child + 1] - row_starts[child])
-            child = following[child]
-        width, height = node_starts[s + 1] - start + put_off, plan_height + put_off
-        if (
-            height > room[ROOM_HEIGHT]
-            or panel_top + width * height > room[ROOM_PANELS]
-            or index_top + height > room[ROOM_INDEX]
-        ):
+        put_off = count_put_off(heads, following, fronts_out, m, s)
+        own = node_starts[s + 1] - start
+        width, height = own + put_off, own + put_off + size
+        is_small = height <= room[ROOM_HEIGHT] and index_top + height <= room[ROOM_INDEX]
+        if not (is_small and panel_top + width * height <= room[ROOM_PANELS]):
             return NO_ROOM
-        panel_at[s], index_at[s], heights[s] = panel_top, index_top, height
-        panel, index = shift(panels_out, panel_top), shift(index_out, index_top)
-        panel_top += width * height
+        panel_at[s], index_at[s], heights[s], below[s] = panel_top, index_top, height, size
+        panel, index, own_signs = shift(panels_out, panel_top), shift(index_out, index_top), shift(signs_out, index_top)
         for i in range(width * height):
             panel[i] = 0.0
-        fill_panel(
-            values,
-            entry_starts[s],
-            entry_starts[s + 1],
-            sources_places,
-            places,
-            panel_starts[s],
-            plan_height,
-            put_off,
-            panel,
-        )
-        before = 0
-        child = heads[s]
-        while child != NONE:
-            kept = row_starts[child + 1] - row_starts[child]
-            count = update_sizes[child]
-            rel = shift(relative, row_starts[child])
-            columns = place_child(rel, kept, put_off, shift(update_sizes, child), inside[child], before, places_work)
-            extend_add(shift(updates_work, update_at[child]), count, 0, columns, places_work, panel, height, 0)
-            theirs = shift(index_out, index_at[child] + pivots[child])
-            for a in range(count - kept):
-                index[before + a] = theirs[a]
-            before += count - kept
-            child = following[child]
-        for k in range(width - put_off):
-            index[put_off + k] = start + k
-        for i in range(size):
-            index[width + i] = rows[row_starts[s] + i]
+        first, last, at = entry_starts[s], entry_starts[s + 1], panel_starts[s]
+        fill_panel(values, first, last, sources_places, places, at, own + size, put_off, panel)
+        lowest = join_children(
+            heads, following, row_starts, relative, inside, fronts_out, m, s, put_off, 0, places_work, updates_work,
+            panel, height, 0, index_out, index,
+        )  # fmt: skip
         own_formed, columns_work, signed = work, shift(work, height), shift(work, 3 * height + 64)
+        for k in range(own):
+            index[put_off + k] = start + k
         for k in range(width):
             own_formed[k] = formed[index[k]]
         for i in range(size):
+            index[width + i] = rows[row_starts[s] + i]
             own_formed[width + i] = 0.0
-        own_signs = shift(signs_out, index_top)
         done = factor_panel(
-            panel,
-            height,
-            width,
-            1 if tree[s] == NONE else 0,
-            expected,
-            scale,
-            own_formed,
-            columns_work,
-            signed,
-            index,
-            shift(twos_out, index_top),
-            own_signs,
-            report_out,
-        )
+            panel, height, width, 1 if tree[s] == NONE else 0, expected, scale, own_formed, columns_work, signed,
+            index, shift(twos_out, index_top), own_signs, report_out,
+        )  # fmt: skip
         if done < 0:
             return NONE - done
         left = width - done
@@ -198,10 +190,9 @@ def factorize(
         for i in range(size):
             formed[index[width + i]] += own_formed[width + i]
         count = left + size
-        top = even_top if sides[s] == 0 else odd_top
-        if top + count * count > room[ROOM_UPDATES]:
+        if tops[sides[s]] + count * count > room[ROOM_UPDATES]:
             return NO_ROOM
-        update_at[s], update_sizes[s] = top + sides[s] * room[ROOM_UPDATES], count
+        update_at[s], update_sizes[s] = tops[sides[s]] + sides[s] * room[ROOM_UPDATES], count
         update = shift(updates_work, update_at[s])
         for k in range(left):
             column = shift(panel, (done + k) * height + done)
@@ -209,27 +200,14 @@ def factorize(
                 update[k * count + i] = column[i]
         rest = shift(update, left * count + left)
         subtract_lower(shift(panel, width), height, size, size, done, own_signs, 1, signed, rest, count, 0)
-        lowest = NONE
-        before = 0
-        child = heads[s]
-        while child != NONE:
-            kept = row_starts[child + 1] - row_starts[child]
-            many = update_sizes[child]
-            rel = shift(relative, row_starts[child])
-            columns = place_child(rel, kept, put_off, shift(update_sizes, child), inside[child], before, places_work)
-            source = shift(updates_work, update_at[child])
-            extend_add(source, many, columns, many, places_work, update, count, done)
-            before += many - kept
-            if lowest == NONE:
-                lowest = update_at[child] - sides[child] * room[ROOM_UPDATES]
-            child = following[child]
-        if sides[s] == 0:
-            even_top = top + count * count
-            odd_top = lowest if lowest != NONE else odd_top
-        else:
-            odd_top = top + count * count
-            even_top = lowest if lowest != NONE else even_top
-        panel_top = panel_at[s] + done * height
+        join_children(
+            heads, following, row_starts, relative, inside, fronts_out, m, s, put_off, 1, places_work, updates_work,
+            update, count, done, index_out, index,
+        )  # fmt: skip
+        tops[sides[s]] += count * count
+        if lowest != NONE:  # what the children have handed over is done with
+            tops[1 - sides[s]] = lowest - (1 - sides[s]) * room[ROOM_UPDATES]
+        panel_top += done * height
         index_top += height
     return RIGHT
 

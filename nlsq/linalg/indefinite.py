@@ -8,6 +8,7 @@ import numpy as np
 
 from nlsq.kernels import indefinite as pivots
 from nlsq.kernels import indefinite_fronts as kernels
+from nlsq.kernels.calling import run_kernel
 from nlsq.kernels.multifrontal import STRIP
 from nlsq.linalg.kernel_calls import Call, FloatArray, IndexArray, check_ready, ints, inverse, sums
 from nlsq.linalg.multifrontal import MultifrontalPlan
@@ -63,22 +64,24 @@ class IndefiniteFactor:
         is_known = values_of >= 0
         self._sources_places = np.concatenate([values_of[is_known], plan.places[is_known]])
         self._entry_starts = sums(is_known.astype(np.int64))[entries]
+        self._sides = ints(plan.m)
+        run_kernel(kernels.choose_sides, plan.tree, plan.m, self._sides)
         self._fronts, self._report, self._x = ints(kernels.FRONT_PARTS * plan.m), ints(3), np.empty(n)
         heights = plan.widths + plan.sizes
-        room = np.array([plan.panel_starts[-1], heights.sum(), plan.updates_size, heights.max(initial=0)])
+        room = np.array([plan.panel_starts[-1], heights.sum(), plan.updates_size, heights.max(initial=0), 0, 0])
         self._bind((SLACK * room).astype(np.int64) + 16)
 
     def _bind(self, room: IndexArray) -> None:
         """Allocate, and prepare the calls."""
         plan, self._room = self._plan, room
-        panels, entries, updates, height = (int(size) for size in room)
+        panels, entries, updates, height = (int(size) for size in room[:4])
         work = np.empty(3 * height + FURTHER + max(pivots.BLOCK + 1, height) * STRIP)
         factor, signs, index, twos = np.empty(panels), np.empty(entries), ints(entries), ints(entries)
         self._factorize = Call(
             kernels.factorize, plan.node_starts, plan.row_starts, plan.panel_starts, plan.tree, plan.heads,
-            plan.following, plan.relative, plan.inside, plan.rows, self._entry_starts, self._sources_places, plan.m,
-            self._values, plan.signs, self._scale, self._formed, room, work, ints(height), np.empty(2 * updates),
-            factor, index, twos, signs, self._fronts, self._report,
+            plan.following, plan.relative, plan.inside, plan.rows, self._entry_starts, self._sources_places, self._sides,
+            plan.m, self._values, plan.signs, self._scale, self._formed, room, work, ints(height),
+            np.empty(2 * updates), factor, index, twos, signs, self._fronts, self._report,
         )  # fmt: skip
         self._count = Call(kernels.count_negative, self._fronts, plan.m, signs)
         self._solve = Call(
