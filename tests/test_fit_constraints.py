@@ -346,6 +346,28 @@ def test_results_pickle_without_their_functions():
     assert copy.summary() == result.summary()
 
 
+@pytest.mark.parametrize("where", ["model", "constraint"])
+def test_exceptions_carry_the_best_point(where):
+    calls = []
+
+    def counted(value, name):
+        calls.append(name)
+        if calls.count(where) > 20:
+            raise RuntimeError("enough")
+        return value
+
+    def model(x, height, rate):
+        return counted(decay(x, height, rate), "model")
+
+    constraint = {"type": "ineq", "fun": lambda height: counted(1.8 - height, "constraint")}
+    with pytest.raises(RuntimeError, match="enough") as caught:
+        nlsq.fit(model, X, DECAY, [1, 1], constraints=constraint, tolerances=nlsq.Tolerances(optimality=1e-15))
+    best = caught.value.result
+    assert best.status == Status.RUNNING and best.cost < 0.5 * np.sum((decay(X, 1, 1) - DECAY) ** 2)
+    assert best.cost == pytest.approx(0.5 * np.sum((decay(X, *best.params) - DECAY) ** 2))
+    assert "height" in "".join(caught.value.__notes__)
+
+
 def test_starts_from_the_data_and_many_starts():
     constraint = linear_constraint({"height": 1}, upper=1.8)
     known = nlsq.fit(decay, X, DECAY, [1, 1], constraints=constraint)

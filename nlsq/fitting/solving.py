@@ -73,17 +73,30 @@ class Remembering:
         """Advance by one judged step."""
         self.solver.advance(problem, state)
 
-    def best_point(self) -> tuple[FloatArray, FloatArray] | None:
-        """Return the best point so far and its residual; None if the start was not evaluated or is not finite."""
+    def best_point(self) -> tuple[FloatArray, FloatArray | None, float] | None:
+        """Return the best point so far, its residual where it is at hand, and its cost where it is not.
+
+        None if the start was not evaluated or is not finite.
+        """
         if self.state is None or self.state.status == Status.NONFINITE_START:
             return None
-        if not hasattr(self.state, "space"):  # an interior point, which knows itself what is best
-            best = getattr(self.state, "best_point", None)
-            return None if best is None else best()
+        if not hasattr(self.state, "space"):
+            return best_of_interior_point(self.state)
         space = self.state.space
         if self.state.iw[layout.TRIALS_LEFT]:  # in the middle of the watchdog's trial
             go_back.entry()(space.w_handle, space.iw_handle)
-        return space.x.copy(), space.residual.copy()
+        return space.x.copy(), space.residual.copy(), np.nan
+
+
+def best_of_interior_point(state: Any) -> tuple[FloatArray, None, float] | None:
+    """Return the best point of a solve with constraints and its cost: feasible if there was one that is."""
+    from nlsq.kernels.interior_point import layout as interior
+
+    if getattr(state, "plan", None) is None:
+        return None
+    space = state.plan.space
+    cost = float(space.w[interior.BEST_COST] / space.w[interior.COST_SCALE]) if space.w[interior.COST_SCALE] else np.inf
+    return (space.view(interior.X_BEST).copy(), None, cost) if np.isfinite(cost) else None
 
 
 def solve_from(task: FitTask, start: FloatArray, options: SolveOptions) -> FitCore:
@@ -189,14 +202,15 @@ def with_all_parameters(task: FitTask, held: FloatArray, callback: Callable[[Ste
 
 
 def attach_best_point(
-    error: BaseException, task: FitTask, start: FloatArray, best: tuple[FloatArray, FloatArray] | None
+    error: BaseException, task: FitTask, start: FloatArray, best: tuple[FloatArray, FloatArray | None, float] | None
 ) -> None:
     """Add the best point to an exception that passes through: in a note, and as its attribute ``result``."""
     if best is None or hasattr(error, "result"):
         return
-    p, residual = best
+    p, residual, cost = best
     params = task.among_all(p, start)
-    attach_core(error, FitCore(task, params, task.loss.cost(residual), Status.RUNNING, residual=residual, start=start))
+    cost = cost if residual is None else task.loss.cost(residual)
+    attach_core(error, FitCore(task, params, cost, Status.RUNNING, residual=residual, start=start))
 
 
 def attach_core(error: BaseException, core: FitCore) -> None:
