@@ -12,6 +12,7 @@ from nlsq.derivatives.second_order import (
     ColoredHessian,
     DenseDifferenceHessian,
     DifferenceHessian,
+    colored_hessian,
     difference_hessian,
 )
 from nlsq.kernels.backend import compile_disabled, ticket
@@ -359,3 +360,15 @@ def test_jacobian_of_another_structure_is_refused():
         colored = ColoredHessian(lambda x, wrong=wrong: csr_array(np.array(wrong)), pattern, np.ones(2))
         with pytest.raises(ValueError, match="entries are not those of its pattern"):
             colored.into(np.ones(2), np.ones(2), np.empty(3))
+
+
+def test_coloured_differences_are_refused_where_they_take_too_many_jacobians():
+    jac, _ = sparse_problem(60)
+    pattern = SparsityPattern.from_matrix(jac(np.ones(60)))
+    assert isinstance(colored_hessian(jac, pattern, np.ones(60)), ColoredHessian)
+    assert colored_hessian(jac, pattern, np.ones(60), most_colors=2) is None
+    with_sum = np.vstack((pattern.to_dense(), np.ones(60, dtype=bool)))
+    full = SparsityPattern.from_dense(with_sum)
+    assert colored_hessian(jac, full, np.ones(60), most_colors=59) is None
+    curved = np.arange(with_sum.shape[0]) < with_sum.shape[0] - 1
+    assert isinstance(colored_hessian(jac, full, np.ones(60), curved=curved, most_colors=10), ColoredHessian)

@@ -9,10 +9,12 @@ import pytest
 numba = pytest.importorskip("numba")
 
 from nlsq import compile  # noqa: E402
-from nlsq.kernels.backend import address_of_array, handle  # noqa: E402
+from nlsq.kernels.backend import address_of_array, compile_disabled, handle  # noqa: E402
 from nlsq.kernels.backend.second_derivative import WIDEST, blocks_for, compile_second_derivative  # noqa: E402
 from nlsq.kernels.backend.signature import Signature  # noqa: E402
 from nlsq.kernels.curve import TABLE  # noqa: E402
+
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set")
 
 C_FUNCTION = Signature.parse("int(double*, int, double*, double*)")
 BOUND = 2e-14

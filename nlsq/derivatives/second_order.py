@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from nlsq.derivatives.check_hessian import HessianReport, check_hessian
 from nlsq.derivatives.estimator import FloatArray
+from nlsq.derivatives.growing_steps import MAX_GROWTHS, THRESHOLD, GrowingSteps
 from nlsq.derivatives.star_coloring import color_symmetric, hessian_pattern, places_of_entries
-from nlsq.derivatives.steps import LOST, StepSizes, forward_fit
+from nlsq.derivatives.steps import StepSizes
 from nlsq.kernels import hessian_difference as kernels
 from nlsq.kernels.backend import address_of_array, address_of_kernel
 from nlsq.pattern import SparsityPattern
@@ -34,64 +35,12 @@ __all__ = [
     "DifferenceHessian",
     "HessianReport",
     "check_hessian",
+    "colored_hessian",
     "difference_hessian",
 ]
 
 
-THRESHOLD = LOST * float(np.finfo(np.float64).eps)
-MAX_GROWTHS = 4  # as in the dense estimators
-
-
-BoolArray = NDArray[np.bool_]
-
-
-@final
-class _Steps:
-    """Steps of forward differences, longer where rounding swallowed a difference; how long is remembered."""
-
-    __slots__ = ("_grown", "_sizes", "fixed")
-
-    def __init__(
-        self, x0: FloatArray, lower: ArrayLike | None, upper: ArrayLike | None, scale: ArrayLike | None
-    ) -> None:
-        self._sizes = StepSizes("forward", x0, lower=lower, upper=upper, scale=scale)
-        self.fixed = self._sizes.fixed
-        self._grown = np.zeros(x0.size)
-
-    def moved(self, x: FloatArray) -> FloatArray:
-        """Return x_j + h_j for every parameter; x_j where it cannot move."""
-        first = np.asarray(self._sizes.stencil(x).first)
-        lower, upper = self._sizes.lower, self._sizes.upper
-        longer = np.abs(first - x) < self._grown
-        if longer.any():
-            h = np.copysign(self._grown, x + 0.0)
-            first = np.where(longer, np.clip(x + forward_fit(x, h, lower, upper), lower, upper), first)
-        return first
-
-    def again(
-        self, x: FloatArray, moved: FloatArray, lost: BoolArray, broken: BoolArray, attempt: int
-    ) -> NDArray[np.intp]:
-        """Change the steps of parameters whose differences say nothing, and return which these are.
-
-        Parameters
-        ----------
-        x, moved : ndarray, shape (n,)
-            Point, and the parameters with their steps.
-        lost, broken : ndarray of bool, shape (n,)
-            Whose differences are below rounding, and whose are no numbers where v(x) is: if a step was remembered, it
-            is forgotten.
-        attempt : int
-            How often steps have been changed at this point.
-        """
-        sizes, width = self._sizes, np.abs(moved - x)
-        forget = broken & (self._grown > 0.0) & (attempt == 0)
-        self._grown[forget] = 0.0
-        room = np.maximum(sizes.upper - x, x - sizes.lower)
-        limit = np.minimum(sizes.relative * np.maximum(np.maximum(np.abs(x), sizes.sizes.scale), 1.0), room)
-        can = lost & (width < 0.5 * limit) & ~self.fixed & (attempt < MAX_GROWTHS)
-        longer = limit if attempt == MAX_GROWTHS - 1 else np.minimum(width * (sizes.relative / THRESHOLD), limit)
-        self._grown[can] = longer[can]
-        return np.flatnonzero(can | forget)
+MOST_COLORS = 64  # each is a Jacobian
 
 
 @final
@@ -187,7 +136,7 @@ class DenseDifferenceHessian:
         scale: ArrayLike | None = None,
     ) -> None:
         self._jacobian = jacobian
-        self._steps = _Steps(x0, lower, upper, scale)
+        self._steps = GrowingSteps(x0, lower, upper, scale)
         self.jacobian_evaluations = 0
 
     def into(self, x: FloatArray, weights: FloatArray, out: FloatArray) -> None:
@@ -313,7 +262,7 @@ class ColoredHessian:
     ) -> None:
         m, n = pattern.shape
         self._jacobian = jacobian
-        self._steps = _Steps(x0, lower, upper, scale)
+        self._steps = GrowingSteps(x0, lower, upper, scale)
         structure = hessian_pattern(pattern, curved)
         self.coloring = color_symmetric(structure)
         self.rows, self.columns, self._at, self._moved = places_of_entries(structure, self.coloring)
@@ -367,3 +316,34 @@ class ColoredHessian:
             raise ValueError("the Jacobian's entries are not those of its pattern, row by row with ascending columns.")
         terms = jac.data * of_entries if used is None else np.where(used, jac.data * of_entries, 0.0)
         return np.asarray(np.bincount(self._entry_columns, weights=terms, minlength=x.size), dtype=np.float64)
+
+
+def colored_hessian(
+    jacobian: Callable[[FloatArray], Any],
+    pattern: SparsityPattern,
+    x0: FloatArray,
+    *,
+    lower: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    curved: NDArray[np.bool_] | None = None,
+    most_colors: int = MOST_COLORS,
+) -> ColoredHessian | None:
+    """Return coloured differences, or None where one evaluation would take too many Jacobians.
+
+    Parameters that meet in a row of the Jacobian all have different colours.
+
+    Parameters
+    ----------
+    jacobian, pattern, x0, lower, upper, scale, curved
+        As for `ColoredHessian`.
+    most_colors : int
+        Largest number of Jacobians that one evaluation may take beside the first. Default 64.
+    """
+    lengths = np.diff(pattern.by_rows()[0])
+    if curved is not None:
+        lengths = lengths[np.asarray(curved, dtype=np.bool_)]
+    if lengths.max(initial=0) > most_colors:
+        return None
+    found = ColoredHessian(jacobian, pattern, x0, lower=lower, upper=upper, scale=scale, curved=curved)
+    return found if found.coloring.n_colors <= most_colors else None
