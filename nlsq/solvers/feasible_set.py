@@ -34,6 +34,8 @@ RETURNS = 12  # steps back to the constraints with one A
 CONTRACTION = 0.5  # of the violation, at least, by each of them
 FRESH_RETURNS = 50  # steps back with a new A each
 HALVINGS = 12
+LAST_EVALUATIONS = 5000  # of the constraints, where such steps have failed
+STATIONARY = 1e-6  # cosine between violation and a column of its derivative, at which no point nearby has less
 MISSED = 1e-8  # distance of the box from the plane, relative to the rows' values, at which they do not meet
 
 
@@ -81,7 +83,7 @@ class FeasibleSet:
         self.lower = np.concatenate([lower, limits[0][self._slack]])
         self.upper = np.concatenate([upper, limits[1][self._slack]])
         self._allowed = feasibility * np.maximum(1.0, np.abs(self._target))
-        self.rows: Any = np.empty((0, self.lower.size))
+        self.rows: Any = np.zeros((self.k, self.lower.size))
         self._lengths = np.ones(self.k)
         self.scaling = np.ones(self.lower.size)
         self.constraint_jac: Any = np.empty((0, n))
@@ -242,22 +244,25 @@ class FeasibleSet:
 def least_violation(feasible: FeasibleSet, z: FloatArray) -> tuple[FloatArray, int]:
     """Minimise the violation within the bounds; return where, and a status: 0 where the constraints are met.
 
-    "Locally infeasible" rests on a minimum of the violation that a trust-region method has found.
+    "Locally infeasible" is said where the projected gradient of the violation is small beside it.
     """
     from nlsq.problem import LeastSquaresProblem
     from nlsq.solvers.driver import drive
+    from nlsq.solvers.projected_gradient import ProjectedGradient
     from nlsq.solvers.termination import Tolerances
     from nlsq.solvers.trust_region_reflective import TrustRegionReflective
 
     lengths = np.linalg.norm(feasible.jacobian(z), axis=1)
     units = np.where((lengths > 0.0) & np.isfinite(lengths), lengths, 1.0)
-    task = LeastSquaresProblem(
-        lambda point: feasible.off(point) / units,
-        z,
-        jac=lambda point: feasible.jacobian(point) / units[:, np.newaxis],
-        bounds=(feasible.lower, feasible.upper),
-    )
-    found = drive(task, TrustRegionReflective(), Tolerances())
-    if feasible.is_met(feasible.off(found.x)):
-        return found.x, 0
-    return found.x, Status.LOCALLY_INFEASIBLE if found.converged else Status.RESTORATION_FAILED
+    for method in (TrustRegionReflective(), ProjectedGradient()):
+        task = LeastSquaresProblem(
+            lambda point: feasible.off(point) / units,
+            z,
+            jac=lambda point: feasible.jacobian(point) / units[:, np.newaxis],
+            bounds=(feasible.lower, feasible.upper),
+        )
+        found = drive(task, method, Tolerances(), max_evaluations=LAST_EVALUATIONS)
+        z = found.x
+        if feasible.is_met(feasible.off(z)):
+            return z, 0
+    return z, Status.LOCALLY_INFEASIBLE if found.optimality <= STATIONARY else Status.RESTORATION_FAILED
