@@ -1,0 +1,239 @@
+"""Model predictive control of a cart-pole, in real time: microseconds of CPU for a step, ours and CasADi's.
+
+A pendulum on a cart (masses 1 and 0.1 kg, length 0.8 m, as in acados' examples) is swung up and held: 20 stages of
+50 ms, one step of the fourth-order Runge-Kutta method each, a force of at most 80 N. All run in closed loops with a
+simulated plant, disturbed states and measurements, from the same starts and with the same noise.
+
+Run it with ``python -m benchmarks.optimal_control [--steps 3000] [--periods 10000]``.
+"""
+
+import argparse
+import time
+import tracemalloc
+
+import numpy as np
+
+import nlsq
+
+from .peers.casadi_control import SqpController
+from .peers.outcome import Missing
+
+CART, POLE, GRAVITY, LENGTH = 1.0, 0.1, 9.81, 0.8
+STAGES, STAGE, LIMIT = 20, 0.05, 80.0
+STATE_WEIGHTS, CONTROL_WEIGHT = np.sqrt([2e3, 2e3, 2e-2, 2e-2]), float(np.sqrt(2e-2))
+SHARE = float(np.sqrt(STAGE))
+HANGING = np.array([0.0, np.pi, 0.0, 0.0])
+EPISODE = 60  # steps from one start
+NOISE = 1e-2  # standard deviation of disturbances and of measurements
+SPREAD = 0.1  # of the starts around hanging
+TOLERANCE = 1e-6
+PERIOD = 1e-3  # of the long run
+
+
+def cart_pole(x, u):
+    """Return the derivative of position, angle (0: upright) and their speeds."""
+    s, c = np.sin(x[1]), np.cos(x[1])
+    heavy = CART + POLE - POLE * c * c
+    swing = POLE * LENGTH * s * x[3] * x[3]
+    return np.array(
+        [
+            x[2],
+            x[3],
+            (-swing + POLE * GRAVITY * c * s + u[0]) / heavy,
+            (-swing * c + u[0] * c + (CART + POLE) * GRAVITY * s) / (LENGTH * heavy),
+        ]
+    )
+
+
+def stage_residual(x, u):
+    return SHARE * np.concatenate([STATE_WEIGHTS * x, CONTROL_WEIGHT * u])
+
+
+def terminal_residual(x):
+    return STATE_WEIGHTS * x
+
+
+def swing_up():
+    """Return the problem."""
+    return nlsq.OptimalControl(
+        nlsq.rk4(cart_pole, STAGE),
+        stage_residual,
+        terminal_residual,
+        stages=STAGES,
+        states=4,
+        controls=1,
+        control_bounds=(-LIMIT, LIMIT),
+    )
+
+
+def plant(x, u, seconds, substeps=5):
+    """Simulate, in plain floats: it runs between the steps that are timed."""
+    import math
+
+    def slope(p, a, v, w, force):
+        s, c = math.sin(a), math.cos(a)
+        heavy = CART + POLE - POLE * c * c
+        swing = POLE * LENGTH * s * w * w
+        return (
+            v,
+            w,
+            (-swing + POLE * GRAVITY * c * s + force) / heavy,
+            (-swing * c + force * c + (CART + POLE) * GRAVITY * s) / (LENGTH * heavy),
+        )
+
+    h, state, force = seconds / substeps, tuple(x.tolist()), float(u[0])
+    for _ in range(substeps):
+        a = slope(*state, force)
+        b = slope(*(one + 0.5 * h * k for one, k in zip(state, a, strict=True)), force)
+        c = slope(*(one + 0.5 * h * k for one, k in zip(state, b, strict=True)), force)
+        d = slope(*(one + h * k for one, k in zip(state, c, strict=True)), force)
+        state = tuple(
+            one + h / 6.0 * (p + 2.0 * q + 2.0 * r + s) for one, p, q, r, s in zip(state, a, b, c, d, strict=True)
+        )
+    return np.array(state)
+
+
+class Ours:
+    """Our controller as the loop below drives it."""
+
+    def __init__(self, problem, iterations, tolerance):
+        self.controller = problem.controller(iterations=iterations, tolerance=tolerance)
+        self.step, self.tolerance = self.controller.step, tolerance
+
+    def begin(self, plan):
+        self.controller.prepare(plan.states[0], x_guess=plan.states, u_guess=plan.controls)
+
+    def between(self):
+        pass  # steps shift plans themselves
+
+    def converged(self):
+        return self.controller.status is nlsq.Status.OPTIMALITY
+
+
+class Casadis:
+    """CasADi's likewise; shifting its plan is not timed."""
+
+    def __init__(self, iterations, tolerance):
+        import casadi
+
+        def slope(x, u):
+            s, c = casadi.sin(x[1]), casadi.cos(x[1])
+            heavy = CART + POLE - POLE * c * c
+            swing = POLE * LENGTH * s * x[3] * x[3]
+            first = (-swing + POLE * GRAVITY * c * s + u[0]) / heavy
+            return [x[2], x[3], first, (-swing * c + u[0] * c + (CART + POLE) * GRAVITY * s) / (LENGTH * heavy)]
+
+        def moved(x, k, h):
+            return [one + h * slope_ for one, slope_ in zip(x, k, strict=True)]
+
+        def dynamics(x, u):
+            a = slope(x, u)
+            b = slope(moved(x, a, STAGE / 2), u)
+            c = slope(moved(x, b, STAGE / 2), u)
+            d = slope(moved(x, c, STAGE), u)
+            return [one + STAGE / 6 * (p + 2 * q + 2 * r + s) for one, p, q, r, s in zip(x, a, b, c, d, strict=True)]
+
+        def weighed(x):
+            return [weight * one for weight, one in zip(STATE_WEIGHTS.tolist(), x, strict=True)]
+
+        self.controller = SqpController(
+            dynamics,
+            lambda x, u: [SHARE * one for one in [*weighed(x), CONTROL_WEIGHT * u[0]]],
+            weighed,
+            stages=STAGES, states=4, controls=1, limit=LIMIT, iterations=iterations, tolerance=tolerance or 0.0,
+        )  # fmt: skip
+        self.step = self.controller.step
+
+    def begin(self, plan):
+        self.controller.prepare(plan.states, plan.controls)
+
+    def between(self):
+        self.controller.shift()
+
+    def converged(self):
+        return self.controller.violation() <= TOLERANCE
+
+
+def closed_loop(problem, driver, steps, seed=0):
+    """Return CPU microseconds of each step, how many did not converge, and how many gave no control.
+
+    After a step that gave none the loop goes on from the start of the next episode.
+    """
+    rng = np.random.default_rng(seed)
+    times, unconverged, failed, is_lost = np.empty(steps), 0, 0, False
+    for k in range(steps):
+        if k % EPISODE == 0 or is_lost:
+            x = HANGING + SPREAD * rng.standard_normal(4)
+            driver.begin(problem.solve(x))
+        else:
+            driver.between()
+        measured = x + NOISE * rng.standard_normal(4)
+        began = time.thread_time_ns()
+        u = driver.step(measured)
+        times[k] = 1e-3 * (time.thread_time_ns() - began)
+        unconverged += not driver.converged()
+        is_lost = not (np.isfinite(u).all() and abs(u[0]) <= LIMIT + TOLERANCE)
+        failed += is_lost
+        if not is_lost:
+            x = plant(x, u, STAGE) + NOISE * rng.standard_normal(4)
+    return times, unconverged, failed
+
+
+def long_run(problem, periods, seed=0):
+    """Hold the pole for many periods of 1 ms; return CPU microseconds of each step and bytes that were allocated."""
+    rng = np.random.default_rng(seed)
+    controller, x = problem.controller(iterations=1, shift=False), HANGING.copy()
+    controller.prepare(x)
+    times, measured = np.empty(periods), np.empty(4)
+    for k in range(periods):
+        measured[:] = x + 1e-3 * rng.standard_normal(4)
+        began = time.thread_time_ns()
+        u = controller.step(measured)
+        times[k] = 1e-3 * (time.thread_time_ns() - began)
+        x = plant(x, u, PERIOD, substeps=1) + 1e-4 * rng.standard_normal(4)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(1000):
+        controller.step(measured)
+    allocated = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return times, allocated, x
+
+
+def row(name, times, note):
+    p50, p99 = np.percentile(times, [50, 99])
+    return f"| {name} | {p50:.1f} | {p99:.1f} | {times.max():.1f} | {note} |"
+
+
+def report(steps, periods):
+    """Return the table, line by line."""
+    problem = swing_up()
+    lines = ["| | p50 us | p99 us | max us | |", "|---|---|---|---|---|"]
+    for name, iterations, tolerance in (("one iteration a step", 1, None), (f"to {TOLERANCE:g}", 100, TOLERANCE)):
+        times, unconverged, failed = closed_loop(problem, Ours(problem, iterations, tolerance), steps)
+        note = f"{failed} of {steps} failed" + (f", {unconverged} unconverged" if tolerance else "")
+        lines.append(row(f"nlsq, {name}", times, note))
+        try:
+            peer = Casadis(iterations, tolerance)
+        except (Missing, ImportError) as error:
+            lines.append(f"| CasADi qrqp, {name} | | | | left out: {error} |")
+            continue
+        times, unconverged, failed = closed_loop(problem, peer, steps)
+        note = f"{failed} of {steps} failed" + (f", {unconverged} with violations above it" if tolerance else "")
+        lines.append(row(f"CasADi qrqp, gcc -O3, {name}", times, note))
+    times, allocated, x = long_run(problem, periods)
+    over = int(np.sum(times > 1e6 * PERIOD))
+    note = f"{over} of {periods} periods overrun, {allocated} bytes allocated in 1000 steps, |x| {np.abs(x).max():.1e}"
+    return [*lines, row("nlsq, periods of 1 ms with noise", times, note)]
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--periods", type=int, default=10_000)
+    options = parser.parse_args(arguments)
+    print("\n".join(report(options.steps, options.periods)))
+
+
+if __name__ == "__main__":
+    main()
