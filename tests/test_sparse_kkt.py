@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import kkt_orderings
 from nlsq.kernels import kkt_assembly as kernels
 from nlsq.kernels.calling import run_kernel
 from nlsq.linalg import indefinite, kkt
@@ -371,3 +372,16 @@ def test_without_constraints_or_residuals():
             system = prepared(jac, constraints, form=form)
             assert system.factorize(1.0) == RIGHT_INERTIA
             check_solution(system, dense(jac, constraints, np.zeros((3, 3)), 1.0, 0.0, form), rng, 1e-12)
+
+
+def test_orderings_of_the_benchmark():
+    """Minimum degree has far less fill on a grid, and none to save on a chain."""
+    grid = kkt_orderings.grid(200)
+    amd, natural, full = (
+        kkt_orderings.measure(grid),
+        kkt_orderings.measure(grid, ordering="natural"),
+        kkt_orderings.measure_dense(grid),
+    )
+    assert 3 * amd["fill"] < natural["fill"] < full["fill"]
+    assert max(amd["residual"], natural["residual"]) < 1e-12
+    assert sum("dense" in line for line in kkt_orderings.table(50)) == 2

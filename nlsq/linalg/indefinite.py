@@ -79,8 +79,8 @@ class IndefiniteFactor:
         factor, signs, index, twos = np.empty(panels), np.empty(entries), ints(entries), ints(entries)
         self._factorize = Call(
             kernels.factorize, plan.node_starts, plan.row_starts, plan.panel_starts, plan.tree, plan.heads,
-            plan.following, plan.relative, plan.inside, plan.rows, self._entry_starts, self._sources_places, self._sides,
-            plan.m, self._values, plan.signs, self._scale, self._formed, room, work, ints(height),
+            plan.following, plan.relative, plan.inside, plan.rows, self._entry_starts, self._sources_places,
+            self._sides, plan.m, self._values, plan.signs, self._scale, self._formed, room, work, ints(height),
             np.empty(2 * updates), factor, index, twos, signs, self._fronts, self._report,
         )  # fmt: skip
         self._count = Call(kernels.count_negative, self._fronts, plan.m, signs)
