@@ -14,6 +14,7 @@ from nlsq import (
     Nielsen,
     TrustRegionReflective,
 )
+from nlsq.solvers import ProjectedGradient
 
 SOLVERS = {
     "lm": LevenbergMarquardt(),
@@ -26,10 +27,11 @@ SOLVERS = {
     "gauss-newton": GaussNewton(),
     "search": GaussNewton(line_search=LineSearch()),
     "gradient": GradientDescent(),
+    "projected-gradient": ProjectedGradient(),
 }
-DAMPED = [name for name in SOLVERS if name != "gauss-newton"]
+DAMPED = [name for name in SOLVERS if name not in ("gauss-newton", "projected-gradient")]
 TAKES_BOUNDS = ["trf", "trf-qr", "dogbox", "gradient"]
-SECOND_ORDER = [name for name in SOLVERS if name not in ("gauss-newton", "gradient")]
+SECOND_ORDER = [name for name in SOLVERS if name not in ("gauss-newton", "gradient", "projected-gradient")]
 EASY_FOR_ALL = ("gaussian", "decay", "logistic", "misra1a", "hill", "power_law")  # from starts a user would write down
 
 
