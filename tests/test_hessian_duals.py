@@ -286,12 +286,15 @@ def decay_of_rows(x, a, b):
     return a * np.exp(-b * x[0]) * x[1]
 
 
-@pytest.mark.parametrize("model", [decay, decay_of_all, decay_of_rows], ids=lambda f: f.__name__)
+MODELS = [compile(model) for model in (decay, decay_of_all, decay_of_rows)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda f: f.function.__name__)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_models_with_their_weights(model, weighted):
     own = np.linspace(0.0, 3.0, X.size) if weighted else None
-    x = np.vstack((X, np.ones_like(X))) if model is decay_of_rows else X
-    residual = compile(model).bind_data(x, np.ones_like(X), own)
+    x = np.vstack((X, np.ones_like(X))) if model.function is decay_of_rows else X
+    residual = model.bind_data(x, np.ones_like(X), own)
     a, b = 1.3, 0.7
     weights = np.sin(X)
     found = caller(residual.hessian.address, residual.data_address, 2)((a, b), weights)
