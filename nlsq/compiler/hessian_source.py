@@ -35,7 +35,7 @@ from nlsq.compiler.second_derivatives import Pair, Part, SecondDerivatives, posi
 from nlsq.kernels.backend.program import Loop, Place, Program, Statement
 
 Destination = Place | list[Name]  # where numbers of a loop go, each to its own element, or what their total joins
-MOST_OPERATIONS = 6000  # of a program
+MOST_OPERATIONS = 6000  # of a program: up to some 3 s of compilation
 TOO_LONG = "its second derivatives take {} operations, which take too long to compile"
 
 
