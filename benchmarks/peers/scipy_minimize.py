@@ -13,34 +13,59 @@ from .outcome import Outcome
 __all__ = ["arguments", "minimize"]
 
 
-def arguments(problem, *, derivatives=None):
+def arguments(problem, method, *, derivatives=None):
     """Return what `scipy.optimize.minimize` wants, but for the method and the options.
 
     Parameters
     ----------
     problem : ConstrainedProblem
         The problem.
+    method : str
+        ``"SLSQP"``, which gets the dicts that it works with, or ``"trust-constr"``.
     derivatives : callable, optional
         ``derivatives(function, x) -> Jacobian``; differences without it.
     """
     from scipy.optimize import Bounds, NonlinearConstraint
 
+    def cost(x):
+        r = problem.residual(x)
+        return 0.5 * (r @ r)
+
     bounded = np.isfinite(problem.lb).any() or np.isfinite(problem.ub).any()
-    given = {"fun": problem.cost, "x0": problem.x0, "bounds": Bounds(problem.lb, problem.ub) if bounded else None}
+    given = {"fun": cost, "x0": problem.x0, "bounds": Bounds(problem.lb, problem.ub) if bounded else None}
     jac = {}
     if derivatives is not None:
         given["jac"] = lambda x: derivatives(problem.residual, x).T @ problem.residual(x)
         jac = {"jac": lambda x: derivatives(problem.constraints, x)}
-    if problem.mc:
+    if problem.mc and method == "SLSQP":
+        given["constraints"] = list(_dicts(problem, jac.get("jac")))
+    elif problem.mc:
         given["constraints"] = [NonlinearConstraint(problem.constraints, problem.cl, problem.cu, **jac)]
     return given
+
+
+def _dicts(problem, jac):
+    """Yield the constraints as SLSQP takes them: c = 0 and c >= 0."""
+    function, equal = problem.constraints, problem.cl == problem.cu
+    rows = {
+        "eq": [(np.flatnonzero(equal), problem.cl, 1.0)],
+        "ineq": [
+            (np.flatnonzero(np.isfinite(problem.cl) & ~equal), problem.cl, 1.0),
+            (np.flatnonzero(np.isfinite(problem.cu) & ~equal), problem.cu, -1.0),
+        ],
+    }
+    for kind, parts in rows.items():
+        for index, limits, sign in parts:
+            if index.size:
+                entry = {"type": kind, "fun": lambda x, k=index, at=limits[index], s=sign: s * (function(x)[k] - at)}
+                yield entry if jac is None else entry | {"jac": lambda x, k=index, s=sign: s * jac(x)[k]}
 
 
 def minimize(problem, method, *, derivatives=None, x0=None, **options):
     """Return the `Outcome` of ``method``, ``"SLSQP"`` or ``"trust-constr"``; x0 is moved inside the bounds."""
     import scipy.optimize
 
-    given = arguments(problem, derivatives=derivatives)
+    given = arguments(problem, method, derivatives=derivatives)
     given["x0"] = np.clip(problem.x0 if x0 is None else x0, problem.lb, problem.ub)
     start = time.process_time()
     try:
