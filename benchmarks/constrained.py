@@ -185,8 +185,8 @@ def counts(runs):
         "KKT": sum(entry.verdict.is_kkt for entry in feasible),
         "claimed": sum(entry.claims_success for entry in runs),
         "false": sum(entry.claims_success and not entry.verdict.is_kkt for entry in runs),
-        "false infeasible": sum(entry.is_false_infeasible for entry in feasible),
-        "without proof": sum(entry.is_false_infeasible and not entry.has_certificate for entry in feasible),
+        "false infeasible": sum(entry.is_false_infeasible for entry in runs),
+        "without proof": sum(entry.is_false_infeasible and not entry.has_certificate for entry in runs),
         "infeasible": sum(entry.outcome.claim == "infeasible" for entry in none),
     }
 

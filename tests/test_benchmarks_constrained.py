@@ -1,5 +1,7 @@
 """The benchmarks of constrained problems count what they say they count, on scripted solvers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,14 @@ def test_an_answer_not_claimed_is_not_solved(monkeypatch):
     scripted(monkeypatch, modest={"hs14": outcome(HS14, "failed")})
     (entry,) = runner.run_all(PROBLEMS[:1], ("modest",))["modest"]
     assert entry.verdict.is_solved and not entry.is_solved
+
+
+def test_what_peers_reach_from_the_start_is_not_always_the_best_known(monkeypatch):
+    scripted(monkeypatch, local=WRONG)
+    problem = replace(PROBLEMS[1], reached_cost=PROBLEMS[1].local_costs[0])
+    counted = runner.counts(runner.run_all([problem], ("local",))["local"])
+    assert counted["solved"] == 1
+    assert counted["best known"] == 0
 
 
 def test_evaluations_are_compared_where_both_solve(monkeypatch):

@@ -8,6 +8,7 @@ module                      contents
 ``nist``                    27 NIST StRD curves, two starts each, certified parameters
 ``more_garbow_hillstrom``   48 residual functions, three starts each, exact Jacobians, known minima
 ``bounded``                 problems with lower and upper bounds, known minima
+``constrained``             problems with equalities, inequalities and bounds, and a judge of their answers
 ``robust``                  fits to data with gross outliers
 ``curves``                  small synthetic curves, among them those the timings use
 ``batches``                 many small fits of one model, and one fit of any number of points
