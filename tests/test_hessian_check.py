@@ -93,3 +93,15 @@ def test_nan_in_the_hessian_is_named():
 def test_wrong_shape_of_the_hessian_is_named():
     with pytest.raises(ValueError, match=r"shape \(3, 3\), got \(2, 2\)"):
         check_hessian(lambda x, w: np.eye(2), jacobian, X, WEIGHTS)
+
+
+def test_says_when_nothing_can_be_compared():
+    report = check_hessian(hessian, lambda x: jacobian(x) * np.nan, X, WEIGHTS)
+    assert report and "nothing was compared" in str(report)
+
+
+@pytest.mark.parametrize("wrap", [list, csr_array, aslinearoperator])
+def test_row_of_weight_zero_is_not_checked(wrap):
+    weights = WEIGHTS * [1, 0, 1, 1]
+    assert check_hessian(hessian, lambda x: wrap(jacobian(x)), X, weights)
+    assert not check_hessian(lambda x, w: hessian(x, WEIGHTS), lambda x: wrap(jacobian(x)), X, weights)

@@ -181,13 +181,13 @@ def _compare(
 
     def product(point: FloatArray) -> FloatArray:
         jac = jacobian(point)
-        if used.all():
-            return np.asarray(jac.T @ weights, dtype=np.float64).reshape(-1)
         if hasattr(jac, "tocsr"):
-            return np.asarray(jac.tocsr()[used].T @ weights[used], dtype=np.float64).reshape(-1)
-        if hasattr(jac, "matvec"):
+            jac = jac.tocsr()[used]
+        elif not hasattr(jac, "matvec"):
+            jac = np.asarray(jac, dtype=np.float64)[used]
+        elif not used.all():  # an operator has all its rows
             return np.asarray(jac.T @ weights, dtype=np.float64).reshape(-1)
-        return weights[used] @ np.asarray(jac, dtype=np.float64)[used]
+        return np.asarray(jac.T @ weights[used], dtype=np.float64).reshape(-1)
 
     def along(part: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Product with the Hessian, the same by differences, and what the two may differ by."""
@@ -206,18 +206,20 @@ def _search(along: Callable[[FloatArray], Any], direction: FloatArray, rtol: flo
     excess = np.abs(exact - difference) - rtol * np.maximum(np.abs(exact), np.abs(difference)) - uncertain
     excess[~np.isfinite(difference)] = -np.inf  # nothing to hold against
     excess[np.isfinite(difference) & ~np.isfinite(exact)] = np.inf
+    if not np.isfinite(difference).any():
+        return HessianReport(ok=True, message="differences of the Jacobian are no numbers: nothing was compared.")
     if not np.any(excess > 0.0):
         return HessianReport(ok=True, message="the Hessian agrees with differences of the Jacobian.")
     j = int(np.argmax(excess))
     left = np.flatnonzero(direction)
-    values = exact[j], difference[j], uncertain[j]
+    values = [float(one[j]) for one in (exact, difference, uncertain)]
     while left.size > 1:
         halves = left[: left.size // 2], left[left.size // 2 :]
         worst = -np.inf
         for half in halves:
             part = np.zeros_like(direction)
             part[half] = direction[half]
-            found = tuple(float(one[j]) for one in along(part))
+            found = [float(one[j]) for one in along(part)]
             off = abs(found[0] - found[1]) - found[2]
             if not off <= worst:
                 worst, left, values = off, half, found
