@@ -57,13 +57,13 @@ def make_problem(balls):
     """Return the optimal control problem and the state of rest."""
     slope = make_slope(balls)
     rest = at_rest(slope, balls)
-    hand = slice(3 * balls, 3 * balls + 3)
+    hand, after = 3 * balls, 3 * balls + 3  # where the hand's place is
 
     def stage_residual(x, u):
-        return np.concatenate([5.0 * (x[hand] - HAND), x[3 * balls + 3 :], 0.1 * u])
+        return np.concatenate([5.0 * (x[hand:after] - HAND), x[after:], 0.1 * u])
 
     def terminal_residual(x):
-        return np.concatenate([5.0 * (x[hand] - HAND), x[3 * balls + 3 :]])
+        return np.concatenate([5.0 * (x[hand:after] - HAND), x[after:]])
 
     lower = np.full(6 * balls + 3, -np.inf)
     lower[1 : 3 * balls + 3 : 3] = WALL
