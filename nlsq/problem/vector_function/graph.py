@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.compiler.routes import MANY_PARAMETERS, Route
+from nlsq.compiler.routes import MANY_PARAMETERS, Route, errors_are_silent
 from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.problem.vector_function.options import with_arguments
 
@@ -64,6 +64,10 @@ def graph_of(
     """
     if not route.ready and not ((n >= MANY_PARAMETERS or sparse_from <= n) and route.may_compile()):
         return None
+    if known is not None:
+        arrays = known.entry.arrays_of(function, args) if errors_are_silent() else None
+        if arrays is not None and known.entry in route.entries.get((n, len(args)), ()):
+            return _with_arrays(known, arrays)
     from nlsq.compiler.tracing.trace import trace_residual
     from nlsq.problem.traced import SparseEvaluation, traced_residual
 
@@ -76,7 +80,12 @@ def graph_of(
         is_sparse = n >= sparse_from and not entry.kernels.is_curve and entry.kernels.is_sparse
         sparse = SparseEvaluation(entry, arrays) if is_sparse else None
         known = Graph(entry, traced_residual(entry, with_arguments(function, args)), sparse)
-    elif known.sparse is not None:
+    return _with_arrays(known, arrays)
+
+
+def _with_arrays(known: Graph, arrays: Any) -> Graph:
+    """Take what the function reads now."""
+    if known.sparse is not None:
         known.sparse.set_arrays(arrays)
     known.residual.binding.set_arrays(*arrays)
     return known

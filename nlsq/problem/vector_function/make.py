@@ -20,6 +20,9 @@ from nlsq.problem.vector_function.values import first_values
 
 FloatArray = NDArray[np.float64]
 
+MOST_KNOWN = 64  # compiled functions that are kept for njit functions
+_known: dict[int, CompiledFunction] = {}  # by the id of the njit function, which its compiled one keeps
+
 
 def vector_function(
     function: Any,
@@ -114,11 +117,21 @@ def _compiled(function: Any, x0: FloatArray, args: tuple[Any, ...], name: str) -
     if np.ndim(value) != 1 or not isinstance(value, np.ndarray):  # numbers and tuples
         return None, f"{name} is called plainly, since it returns {type(value).__name__}, not an array"
     try:
-        bound = compile_function(function, kind="residual").bind(x0)
+        bound = _compiled_once(function).bind(x0)
         assert bound.address
     except TypeError as error:
         return None, f"{name} is called plainly: {error}"
     return _not_empty(bound, name), ""
+
+
+def _compiled_once(function: Any) -> CompiledFunction:
+    """Compile an njit function, unless that has been done before; the newest ones are kept."""
+    found = _known.get(id(function))
+    if found is None or found.function is not function:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        found = _known[id(function)] = compile_function(function, kind="residual")
+    return found
 
 
 def _not_empty(residual: CompiledResidual, name: str) -> CompiledResidual:
