@@ -239,6 +239,15 @@ def test_constraints_that_contradict_each_other():
     assert box.x == pytest.approx([1.0, 1.0])
 
 
+@pytest.mark.parametrize("start", [[0.0, 0.0], [0.0, 3.0]])
+def test_a_saddle_of_the_violation_is_not_infeasible(start):
+    """At the centre of a circle, and on a ridge, the gradient of the violation vanishes or leads nowhere."""
+    curves = NonlinearConstraint(lambda x: x[0] ** 2 - 1.0, 0.0, 0.0)
+    result = solved(lambda x: x - 2.0, start, curves)
+    assert result.converged, result.message
+    assert np.abs(result.x) == pytest.approx([1.0, 2.0], abs=1e-6)
+
+
 @pytest.mark.parametrize("where", ["residual", "constraint"])
 def test_what_is_not_finite_at_the_start(where):
     bad = {"residual": lambda x: x * np.nan, "constraint": lambda x: x}

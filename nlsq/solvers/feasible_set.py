@@ -35,6 +35,8 @@ CONTRACTION = 0.5  # of the violation, at least, by each of them
 FRESH_RETURNS = 50  # steps back with a new A each
 HALVINGS = 12
 LAST_EVALUATIONS = 5000  # of the constraints, where such steps have failed
+BESIDE = 3  # points beside a stationary one from which the violation is minimised again
+ASIDE = 1e-2  # relative distance of those
 STATIONARY = 1e-6  # cosine between violation and a column of its derivative, at which no point nearby has less
 MISSED = 1e-8  # distance of the box from the plane, relative to the rows' values, at which they do not meet
 
@@ -244,7 +246,8 @@ class FeasibleSet:
 def least_violation(feasible: FeasibleSet, z: FloatArray) -> tuple[FloatArray, int]:
     """Minimise the violation within the bounds; return where, and a status: 0 where the constraints are met.
 
-    "Locally infeasible" is said where the projected gradient of the violation is small beside it.
+    "Locally infeasible" is said where the projected gradient of the violation is small beside it, and minimising anew
+    from points beside it leads to no smaller violation: at a saddle it would.
     """
     from nlsq.problem import LeastSquaresProblem
     from nlsq.solvers.driver import drive
@@ -254,15 +257,30 @@ def least_violation(feasible: FeasibleSet, z: FloatArray) -> tuple[FloatArray, i
 
     lengths = np.linalg.norm(feasible.jacobian(z), axis=1)
     units = np.where((lengths > 0.0) & np.isfinite(lengths), lengths, 1.0)
-    for method in (TrustRegionReflective(), ProjectedGradient()):
-        task = LeastSquaresProblem(
-            lambda point: feasible.off(point) / units,
-            z,
-            jac=lambda point: feasible.jacobian(point) / units[:, np.newaxis],
-            bounds=(feasible.lower, feasible.upper),
-        )
-        found = drive(task, method, Tolerances(), max_evaluations=LAST_EVALUATIONS)
-        z = found.x
+
+    def least_from(z: FloatArray) -> tuple[FloatArray, float, float]:
+        for method in (TrustRegionReflective(), ProjectedGradient()):
+            task = LeastSquaresProblem(
+                lambda point: feasible.off(point) / units,
+                z,
+                jac=lambda point: feasible.jacobian(point) / units[:, np.newaxis],
+                bounds=(feasible.lower, feasible.upper),
+            )
+            found = drive(task, method, Tolerances(), max_evaluations=LAST_EVALUATIONS)
+            z = found.x
+            if feasible.is_met(feasible.off(z)):
+                break
+        return z, float(found.cost), float(found.optimality)
+
+    z, cost, optimality = least_from(z)
+    noise = np.random.default_rng(0)  # the same beside every point, so that a solve can be repeated
+    for _ in range(BESIDE):
         if feasible.is_met(feasible.off(z)):
             return z, 0
-    return z, Status.LOCALLY_INFEASIBLE if found.optimality <= STATIONARY else Status.RESTORATION_FAILED
+        beside = z + ASIDE * np.maximum(1.0, np.abs(z)) * noise.standard_normal(z.size)
+        other, lower, its_optimality = least_from(np.clip(beside, feasible.lower, feasible.upper))
+        if lower < (1.0 - ASIDE) * cost:
+            z, cost, optimality = other, lower, its_optimality
+    if feasible.is_met(feasible.off(z)):
+        return z, 0
+    return z, Status.LOCALLY_INFEASIBLE if optimality <= STATIONARY else Status.RESTORATION_FAILED
