@@ -295,8 +295,11 @@ def test_refinement_corrects_a_poor_factor():
     assert 2 <= system.refinements <= kkt.MOST_REFINEMENTS
     system._values *= 3.0  # now refinement diverges
     before = system.refinements
+    first = np.empty(198)
+    system._factor.solve(rhs, first)
     assert system.solve(rhs, out) > 0.1
     assert system.refinements == before + 1
+    np.testing.assert_array_equal(out, first)
 
 
 @settings(deadline=None, max_examples=60)
