@@ -33,7 +33,7 @@ __all__ = ["Nearest", "nearest_point"]
 
 FloatArray = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
-PROXIMAL = 1e-5  # epsilon, for rows of unit length
+PROXIMAL = 1e-8  # epsilon, for rows of unit length: multipliers move by |A z - b| / epsilon a round at most
 ROUNDS = 40
 NEWTON_STEPS = 60  # a round
 NOTHING = 1e-14  # of a direction, seen by a variable that it does not move

@@ -37,7 +37,7 @@ HALVINGS = 12
 LAST_EVALUATIONS = 5000  # of the constraints, where such steps have failed
 BESIDE = 3  # points beside a stationary one from which the violation is minimised again
 ASIDE = 1e-2  # relative distance of those
-STATIONARY = 1e-6  # cosine between violation and a column of its derivative, at which no point nearby has less
+STATIONARY = 1e-6  # projected gradient of the violation beside it, for rows of unit length: nothing more to gain
 MISSED = 1e-8  # distance of the box from the plane, relative to the rows' values, at which they do not meet
 
 
@@ -243,8 +243,10 @@ class FeasibleSet:
         return z, self.is_met(off)
 
 
-def least_violation(feasible: FeasibleSet, z: FloatArray) -> tuple[FloatArray, int]:
-    """Minimise the violation within the bounds; return where, and a status: 0 where the constraints are met.
+def least_violation(feasible: FeasibleSet, start: FloatArray, z: FloatArray) -> tuple[FloatArray, int]:
+    """Minimise the violation within the bounds from z; return where, and a status: 0 where the constraints are met.
+
+    Rows are measured by the longer of their gradients at `start` and z, as those may vanish at z.
 
     "Locally infeasible" is said where the projected gradient of the violation is small beside it, and minimising anew
     from points beside it leads to no smaller violation: at a saddle it would.
@@ -255,16 +257,17 @@ def least_violation(feasible: FeasibleSet, z: FloatArray) -> tuple[FloatArray, i
     from nlsq.solvers.termination import Tolerances
     from nlsq.solvers.trust_region_reflective import TrustRegionReflective
 
-    lengths = np.linalg.norm(feasible.jacobian(z), axis=1)
+    lengths = np.maximum(*(np.linalg.norm(feasible.jacobian(point), axis=1) for point in (start, z)))
     units = np.where((lengths > 0.0) & np.isfinite(lengths), lengths, 1.0)
 
     def least_from(z: FloatArray) -> tuple[FloatArray, float, float]:
-        for method in (TrustRegionReflective(), ProjectedGradient()):
+        for method, scale in ((TrustRegionReflective(), "jac"), (ProjectedGradient(), 1.0)):
             task = LeastSquaresProblem(
                 lambda point: feasible.off(point) / units,
                 z,
                 jac=lambda point: feasible.jacobian(point) / units[:, np.newaxis],
                 bounds=(feasible.lower, feasible.upper),
+                scale=scale,
             )
             found = drive(task, method, Tolerances(), max_evaluations=LAST_EVALUATIONS)
             z = found.x

@@ -113,7 +113,7 @@ class SpectralDescent:
             return
         z, met = self.set.entered(self.z, self.scaling)
         if not met:
-            z, self.status = least_violation(self.set, z)
+            z, self.status = least_violation(self.set, self.z, z)
         moved = not np.array_equal(z[: self.x.size], self.x)
         self.z, self.x = z, z[: self.x.size]
         if moved:
