@@ -9,6 +9,7 @@ from scipy.linalg import block_diag, solve_discrete_are
 from scipy.optimize import lsq_linear, minimize
 
 import nlsq
+from nlsq.compiler import stage_source
 from nlsq.kernels.backend import compile_disabled, handle
 from nlsq.kernels.optimal_control import riccati
 from nlsq.kernels.optimal_control import stage_layout as layout
@@ -333,6 +334,16 @@ def test_njit_functions_give_the_same():
     ours, theirs = jitted.solve([1.0, 0.0]), plain.solve([1.0, 0.0])
     assert ours.converged
     np.testing.assert_allclose(ours.controls, theirs.controls, atol=1e-5)
+
+
+@compiled
+def test_long_stages_are_cut_and_give_the_same(monkeypatch, solution):
+    monkeypatch.setattr(stage_source, "LONGEST", 100)
+    monkeypatch.setattr(stage_source, "PIECE", 60)
+    cut = swing_up()
+    kernels = cut._services[0]._kernels
+    assert len(kernels._stage.program("linearise").steps) > 5
+    np.testing.assert_allclose(cut.solve(HANGING).controls, solution.controls, atol=1e-5)
 
 
 def test_functions_that_cannot_be_traced_are_called():

@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.compiler.differentiate import derivatives
-from nlsq.compiler.graph import LEAVES, Graph, NotTraceable
+from nlsq.compiler.graph import LEAVES, TRUTHS, Graph, NotTraceable
 from nlsq.compiler.tracing.trace import Trace
 from nlsq.compiler.unrolled import tangents, total, unrolled
 from nlsq.kernels.backend.generated import make
-from nlsq.kernels.backend.program import CONSTANTS, FIRST_FREE, POINTS, Loop, Place, Program, Statement, render
+from nlsq.kernels.backend.program import CONSTANTS, FIRST_FREE, POINTS, SCRATCH, Loop, Place, Program, Statement, render
 
 COUNT, COSTATES, FIRST_SLOT = range(FIRST_FREE, FIRST_FREE + 3)  # stages, address of costates, of each data slot
 COSTATE_SLOT = -1
-MOST_EXACT = 12_000  # operations of the program with the exact Hessian
+LONGEST = 4000  # statements in a loop: compiling takes more than twice the time for twice as many,
+PIECE = 2000  # so that longer ones are cut
+MOST_EXACT = 6000  # statements with the exact Hessian: some seconds of compilation
 ALONG = ((1, 0),)
 ONE_FOR_ALL = ((0, 0),)
 
@@ -155,12 +157,60 @@ class StageGraph:
 def _program(
     name: str, graph: Graph, writes: list[tuple[Place, int]], shape: StageShape, varying: int | None
 ) -> Program:
-    loop = Loop((COUNT,))
-    for index in graph.reachable([node for _, node in writes]):
-        if graph.nodes[index][0] != "number":
-            loop.statements.append(_statement(graph, index, shape, varying))
-    loop.writes = [(place, _name(graph, node), False) for place, node in writes]
-    return Program(name, [loop])
+    statements = [
+        _statement(graph, index, shape, varying)
+        for index in graph.reachable([node for _, node in writes])
+        if graph.nodes[index][0] != "number"
+    ]
+    named = [(place, _name(graph, node), False) for place, node in writes]
+    if len(statements) <= LONGEST:
+        return Program(name, [Loop((COUNT,), statements, writes=named)])
+    return Program(name, list(_pieces(statements, named)))
+
+
+def _pieces(statements: list[Statement], writes: list[tuple[Place, str | float, bool]]) -> list[Loop]:
+    """Cut a long loop into several, which compile faster; values that a later one needs go through scratch memory.
+
+    What is read and what is true or false is made again instead.
+    """
+    by_name = {one.name: one for one in statements}
+    home = {one.name: position // PIECE for position, one in enumerate(statements)}
+    loops = [Loop((COUNT,)) for _ in range(-(-len(statements) // PIECE))]
+    slots: dict[str, int] = {}
+    for piece, loop in enumerate(loops):
+        known: set[str] = set()
+        for statement in statements[piece * PIECE : (piece + 1) * PIECE]:
+            for operand in statement.operands:
+                if isinstance(operand, str) and home[operand] != piece:
+                    _bring(operand, by_name, slots, known, loop)
+            loop.statements.append(statement)
+    for kept, slot in slots.items():
+        loops[home[kept]].writes.append((Place("scratch", by_points=slot, strides=ALONG), kept, False))
+    for place, value, adds in writes:
+        loops[home[value] if isinstance(value, str) else 0].writes.append((place, value, adds))
+    return loops
+
+
+def _bring(name: str, by_name: dict[str, Statement], slots: dict[str, int], known: set[str], loop: Loop) -> None:
+    """Let a loop have a value of an earlier one."""
+    if name in known:
+        return
+    known.add(name)
+    statement = by_name[name]
+    if statement.operation in TRUTHS:
+        for operand in statement.operands:
+            if isinstance(operand, str):
+                _bring(operand, by_name, slots, known, loop)
+    elif statement.operation != "read":
+        place = Place("scratch", by_points=slots.setdefault(name, len(slots)), strides=ALONG)
+        statement = Statement(name, "read", (place,))
+    loop.statements.append(statement)
+
+
+def _scratch_slots(program: Program) -> int:
+    """Return how many values the loops of a program hand on."""
+    places = [place for loop in program.steps if isinstance(loop, Loop) for place, _, _ in loop.writes]
+    return 1 + max((place.by_points for place in places if place.array == "scratch"), default=-1)
 
 
 def _name(graph: Graph, index: int) -> str | float:
@@ -219,7 +269,8 @@ class StageKernels:
     ) -> None:
         slots = [k for k, source in enumerate(trace.sources) if source is varying]
         self._stage = StageGraph(trace, shape, slots[0] if slots else None)
-        self.linearise, self.evaluate = _made([self._stage.program(name) for name in ("linearise", "evaluate")])
+        programs = [self._stage.program(name) for name in ("linearise", "evaluate")]
+        self.linearise, self.evaluate = _made(programs)
         self.data = [np.array(one, dtype=np.float64).ravel() for one in trace.graph.data]  # as they are now
         self.constants = np.zeros(0)
         self.table: NDArray[np.int64] = np.zeros(FIRST_SLOT + len(self.data), dtype=np.int64)
@@ -227,6 +278,15 @@ class StageKernels:
         for k, array in enumerate(self.data):
             self.table[FIRST_SLOT + k] = varying_address if k in slots else _address(array)
         self._write_constants()
+        self._scratch = np.zeros(0)
+        self._make_room(programs, lead)
+
+    def _make_room(self, programs: list[Program], lead: int) -> None:
+        """Take as much scratch memory as programs need."""
+        size = lead * max(_scratch_slots(program) for program in programs)
+        if size > self._scratch.size:
+            self._scratch = np.zeros(size)
+        self.table[SCRATCH] = _address(self._scratch)
 
     def _write_constants(self) -> None:
         """Write the graph's constants, which become more with its derivatives."""
@@ -239,10 +299,10 @@ class StageKernels:
             program = self._stage.program("linearise_exact")
         except NotTraceable:
             return 0
-        loop = program.steps[0]
-        if not isinstance(loop, Loop) or len(loop.statements) > MOST_EXACT:
+        if sum(len(loop.statements) for loop in program.steps if isinstance(loop, Loop)) > MOST_EXACT:
             return 0
         self._write_constants()
+        self._make_room([program], int(self.table[POINTS]))
         return _made([program])[0]
 
 

@@ -18,7 +18,7 @@ from nlsq.compiler.derivative_rules import Rules
 from nlsq.compiler.graph import LEAVES, TRUTHS, Graph, NotTraceable
 from nlsq.compiler.tracing.trace import Trace
 
-MOST_SCALARS = 20_000
+MOST_SCALARS = 40_000
 
 
 def unrolled(trace: Trace) -> tuple[Graph, list[int]]:

@@ -218,7 +218,7 @@ class OptimalControl:
 
     def use_exact(self, space: StageWorkspace, services: tuple[StageService, StageService]) -> None:
         """Have exact Hessians compiled at the first solve with a tolerance."""
-        if self.hessian == "exact" and not space.iw[layout.LINEARISE_EXACT]:
+        if self.hessian == "exact" and not space.knows_exact:
             write_exact(space, *services)
 
     def solve(

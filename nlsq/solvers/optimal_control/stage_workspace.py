@@ -86,7 +86,7 @@ class StageWorkspace:
         self.vectors = self._view(layout.VECTORS, 2 * nx + nu + 1)
         self.multipliers, self.slacks = self._view(layout.MULTIPLIERS, len(rows)), self._view(layout.SLACKS, len(rows))
         self.initial = self.w[iw[layout.INITIAL] :][:nx]
-        self.rows = rows
+        self.rows, self.knows_exact = rows, False
         self._write_bounds(lower, upper)
         self._write_kernels()
         self.handles = handle(self.w), handle(self.iw)
@@ -130,6 +130,7 @@ class StageWorkspace:
 
 def write_exact(space: StageWorkspace, stage: Any, terminal: Any) -> None:
     """Have the exact Hessians compiled, where there are any."""
+    space.knows_exact = True
     inner = stage.linearise_exact()
     space.iw[layout.LINEARISE_EXACT] = inner
     space.iw[layout.LINEARISE_END_EXACT] = terminal.linearise_exact() if inner else 0
