@@ -15,7 +15,8 @@ Native
 Optimal control
     `OptimalControl`, `OptimalControlResult`, `Controller`, `rk4`
 Constraints
-    `InteriorPoint`, `ConstrainedResult`, `Multipliers`, `tangent_projection`
+    `InteriorPoint`, `ProjectedGradient`, `ConstrainedResult`, `Multipliers`, `tangent_projection`,
+    `constrained_covariance`; in fits `linear_constraint`
 Residual blocks
     `BlockProblem`, `BlockResult`; blocks on `SE2`, `SE3`, `SO3`, `UnitQuaternion`, `Sphere`
 Methods
@@ -60,6 +61,9 @@ _HOME = {
     "InteriorPoint": "nlsq.solvers",
     "ConstrainedResult": "nlsq.solvers.interior_point.result",
     "Multipliers": "nlsq.status",
+    "ProjectedGradient": "nlsq.solvers",
+    "linear_constraint": "nlsq.fitting",
+    "constrained_covariance": "nlsq.uncertainty.constrained",
     "tangent_projection": "nlsq.linalg.tangent",
     "BlockResult": "nlsq.solvers.block_result",
     "OptimalControl": "nlsq.solvers.optimal_control.optimal_control",
@@ -108,6 +112,7 @@ __all__ = [
     "Nielsen",
     "OptimalControl",
     "OptimalControlResult",
+    "ProjectedGradient",
     "SolveResult",
     "SparsityPattern",
     "Sphere",
@@ -119,6 +124,7 @@ __all__ = [
     "check_jacobian",
     "clear_cache",
     "compile",
+    "constrained_covariance",
     "curve_fit",
     "detect_sparsity",
     "explain",
@@ -127,6 +133,7 @@ __all__ = [
     "jacobian",
     "least_squares",
     "leastsq",
+    "linear_constraint",
     "model",
     "precompile",
     "rk4",
@@ -136,7 +143,17 @@ __all__ = [
 
 if TYPE_CHECKING:  # the same table, for type checkers and editors
     from nlsq.derivatives import MissingEntryError, check_jacobian, detect_sparsity, jacobian
-    from nlsq.fitting import BatchFitResult, FitResult, Model, compile, explain, fit, fit_batch, model
+    from nlsq.fitting import (
+        BatchFitResult,
+        FitResult,
+        Model,
+        compile,
+        explain,
+        fit,
+        fit_batch,
+        linear_constraint,
+        model,
+    )
     from nlsq.kernels.backend import clear_cache, precompile
     from nlsq.linalg.tangent import tangent_projection
     from nlsq.manifold import SE2, SE3, SO3, Sphere, UnitQuaternion
@@ -158,16 +175,18 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
         LineSearch,
         MoreRadius,
         Nielsen,
+        ProjectedGradient,
         Tolerances,
         TrustRegionReflective,
         solve,
     )
     from nlsq.solvers.block_result import BlockResult
+    from nlsq.solvers.interior_point.result import ConstrainedResult
     from nlsq.solvers.optimal_control.controller import Controller
     from nlsq.solvers.optimal_control.optimal_control import OptimalControl
     from nlsq.solvers.optimal_control.result import OptimalControlResult
-    from nlsq.solvers.interior_point.result import ConstrainedResult
     from nlsq.status import Multipliers, SolveResult, Status
+    from nlsq.uncertainty.constrained import constrained_covariance
 else:  # hidden from type checkers, which would otherwise take any misspelt name for Any
 
     def __getattr__(name):

@@ -7,7 +7,7 @@ A problem validates its parts once, evaluates residual and Jacobian for the solv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -17,6 +17,7 @@ from nlsq.compiler.routes import MANY_PARAMETERS, Route, unwrapped
 from nlsq.derivatives import Analytic, CentralDifference, Colored, ComplexStep, ForwardDifference
 from nlsq.derivatives.exact import Exact, why_not_exact
 from nlsq.loss import Loss
+from nlsq.problem.arguments import constraints_of, merged_bounds, move_inside, read_bounds, read_scale, read_start
 from nlsq.problem.compiled import CompiledFunction, CompiledResidual
 from nlsq.problem.residual import PlainResidual
 from nlsq.status import Counters
@@ -24,7 +25,6 @@ from nlsq.status import Counters
 if TYPE_CHECKING:
     from nlsq.derivatives.detection import Detection
     from nlsq.pattern import SparsityPattern
-    from nlsq.problem.constraints import ConstraintSet
     from nlsq.problem.traced import RoutedResidual
 
 FloatArray = NDArray[np.float64]
@@ -108,11 +108,12 @@ class LeastSquaresProblem:
     ) -> None:
         if manifold is not None:
             raise NotImplementedError("manifold has its place here, but no solver takes it yet; see BlockProblem.")
-        self.x0 = _start(x0)
-        self.constraints = _constraints(constraints, self.x0, bounds)
-        self.lower, self.upper = _bounds(_merged(bounds, self.constraints), self.x0, self.constraints is not None)
-        self.moved_start = _moved(self.x0, self.lower, self.upper)
-        self.scale = _scale(scale, self.x0.size)
+        self.x0 = read_start(x0)
+        self.constraints = constraints_of(constraints, self.x0, bounds)
+        limits = merged_bounds(bounds, self.constraints)
+        self.lower, self.upper = read_bounds(limits, self.x0, self.constraints is not None)
+        self.moved_start = move_inside(self.x0, self.lower, self.upper)
+        self.scale = read_scale(scale, self.x0.size)
         self.jac, self.hess = jac, hess
         self.plans: dict[Any, Any] = {}
         self.loss = Loss(loss, loss_scale)
@@ -288,97 +289,6 @@ def _residual(residual: Any, x0: FloatArray) -> PlainResidual | CompiledResidual
     if getattr(residual, "kind", "residual") == "model" and hasattr(residual, "nlsq_route"):
         raise TypeError("residual is a model f(x, a, b, ...) and needs data; use nlsq.fit, or a function of p alone.")
     return PlainResidual(residual.function if hasattr(residual, "nlsq_route") else residual)
-
-
-def _start(x0: ArrayLike) -> FloatArray:
-    array = np.atleast_1d(np.asarray(x0))
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"x0 must be real numbers, got an array of {array.dtype}.")
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"x0 must be one-dimensional and not empty, got shape {array.shape}.")
-    start = array.astype(np.float64)
-    if not np.isfinite(start).all():
-        raise ValueError(f"x0[{int(np.argmin(np.isfinite(start)))}] is not finite.")
-    return start
-
-
-def _constraints(constraints: Any, x0: FloatArray, bounds: Any) -> ConstraintSet | None:
-    """Read constraints; None where there are none."""
-    if constraints is None or (isinstance(constraints, Sequence) and not len(constraints)):
-        return None
-    from nlsq.problem.constraints import read_constraints
-
-    lower, upper = _bounds(bounds, x0, True)
-    return read_constraints(constraints, x0.size, x0, lower=lower, upper=upper, compile=True)
-
-
-def _merged(bounds: Any, constraints: ConstraintSet | None) -> Any:
-    """Return bounds together with those that were among the constraints."""
-    if constraints is None or constraints.bounds is None:
-        return bounds
-    if bounds is None:
-        return constraints.bounds
-    lower, upper = constraints.bounds
-    given = [
-        np.asarray(low if value is None else value, dtype=np.float64)
-        for value, low in zip(bounds, (-np.inf, np.inf), strict=True)
-    ]
-    return np.maximum(given[0], lower), np.minimum(given[1], upper)
-
-
-def _moved(x0: FloatArray, lower: FloatArray | None, upper: FloatArray | None) -> str:
-    """Move the start inside its bounds, in place; say which entries were moved."""
-    if lower is None or upper is None:
-        return ""
-    outside = np.flatnonzero((x0 < lower) | (x0 > upper))
-    if not outside.size:
-        return ""
-    np.clip(x0, lower, upper, out=x0)
-    return f"the start was outside its bounds and moved inside: x0[{outside[0]}]" + (
-        f" and {outside.size - 1} more" if outside.size > 1 else ""
-    )
-
-
-def _bounds(bounds: Any, x0: FloatArray, may_be_outside: bool = False) -> tuple[FloatArray | None, FloatArray | None]:
-    if bounds is None:
-        return None, None
-    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        bounds = bounds.lb, bounds.ub
-    if not (isinstance(bounds, tuple | list) and len(bounds) == 2):
-        raise ValueError("bounds must be a pair (lower, upper).")
-    ends = []
-    for name, value, open_end in (("lower", bounds[0], -np.inf), ("upper", bounds[1], np.inf)):
-        array = np.asarray(open_end if value is None else value, dtype=np.float64)
-        if array.ndim > 1 or array.size not in (1, x0.size):
-            raise ValueError(f"bounds: {name} has shape {array.shape}, expected () or ({x0.size},).")
-        ends.append(np.array(np.broadcast_to(array, x0.shape)))
-    lower, upper = ends
-    wrong = ~(lower <= upper)
-    if wrong.any():
-        j = int(np.argmax(wrong))
-        raise ValueError(f"bounds: lower[{j}] = {lower[j]} is not <= upper[{j}] = {upper[j]}.")
-    outside = (x0 < lower) | (x0 > upper)
-    if outside.any() and not may_be_outside:
-        j = int(np.argmax(outside))
-        raise ValueError(f"x0[{j}] = {x0[j]} is outside its bounds [{lower[j]}, {upper[j]}]; move the start inside.")
-    if np.isinf(lower).all() and np.isinf(upper).all():
-        return None, None
-    return lower, upper
-
-
-def _scale(scale: Any, n: int) -> FloatArray | None:
-    if isinstance(scale, str):
-        if scale != "jac":
-            raise ValueError(f"scale must be 'jac' or positive numbers, got {scale!r}.")
-        return None
-    array = np.asarray(scale, dtype=np.float64)
-    if array.ndim > 1 or array.size not in (1, n):
-        raise ValueError(f"scale has shape {array.shape}, expected () or ({n},).")
-    array = np.array(np.broadcast_to(array, (n,)))
-    wrong = ~((array > 0) & np.isfinite(array))
-    if wrong.any():
-        raise ValueError(f"scale[{int(np.argmax(wrong))}] must be positive and finite, got {array[np.argmax(wrong)]}.")
-    return array
 
 
 def _is_differentiable(residual: PlainResidual | CompiledResidual) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from nlsq import solvers
@@ -54,9 +55,14 @@ def choose_solver(problem: LeastSquaresProblem | BlockProblem, method: Any = Non
     return getattr(solvers, METHODS[method])()
 
 
+@cache
+def _interior_point() -> Any:
+    return solvers.InteriorPoint()
+
+
 def _for_constraints(method: Any) -> Any:
     if method is None:
-        method = "interior-point"
+        return _interior_point()
     if isinstance(method, str):
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)} or a solver, got {method!r}.")

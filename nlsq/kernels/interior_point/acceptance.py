@@ -113,9 +113,7 @@ def step_multipliers(w, iw):
 
 @kernel("int(double*, int*)")
 def gradient_before(w, iw):
-    """Form that part of J'r + A'y whose second derivatives are approximated: old J and A, new residual and
-    multipliers.
-    """
+    """Form what SR1 stands for of J'r + A'y, with the old J and A, the new residual and multipliers."""
     n, which = iw[N], iw[QUASI_NEWTON]
     total, work = shift(w, iw[MISSING_OLD]), shift(w, iw[COLUMN_WORK])
     for j in range(n):

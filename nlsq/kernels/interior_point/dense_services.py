@@ -1,5 +1,4 @@
-"""What the method asks of functions and matrices, for dense problems: evaluate, linearise, multiply, second
-derivatives, KKT systems.
+"""What the method asks of functions and matrices, for dense problems.
 
     [ J'J + S + D     A'  ] [ p ]   [ a ]
     [ A              -E   ] [ y ] = [ b ]
@@ -94,7 +93,11 @@ def evaluate(w, iw):
         out = shift(w, iw[R_TRIAL]) if b == 0 else shift(c, block[FIRST_ROW_OF])
         if call_function(block[VALUE_OF], x, block[DATA_OF], out) != 0:
             return 1 + b
-    w[COST_TRIAL] = w[COST_SCALE] * robust_cost(shift(w, iw[R_TRIAL]), iw[M], iw[LOSS], w[LOSS_SCALE])
+    r, m = shift(w, iw[R_TRIAL]), iw[M]
+    if iw[LOSS] == LINEAR:
+        w[COST_TRIAL] = 0.5 * w[COST_SCALE] * dot(r, r, m)
+    else:
+        w[COST_TRIAL] = w[COST_SCALE] * robust_cost(r, m, iw[LOSS], w[LOSS_SCALE])
     for i in range(iw[MC]):
         c[i] *= scale[i]
     return 0
@@ -139,7 +142,10 @@ def linearise(w, iw):
         return failed
     jac_t, a_t, weighted = shift(w, iw[JAC_T]), shift(w, iw[CONSTRAINT_JAC_T]), shift(w, iw[R_WEIGHTED])
     gradient, scale = shift(w, iw[GRADIENT]), shift(w, iw[ROW_SCALE])
-    apply_loss(shift(w, iw[R]), m, n, iw[LOSS], w[LOSS_SCALE], jac_t, weighted)
+    if iw[LOSS] == LINEAR:
+        copy(shift(w, iw[R]), weighted, m)
+    else:
+        apply_loss(shift(w, iw[R]), m, n, iw[LOSS], w[LOSS_SCALE], jac_t, weighted)
     for j in range(n):
         gradient[j] = dot(shift(jac_t, j * m), weighted, m)
     if iw[SCALED] == 0:

@@ -11,6 +11,9 @@ not,
 1.  second-order terms are left out (Gauss-Newton's matrix is at least positive semidefinite), at most
 GAUSS_NEWTON_MOST times in a row; 2.  delta_w and delta_c are raised as in Algorithm IC [1]_.
 
+Constraints that follow from others have a factor by the grace of rounding; their multipliers tell, and delta_c is
+raised.
+
 References
 ----------
 .. [1] A. Waechter, L. T. Biegler, Mathematical Programming 106, 2006, sections 2.2 and 3.1.
@@ -76,6 +79,7 @@ LEAST_REGULARISATION = 1e-20
 MOST_REGULARISATION = 1e40
 FASTEST_GROWTH, GROWTH, DECAY = 100.0, 8.0, 1.0 / 3.0  # kappa_w^+ at first, kappa_w^+, kappa_w^-
 ROW_REGULARISED = 1e-8  # delta_c = this times mu^(1/4)
+DEPENDENT = 1e10  # multipliers beyond this times the gradient
 SMALLEST_WEIGHT = 1e-20  # of a slack far from its bounds
 
 
@@ -124,8 +128,8 @@ def write_right_hand_side(w, iw, h_offset):
         rhs[n + i] = weight[i] * slack_rhs[i] - h[i]
 
 
-@kernel("int(double*, int*)")
-def factorize_with_right_inertia(w, iw):
+@kernel("int(double*, int*, double)")
+def factorize_with_right_inertia(w, iw, row_regularisation):
     """Factorise, with as much regularisation as it takes: 0; -1 when none is enough; else what a function returned."""
     second = 1 if iw[EXACT_RESIDUAL] + iw[EXACT_CONSTRAINTS] + iw[QUASI_NEWTON] != 0 else 0
     if second != 0 and iw[CURVATURE_KNOWN] == 0:
@@ -135,7 +139,7 @@ def factorize_with_right_inertia(w, iw):
         iw[NHEV] += 1
         iw[CURVATURE_KNOWN] = 1
     iw[USE_HESSIAN] = 3 if second != 0 else 1
-    w[REGULARISATION], w[ROW_REGULARISATION] = 0.0, 0.0
+    w[REGULARISATION], w[ROW_REGULARISATION] = 0.0, row_regularisation
     attempts = 0
     while True:
         write_diagonal(w, iw)
@@ -152,7 +156,7 @@ def factorize_with_right_inertia(w, iw):
             w[DAMPING] = max(w[DAMPING], DAMPED_LEAST)
         else:
             if iw[INERTIA] == INERTIA_SINGULAR and iw[MC] > 0:
-                w[ROW_REGULARISATION] = ROW_REGULARISED * math.pow(max(w[BARRIER], 1e-12), 0.25)
+                w[ROW_REGULARISATION] = row_regularisation_of(w)
             raise_regularisation(w, iw)
             if w[REGULARISATION] > MOST_REGULARISATION:
                 return -1
@@ -230,14 +234,44 @@ def write_bound_multiplier_steps(w, iw):
     w[PRIMAL_LENGTH] = longest_primal(w, iw, iw[STEP])
 
 
+@kernel("double(double*)")
+def row_regularisation_of(w):
+    """Give delta_c, for constraints that depend on each other."""
+    return ROW_REGULARISED * math.pow(max(w[BARRIER], 1e-12), 0.25)
+
+
+@kernel("int(double*, int*)")
+def seems_dependent(w, iw):
+    """Whether the multipliers of the step are so large that some constraints follow from others but for rounding."""
+    y, y_step, gradient = shift(w, iw[Y]), shift(w, iw[Y_STEP]), shift(w, iw[GRADIENT])
+    largest, size = 0.0, 1.0
+    for j in range(iw[N]):
+        size = max(size, abs(gradient[j]))
+    for i in range(iw[MC]):
+        largest = max(largest, abs(y[i] + y_step[i]))
+        if y_step[i] != y_step[i]:
+            return 1
+    return 1 if largest > DEPENDENT * size else 0
+
+
+@kernel("int(double*, int*)")
+def newton_step(w, iw):
+    """Solve for the steps of variables, slacks and multipliers, with the factor at hand."""
+    write_right_hand_side(w, iw, iw[H])
+    return solve_for_step(w, iw, iw[STEP], iw[Y_STEP])
+
+
 @kernel("int(double*, int*)")
 def compute_search_direction(w, iw):
     """Compute the steps of variables, slacks and multipliers: 0; -1 without a factor; else what a function returned."""
-    failed = factorize_with_right_inertia(w, iw)
-    if failed != 0:
-        return failed
-    write_right_hand_side(w, iw, iw[H])
-    failed = solve_for_step(w, iw, iw[STEP], iw[Y_STEP])
+    failed = factorize_with_right_inertia(w, iw, 0.0)
+    if failed == 0:
+        failed = newton_step(w, iw)
+    if failed == 0 and w[ROW_REGULARISATION] == 0.0 and iw[MC] > 0 and seems_dependent(w, iw) != 0:
+        iw[CORRECTIONS] += 1
+        failed = factorize_with_right_inertia(w, iw, row_regularisation_of(w))
+        if failed == 0:
+            failed = newton_step(w, iw)
     if failed != 0:
         return failed
     write_bound_multiplier_steps(w, iw)

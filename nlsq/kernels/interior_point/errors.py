@@ -56,6 +56,7 @@ from nlsq.kernels.interior_point.layout import (
 )
 
 LARGEST_SCALE = 100.0  # s_max, [1]_ (6)
+MOST_FORGIVEN = 1e4  # largest s_d: multipliers without end, as of dependent constraints, are no reason for any error
 
 
 @kernel("int(double*, int*, int, int)")
@@ -67,9 +68,7 @@ def constraints_transposed(w, iw, given, out):
 
 @kernel("void(double*, int*)")
 def update_violation(w, iw):
-    """Form h and its sum, and the largest violation of the constraints as they were given, relative to limits above
-    1.
-    """
+    """Form h and its sum, and the largest violation as constraints were given, relative to limits above 1."""
     mc, slack = iw[MC], shift(w, iw[Z] + iw[N])
     c, h, scale = shift(w, iw[C]), shift(w, iw[H]), shift(w, iw[ROW_SCALE])
     lower, upper = shift(w, iw[CL]), shift(w, iw[CU])
@@ -78,9 +77,10 @@ def update_violation(w, iw):
         h[i] = c[i] - slack[i]
         total += abs(h[i])
         value = c[i] / scale[i]
-        largest = max(
-            largest, (lower[i] - value) / max(1.0, abs(lower[i])), (value - upper[i]) / max(1.0, abs(upper[i]))
-        )
+        if lower[i] > -math.inf:
+            largest = max(largest, (lower[i] - value) / max(1.0, abs(lower[i])))
+        if upper[i] < math.inf:
+            largest = max(largest, (value - upper[i]) / max(1.0, abs(upper[i])))
     w[VIOLATION] = total
     w[USER_VIOLATION] = largest
 
@@ -128,7 +128,8 @@ def update_errors(w, iw):
     h = shift(w, iw[H])
     for i in range(mc):
         primal_error = max(primal_error, abs(h[i]))
-    w[DUAL_SCALE] = max(LARGEST_SCALE, (sum_bounds + sum_rows) / max(1, iw[BOUNDS] + mc)) / LARGEST_SCALE
+    mean = (sum_bounds + sum_rows) / max(1, iw[BOUNDS] + mc)
+    w[DUAL_SCALE] = min(max(LARGEST_SCALE, mean) / LARGEST_SCALE, MOST_FORGIVEN)
     bound_scale = max(LARGEST_SCALE, sum_bounds / max(1, iw[BOUNDS])) / LARGEST_SCALE
     complementarity(w, iw)
     w[DUAL_ERROR], w[PRIMAL_ERROR], w[USER_DUAL_ERROR] = dual_error, primal_error, user / w[COST_SCALE]

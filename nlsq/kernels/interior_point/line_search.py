@@ -90,9 +90,7 @@ def barrier_function(w, iw, z_offset, cost):
 
 @kernel("void(double*, int*)")
 def reset_trial_slacks(w, iw):
-    """Move slacks of the trial point to their constraints where those lie farther inside: violation and phi both
-    fall.
-    """
+    """Move slacks of the trial point to constraints that lie farther inside: violation and phi both fall."""
     n, c = iw[N], shift(w, iw[C_TRIAL])
     lower, upper, slack = shift(w, iw[LOWER] + n), shift(w, iw[UPPER] + n), shift(w, iw[Z_TRIAL] + n)
     free = shift(w, iw[FREE] + n)

@@ -15,6 +15,8 @@ References
 from nlsq.kernels.backend import kernel, shift
 from nlsq.kernels.interior_point.acceptance import accept_trial_point
 from nlsq.kernels.interior_point.barrier import update_barrier
+from nlsq.kernels.interior_point.certificate import INFEASIBLE, RESTORED, UNDEFINED
+from nlsq.kernels.interior_point.certificate import NO_EVALUATIONS as OUT_OF_EVALUATIONS
 from nlsq.kernels.interior_point.direction import compute_search_direction
 from nlsq.kernels.interior_point.layout import (
     ACCEPTABLE_COUNT,
@@ -55,12 +57,7 @@ from nlsq.kernels.interior_point.line_search import (
     augment_filter,
     find_acceptable_trial_point,
 )
-from nlsq.kernels.interior_point.restoration import (
-    INFEASIBLE,
-    RESTORED,
-    UNDEFINED,
-    restore_feasibility,
-)
+from nlsq.kernels.interior_point.restoration import restore_feasibility
 from nlsq.kernels.interior_point.start import start
 from nlsq.status import Status
 
@@ -149,7 +146,7 @@ def recover(w, iw):
             iw[STATUS] = LOCALLY_INFEASIBLE
         elif outcome == UNDEFINED:
             iw[STATUS] = NONFINITE_JACOBIAN
-        elif outcome == 4:
+        elif outcome == OUT_OF_EVALUATIONS:
             iw[STATUS] = LIMIT
         else:
             iw[STATUS] = ACCEPTABLE if w[ERROR] <= w[ACCEPTABLE_TOLERANCE] else RESTORATION_FAILED

@@ -11,9 +11,7 @@ with E the inverse diagonal entry of the slacks and g_s the gradient of the last
 search direction with another diagonal, and definite enough whatever A is. It ends when the violation has fallen to a
 share of what it was and the filter takes the point [1]_ (section 3.3).
 
-Where the violation stops falling the problem is called locally infeasible only with a certificate on the constraints
-as they were given: they are violated, the gradient of ``1/2 sum violation_i^2`` vanishes within the bounds, and no
-point of a few around it violates them less (a maximum of the violation is stationary too).
+Where the violation stops falling, `certificate` says what has been found.
 
 References
 ----------
@@ -25,21 +23,26 @@ import math
 from nlsq.kernels.backend import call_step, kernel, shift
 from nlsq.kernels.dense import copy
 from nlsq.kernels.interior_point.acceptance import linearise_here, take_point
+from nlsq.kernels.interior_point.certificate import (
+    INFEASIBLE,
+    NO_EVALUATIONS,
+    RESTORED,
+    UNDEFINED,
+    conclude,
+    escape,
+    try_restoration,
+)
 from nlsq.kernels.interior_point.direction import longest_primal
 from nlsq.kernels.interior_point.errors import constraints_transposed, update_errors, update_violation
 from nlsq.kernels.interior_point.layout import (
     BARRIER,
     BOUNDS,
-    C_TRIAL,
-    CL,
     COLUMN_WORK,
     COST,
     COST_TRIAL,
-    CU,
     CURVATURE,
     DIAGONAL,
     ESCAPES,
-    EVALUATE,
     EXACT_CONSTRAINTS,
     EXACT_RESIDUAL,
     FACTORIZE,
@@ -66,8 +69,6 @@ from nlsq.kernels.interior_point.layout import (
     RESTORATIONS,
     RESTORED_FROM,
     RHS,
-    ROW_SCALE,
-    ROW_WORK,
     SLACK_WEIGHT,
     SOLUTION,
     SOLVE,
@@ -77,12 +78,7 @@ from nlsq.kernels.interior_point.layout import (
     UPPER,
     UPPER_DUAL,
     USE_HESSIAN,
-    USER_VIOLATION,
     VIOLATION,
-    VIOLATION_TOLERANCE,
-    VIOLATION_TRIAL,
-    XL,
-    XU,
     Z_TRIAL,
     C,
     H,
@@ -92,7 +88,7 @@ from nlsq.kernels.interior_point.layout import (
 )
 from nlsq.kernels.interior_point.line_search import augment_filter, barrier_function, is_dominated
 from nlsq.kernels.interior_point.points import place_evaluated
-from nlsq.kernels.interior_point.start import estimate_multipliers, inside
+from nlsq.kernels.interior_point.start import estimate_multipliers
 
 ENOUGH = 0.9  # kappa_resto: share of the violation that has to be left at most
 ITERATIONS = 300
@@ -103,13 +99,8 @@ CLOSE = 0.995  # to the boundary
 PROXIMITY_SHARE = 1e-2
 LARGEST_BOUND_MULTIPLIER = 1e3
 LEAST_BARRIER = 1e-13
-STATIONARY = 1e-6  # gradient of the violation, relative
-NEAR_BOUND = 1e-6
 SLOW, SLOW_STEPS = 1e-5, 3  # violation that falls by less, so many times
 ESCAPES_MOST = 3
-DIRECTIONS = 40  # around a stationary point
-FIRST_LENGTH = 1e-2  # of them, relative to x; then 10, 100, 1000 times as long
-RESTORED, INFEASIBLE, FAILED, NO_EVALUATIONS, UNDEFINED = 1, 2, 3, 4, 5
 LETTER_R = 114
 
 
@@ -139,9 +130,7 @@ def restoration_merit(w, iw, z_offset, h_offset):
 
 @kernel("int(double*, int*)")
 def factorize_restoration(w, iw):
-    """Factorise with second derivatives of the constraints, weighted with h, or without: 0, -1 or what a function
-    returned.
-    """
+    """Factorise with second derivatives of the constraints, weighted with h, or without: 0, -1 or a failure."""
     exact = iw[EXACT_RESIDUAL]
     if iw[EXACT_CONSTRAINTS] != 0 and iw[QUASI_NEWTON] == 0:
         copy(shift(w, iw[H]), shift(w, iw[Y]), iw[MC])
@@ -238,26 +227,6 @@ def step_restoration_multipliers(w, iw, alpha):
             zu[j] = max(min(max(wanted, (1.0 - CLOSE) * zu[j]), 1e10 * central), 1e-10 * central)
 
 
-@kernel("int(double*, int*, int, double)")
-def try_restoration(w, iw, step_offset, alpha):
-    """Evaluate at z + alpha step and put the violation of the trial point in H_TRIAL."""
-    n, mc = iw[N], iw[MC]
-    z, trial, step = shift(w, iw[Z]), shift(w, iw[Z_TRIAL]), shift(w, step_offset)
-    for j in range(n + mc):
-        trial[j] = z[j] + alpha * step[j]
-    failed = call_step(iw[EVALUATE], w, iw)
-    if failed != 0:
-        return failed
-    iw[NFEV] += 1
-    c, h = shift(w, iw[C_TRIAL]), shift(w, iw[H_TRIAL])
-    total = 0.0
-    for i in range(mc):
-        h[i] = c[i] - trial[n + i]
-        total += abs(h[i])
-    w[VIOLATION_TRIAL] = total
-    return 0
-
-
 @kernel("int(double*, int*)")
 def restoration_step(w, iw):
     """Take one step: 1 taken; 0 none found; NO_EVALUATIONS; below 0 what a function returned."""
@@ -317,80 +286,6 @@ def reset_slacks(w, iw):
 
 
 @kernel("int(double*, int*)")
-def is_stationary(w, iw):
-    """Whether the violation of the constraints as they were given has no direction of descent: 1, 0; below 0:
-    failure.
-    """
-    n, mc = iw[N], iw[MC]
-    c, scale, v = shift(w, iw[C]), shift(w, iw[ROW_SCALE]), shift(w, iw[ROW_WORK])
-    lower, upper = shift(w, iw[CL]), shift(w, iw[CU])
-    largest, size = 0.0, 0.0
-    for i in range(mc):
-        value = c[i] / scale[i]
-        v[i] = (value - min(max(value, lower[i]), upper[i])) / scale[i]
-        largest = max(largest, abs(v[i]))
-    failed = constraints_transposed(w, iw, iw[ROW_WORK], iw[COLUMN_WORK])
-    if failed != 0:
-        return -failed
-    g, z, free = shift(w, iw[COLUMN_WORK]), shift(w, iw[Z]), shift(w, iw[FREE])
-    xl, xu = shift(w, iw[XL]), shift(w, iw[XU])
-    for j in range(n):
-        share = g[j] * free[j]
-        if share > 0.0 and z[j] - xl[j] <= NEAR_BOUND * max(1.0, abs(xl[j])):
-            share = 0.0
-        if share < 0.0 and xu[j] - z[j] <= NEAR_BOUND * max(1.0, abs(xu[j])):
-            share = 0.0
-        size = max(size, abs(share))
-    return 1 if size <= STATIONARY * max(largest, 1e-300) else 0
-
-
-@kernel("int(double*, int*)")
-def escape(w, iw):
-    """Look for a point near a stationary one that violates the constraints less, and go there: 1, 0; below 0:
-    failure.
-    """
-    n, mc = iw[N], iw[MC]
-    z, step, xl, xu = shift(w, iw[Z]), shift(w, iw[STEP]), shift(w, iw[LOWER]), shift(w, iw[UPPER])
-    slack_free, lower, upper = shift(w, iw[FREE] + n), shift(w, iw[CL]), shift(w, iw[CU])
-    scale, c, free = shift(w, iw[ROW_SCALE]), shift(w, iw[C_TRIAL]), shift(w, iw[FREE])
-    here = w[USER_VIOLATION]
-    state, length = 12345 + iw[ESCAPES], FIRST_LENGTH
-    for k in range(DIRECTIONS):
-        length = FIRST_LENGTH if k % 4 == 0 else 10.0 * length
-        for j in range(n):
-            state = (1103515245 * state + 12345) % 2147483648
-            size = length * max(1.0, abs(z[j])) * (state / 1073741824.0 - 1.0)
-            step[j] = (min(max(z[j] + size, inside(z[j], xl[j], xu[j], 1e-9)), xu[j]) - z[j]) * free[j]
-            if not xl[j] < z[j] + step[j] < xu[j]:
-                step[j] = 0.0
-        for i in range(mc):
-            step[n + i] = 0.0
-        if iw[NFEV] >= iw[MAX_EVALUATIONS]:
-            return 0
-        failed = try_restoration(w, iw, iw[STEP], 1.0)
-        if failed != 0:
-            return -failed
-        there = 0.0
-        for i in range(mc):
-            value = c[i] / scale[i]
-            there = max(there, lower[i] - value, value - upper[i])
-            if value != value:
-                there = math.inf
-        if there < (1.0 - 1e-6) * here and w[COST_TRIAL] < math.inf:
-            take_point(w, iw)
-            for i in range(mc):
-                if slack_free[i] != 0.0:
-                    shift(w, iw[Z] + n)[i] = inside(
-                        shift(w, iw[C])[i], shift(w, iw[LOWER] + n)[i], shift(w, iw[UPPER] + n)[i], 1e-2
-                    )
-            update_violation(w, iw)
-            failed = linearise_here(w, iw)
-            return 1 if failed == 0 else min(-failed, -1)
-    place_evaluated(w, iw, iw[Z])
-    return 0
-
-
-@kernel("int(double*, int*)")
 def end_restoration(w, iw):
     """Go back to the problem itself: multipliers anew."""
     z, lower, upper, mu = shift(w, iw[Z]), shift(w, iw[LOWER]), shift(w, iw[UPPER]), w[BARRIER]
@@ -432,17 +327,6 @@ def is_restored(w, iw):
         return 0
     w[MERIT] = barrier_function(w, iw, iw[Z], w[COST])
     return 1 if is_dominated(w, iw, w[VIOLATION], w[MERIT]) == 0 else 0
-
-
-@kernel("int(double*, int*)")
-def conclude(w, iw):
-    """Say what a restoration that stopped has found, on the constraints as they were given."""
-    if w[USER_VIOLATION] <= w[VIOLATION_TOLERANCE]:
-        return RESTORED
-    stationary = is_stationary(w, iw)
-    if stationary <= 0:
-        return stationary if stationary < 0 else FAILED
-    return INFEASIBLE
 
 
 @kernel("void(double*, int*)")

@@ -1,5 +1,6 @@
-"""Scales of the cost and of the constraints: no gradient has an entry above 100 at the start (Waechter and Biegler
-2006, section 3.8).
+"""Scales of cost and constraints: no gradient has an entry above 100 at the start.
+
+Waechter and Biegler 2006, section 3.8.
 """
 
 import math

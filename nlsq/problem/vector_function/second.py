@@ -77,9 +77,9 @@ def sparse_second_derivatives(options: Options, parts: Parts) -> tuple[WeightedH
             return exact, parts.exact_kind
     if parts.sparse is None or parts.jacobian_kind not in PRECISE:
         return None, ""
-    from nlsq.derivatives.second_order import ColoredHessian
+    from nlsq.derivatives.second_order import colored_hessian
 
-    differences = ColoredHessian(
+    differences = colored_hessian(
         parts.sparse.jacobian,
         parts.sparse.pattern,
         options.x0,
@@ -87,4 +87,4 @@ def sparse_second_derivatives(options: Options, parts: Parts) -> tuple[WeightedH
         upper=options.upper,
         scale=options.sizes_given,
     )
-    return differences, OF_JACOBIAN
+    return (None, "") if differences is None else (differences, OF_JACOBIAN)

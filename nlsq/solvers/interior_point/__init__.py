@@ -1,3 +1,1 @@
-"""The interior-point method: what is chosen (`options`), its memory (`workspace`), its functions (`plan`), a solve
-(`state`).
-"""
+"""The interior-point method: what is chosen, its memory, its functions, a solve, and what it leaves behind."""

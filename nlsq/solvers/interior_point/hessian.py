@@ -89,11 +89,13 @@ def _takes(wanted: str, kind: str, few: bool) -> bool:
 
 def _kind(function: VectorFunction, dense: bool) -> str:
     """Return where second derivatives come from; empty where they are not known."""
-    if function.is_linear or function.second.is_zero:
+    if function.is_linear:
         return "constant"
-    if dense:
-        return function.hessian_kind if function.hessian_address else ""
-    return "exact, sparse" if function.sparse_hessian is not None else ""
+    if not dense:
+        return function.sparse_hessian_kind if function.sparse_hessian is not None else ""
+    if function.second.is_zero:
+        return "constant"
+    return function.hessian_kind if function.hessian_address else ""
 
 
 def _secant(r_kind: str, c_kind: str, dense: bool, linear: bool) -> Choice:

@@ -50,6 +50,8 @@ class Plan:
         Name and number of rows of each constraint.
     space : Workspace
         Memory.
+    exported : int
+        Numbers that `export` writes.
     choice : Choice
         Second derivatives.
     sparse : SparseServices or None
@@ -75,6 +77,9 @@ class Plan:
         self.dense, self.reason = self._is_dense()
         rows = [] if self.constraints is None else [self.constraints.m]
         self.space = Workspace(self.residual.m, n, rows, dense=self.dense, quasi=self.dense)
+        self._fixed = self.space.iw[layout.MC + 1 : layout.FIRST_VECTOR].copy()
+        m, mc = self.space.m, self.space.mc
+        self.exported = 4 * n + m + 2 * mc + (n * (m + mc) if self.dense else 0)
         self._take_functions()
 
     @property
@@ -104,7 +109,13 @@ class Plan:
         return True, "no sparse derivatives are known"
 
     def _take_functions(self) -> None:
-        """Write addresses, and choose second derivatives."""
+        """Write addresses, choose second derivatives and see what a solve begins with."""
+        self.space.w[:] = 0.0
+        self.space.iw[layout.MC + 1 : layout.FIRST_VECTOR] = self._fixed
+        self._write_functions()
+        self._write_beginning()
+
+    def _write_functions(self) -> None:
         iw = self.space.iw
         self.choice: Choice = choose(
             self.options.hessian, self.residual, self.constraints, self.dense, self.loss[0] == LOSS_CODES["linear"]
@@ -125,6 +136,31 @@ class Plan:
             block[layout.DATA_OF], block[layout.ROWS_OF] = function.data_address, function.m
             block[layout.HESSIAN_OF] = function.hessian_address if second else 0
             block[layout.HESSIAN_DATA_OF] = function.hessian_data_address if second else 0
+
+    def _write_beginning(self) -> None:
+        """Write what a workspace holds before each solve, and keep a copy of it."""
+        space, options = self.space, self.options
+        w, iw = space.w, space.iw
+        iw[layout.MAX_ITERATIONS] = options.max_iterations
+        iw[layout.LOSS], w[layout.LOSS_SCALE] = self.loss
+        iw[layout.EXACT_RESIDUAL], iw[layout.EXACT_CONSTRAINTS] = self.choice.residual, self.choice.constraints
+        iw[layout.QUASI_NEWTON], iw[layout.MONOTONE] = self.choice.quasi, options.barrier == "monotone"
+        w[layout.VIOLATION_TOLERANCE] = options.violation
+        w[layout.START_BARRIER], w[layout.PUSH] = options.first_barrier, options.push
+        w[layout.COST_SCALE] = w[layout.ROOT_SCALE] = 1.0
+        space.view(layout.ROW_SCALE)[:] = 1.0
+        space.view(layout.XL)[:], space.view(layout.XU)[:] = self.lower, self.upper
+        space.view(layout.CL)[:], space.view(layout.CU)[:] = self.limits
+        self._beginning = w[: space.start(layout.FILTER)].copy(), iw[: layout.FIRST_VECTOR].copy()
+
+    def begin(self) -> None:
+        """Make the workspace what it is before a solve."""
+        doubles, integers = self._beginning
+        self.space.w[: doubles.size] = doubles
+        self.space.iw[: integers.size] = integers
+        if self.choice.quasi:
+            self.space.view(layout.QUASI)[:] = 0.0
+        self.uses += 1
 
     def linear_solver(self) -> str:
         """Say how the linear systems are solved, and why."""

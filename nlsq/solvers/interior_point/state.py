@@ -31,32 +31,21 @@ def begin(
     max_evaluations: int | None,
     warm_start: Any = None,
 ) -> InteriorState:
-    """Write a problem into its workspace; nothing is evaluated yet."""
-    plan = plan_of(problem, options)
+    """Write a problem into its workspace, whose plan is fresh; nothing is evaluated yet."""
+    plan = problem.plans.get(options)
+    if plan is None:
+        plan = plan_of(problem, options)
+    plan.begin()
     space, iw, w = plan.space, plan.space.iw, plan.space.w
-    iw[layout.MC + 1 : layout.EVALUATE] = 0
-    w[: layout.HEADER] = 0.0
-    limit = EVALUATIONS * (problem.n + 1) if max_evaluations is None else max_evaluations
-    iw[layout.MAX_EVALUATIONS], iw[layout.MAX_ITERATIONS] = limit, options.max_iterations
-    iw[layout.LOSS], w[layout.LOSS_SCALE] = plan.loss
-    iw[layout.EXACT_RESIDUAL], iw[layout.EXACT_CONSTRAINTS] = plan.choice.residual, plan.choice.constraints
-    iw[layout.QUASI_NEWTON] = plan.choice.quasi
-    iw[layout.MONOTONE] = options.barrier == "monotone"
+    iw[layout.MAX_EVALUATIONS] = EVALUATIONS * (problem.n + 1) if max_evaluations is None else max_evaluations
     tolerance = tolerances.optimality
-    w[layout.TOLERANCE] = options.tolerance if tolerance is None or tolerance <= 0.0 else tolerance
-    w[layout.ACCEPTABLE_TOLERANCE] = max(options.acceptable, w[layout.TOLERANCE])
-    w[layout.VIOLATION_TOLERANCE] = options.violation
-    w[layout.START_BARRIER], w[layout.PUSH] = options.first_barrier, options.push
-    space.view(layout.Z)[: space.n] = problem.x0
-    space.view(layout.XL)[:], space.view(layout.XU)[:] = plan.lower, plan.upper
-    space.view(layout.CL)[:], space.view(layout.CU)[:] = plan.limits
-    space.view(layout.COLUMN_SQUARES)[:] = 0.0
-    if plan.choice.quasi:
-        space.view(layout.QUASI)[:] = 0.0
+    chosen = options.tolerance if tolerance is None or tolerance <= 0.0 else tolerance
+    w[layout.TOLERANCE], w[layout.ACCEPTABLE_TOLERANCE] = chosen, max(options.acceptable, chosen)
+    first = space.start(layout.Z)
+    w[first : first + space.n] = problem.x0
     if warm_start is not None:
         _write_warm_start(plan, warm_start)
-    plan.uses += 1
-    return InteriorState(problem, plan, warm_start is not None)
+    return InteriorState(problem, plan)
 
 
 def _write_warm_start(plan: Plan, result: Any) -> None:
@@ -87,17 +76,15 @@ class InteriorState:
         Owns the counters.
     plan : Plan
         Functions and memory.
-    warm : bool
-        Whether it began at a result.
     """
 
     by_address = False
     runs_whole = True
 
-    __slots__ = ("fallbacks", "plan", "problem", "status", "warm")
+    __slots__ = ("fallbacks", "plan", "problem", "status")
 
-    def __init__(self, problem: LeastSquaresProblem, plan: Plan, warm: bool) -> None:
-        self.problem, self.plan, self.warm = problem, plan, warm
+    def __init__(self, problem: LeastSquaresProblem, plan: Plan) -> None:
+        self.problem, self.plan = problem, plan
         self.status = 0
         self.fallbacks = [*plan.residual.notes, *(plan.constraints.notes if plan.constraints is not None else [])]
         if problem.moved_start:

@@ -52,6 +52,11 @@ class Workspace:
         iw[layout.BLOCK_TABLE], iw[layout.PIVOTS] = table, pivots
         self.w_handle, self.iw_handle = handle(self.w), handle(iw)
 
+    def start(self, name: int) -> int:
+        """Return where a vector begins in `w`."""
+        place: int = self._starts[name - layout.FIRST_VECTOR]
+        return place
+
     def view(self, name: int) -> FloatArray:
         """View a vector by its name in the layout."""
         k = name - layout.FIRST_VECTOR

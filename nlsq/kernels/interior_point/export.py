@@ -1,0 +1,99 @@
+"""From the workspace to what is told: everything in the scale of the problem as it was given."""
+
+import math
+
+from nlsq.kernels.backend import kernel, shift
+from nlsq.kernels.dense import copy
+from nlsq.kernels.interior_point.layout import (
+    AY,
+    CL,
+    CONSTRAINT_JAC_T,
+    COST_SCALE,
+    CU,
+    GRADIENT,
+    JAC_T,
+    LOWER_DUAL,
+    MC,
+    ROOT_SCALE,
+    ROW_SCALE,
+    UPPER_DUAL,
+    X_EVALUATED,
+    XL,
+    XU,
+    C,
+    M,
+    N,
+    R,
+    Y,
+    Z,
+)
+from nlsq.kernels.interior_point.points import place_evaluated
+
+AT_BOUND = 1e-8  # relative distance, that of the relaxation of bounds
+NEAR_BOUND = 1e-4  # farther away a bound is not active, whatever its multiplier
+
+
+@kernel("int(double, double, double)")
+def is_active(distance, bound, dual):
+    """Whether a bound is active: x is at it, or nearer than its multiplier is large."""
+    size = max(1.0, abs(bound))
+    return 1 if distance <= AT_BOUND * size or (distance <= NEAR_BOUND * size and dual > distance) else 0
+
+
+@kernel("void(double*, int*, double*, double*, double*, int*)")
+def export_bounds(w, iw, gradient, lower_out, upper_out, mask_out):
+    """Fill the multipliers of bounds, zero where they are not active, and the mask of active ones: -1, 0, 1."""
+    scale, x, ay = w[COST_SCALE], shift(w, iw[X_EVALUATED]), shift(w, iw[AY])
+    xl, xu, zl, zu = shift(w, iw[XL]), shift(w, iw[XU]), shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL])
+    for j in range(iw[N]):
+        lower_out[j], upper_out[j], mask_out[j] = 0.0, 0.0, 0
+        if xl[j] == xu[j]:
+            slope = gradient[j] + ay[j] / scale
+            lower_out[j], upper_out[j], mask_out[j] = max(slope, 0.0), max(-slope, 0.0), -1
+        else:
+            if xu[j] < math.inf and is_active(xu[j] - x[j], xu[j], zu[j] / scale) != 0:
+                upper_out[j], mask_out[j] = zu[j] / scale, 1
+            if xl[j] > -math.inf and is_active(x[j] - xl[j], xl[j], zl[j] / scale) != 0:
+                lower_out[j], mask_out[j] = zl[j] / scale, -1
+
+
+@kernel("double(double*, int*)")
+def worst_violation(w, iw):
+    """Give the largest violation of a constraint as it was given; infinite for NaN."""
+    c, scale, lower, upper = shift(w, iw[C]), shift(w, iw[ROW_SCALE]), shift(w, iw[CL]), shift(w, iw[CU])
+    worst = 0.0
+    for i in range(iw[MC]):
+        value = c[i] / scale[i]
+        if value != value:
+            return math.inf
+        worst = max(worst, lower[i] - value, value - upper[i])
+    return worst
+
+
+@kernel("double(double*, int*, int, double*, int*)")
+def export(w, iw, dense, out, mask_out):
+    """Fill x, gradient, z_L, z_U (n each), r (m), y, c (mc each) and, where they are dense, J' (n, m) and A' (n, mc).
+
+    Returns the largest violation.
+    """
+    m, n, mc = iw[M], iw[N], iw[MC]
+    place_evaluated(w, iw, iw[Z])
+    scale, root, row_scale = w[COST_SCALE], w[ROOT_SCALE], shift(w, iw[ROW_SCALE])
+    g, y, c = shift(w, iw[GRADIENT]), shift(w, iw[Y]), shift(w, iw[C])
+    copy(shift(w, iw[X_EVALUATED]), out, n)
+    for j in range(n):
+        out[n + j] = g[j] / scale
+    export_bounds(w, iw, shift(out, n), shift(out, 2 * n), shift(out, 3 * n), mask_out)
+    rest = shift(out, 4 * n)
+    copy(shift(w, iw[R]), rest, m)
+    for i in range(mc):
+        rest[m + i] = y[i] * row_scale[i] / scale
+        rest[m + mc + i] = c[i] / row_scale[i]
+    if dense != 0:
+        jac_t, a_t, matrices = shift(w, iw[JAC_T]), shift(w, iw[CONSTRAINT_JAC_T]), shift(rest, m + 2 * mc)
+        for i in range(n * m):
+            matrices[i] = jac_t[i] / root
+        for j in range(n):
+            for i in range(mc):
+                matrices[n * m + j * mc + i] = a_t[j * mc + i] / row_scale[i]
+    return worst_violation(w, iw)
