@@ -494,3 +494,27 @@ def test_bad_states_and_guesses_are_refused():
         rk4(cart_pole, 0.0)
     with pytest.raises(ValueError, match="substeps"):
         rk4(cart_pole, 0.1, substeps=0)
+
+
+def test_programs_without_a_feasible_point_are_no_verdict_on_the_problem():
+    """Around small controls, x + u^3 hardly moves: the linear program cannot reach the bound, and the problem can."""
+    lower = np.full((6, 1), -5.0)
+    lower[5] = 1.0
+    problem = nlsq.OptimalControl(
+        lambda x, u: x + u**3,
+        lambda x, u: np.concatenate([x, u]),
+        stages=5,
+        states=1,
+        controls=1,
+        state_bounds=(lower, 5.0),
+        control_bounds=(-2.0, 2.0),
+    )
+    result = problem.solve([0.0], u_guess=np.array([0.1]))
+    assert result.converged
+    assert result.states[5, 0] == pytest.approx(1.0, abs=1e-6)
+    lower[5] = 4.0
+    unreachable = nlsq.OptimalControl(
+        lambda x, u: x + u**3 / 20.0, lambda x, u: np.concatenate([x, u]), stages=5, states=1, controls=1,
+        state_bounds=(lower, 5.0), control_bounds=(-2.0, 2.0),
+    )  # fmt: skip
+    assert unreachable.solve([0.0], u_guess=np.array([0.1])).status is nlsq.Status.LOCALLY_INFEASIBLE

@@ -99,9 +99,10 @@ of a matrix behind. There are N stages and the terminal state ``x_N``.
     WAITING,  # iterations until the exact Hessian is tried again
     RELAXED,  # full steps since the anchor that did not reduce the merit function
     PATIENCE,  # how many of them are allowed
+    INFEASIBLE_LEFT,  # steps that may still be taken towards programs without a feasible point
     REGULARISED,  # pivots of the controls' Hessian that were replaced
     HEADER,
-) = range(57)
+) = range(58)
 
 # codes of STATUS
 RUNNING, SOLVED, ITERATION_LIMIT, NOT_FINITE, INFEASIBLE, NO_PROGRESS, FAILED, INDEFINITE = range(8)

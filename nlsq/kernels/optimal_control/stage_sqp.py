@@ -51,6 +51,8 @@ from nlsq.kernels.optimal_control.stage_layout import (
     FACTORS,
     FAILED,
     GLOBALISES,
+    INFEASIBLE,
+    INFEASIBLE_LEFT,
     INITIAL,
     IS_EXACT,
     IS_WARM,
@@ -101,6 +103,7 @@ SHARE = 0.5  # rho of their (18.36): how much of the decrease the penalty's part
 ROUNDING = 1e-13  # of the merit function: less is no change
 SHORTEST = 1e-6
 PATIENT = 8
+INFEASIBLE_STEPS = 5
 WAIT = 2  # iterations without exact Hessians after they were not good
 FIRST_DAMPING = 1e-3
 LARGEST_DAMPING = 1e10
@@ -304,12 +307,38 @@ def accept(w, iw):
 
 
 @kernel("int(double*, int*)")
+def approach(w, iw):
+    """Move along the last step of a program that has no feasible point, cut off at the bounds; nonzero where it is bad.
+
+    The program around the next point may have one. Multipliers begin anew.
+    """
+    nx, lead = iw[NX], iw[K]
+    costates, new, multipliers = shift(w, iw[COSTATES]), shift(w, iw[COSTATES_NEW]), shift(w, iw[MULTIPLIERS])
+    for i in range(nx * lead):
+        new[i] = costates[i] = 0.0
+    for i in range(iw[ROWS] * lead):
+        multipliers[i] = 0.0
+    iw[RELAXED] = 0
+    move_candidate(w, iw, 1.0)
+    if evaluate(w, iw) != 0:
+        return NOT_FINITE
+    w[STEP_LENGTH] = 1.0
+    accept(w, iw)
+    return 0
+
+
+@kernel("int(double*, int*)")
 def take_step(w, iw):
     """Solve the quadratic program and move; zero, or one of the layout's codes."""
     nx, nu, lead = iw[NX], iw[NU], iw[K]
     slope = shift(w, iw[WORK] + (2 * (nx + nu) + 2 * nx) * lead)
     while True:
         code = solve_quadratic(w, iw)
+        is_infeasible = code == INFEASIBLE and iw[IS_EXACT] == 0
+        if is_infeasible and iw[GLOBALISES] != 0 and iw[INFEASIBLE_LEFT] > 0:
+            iw[INFEASIBLE_LEFT] -= 1
+            if approach(w, iw) == 0:
+                return 0
         if code == 0:
             find_costates(iw, shift(w, iw[FACTORS]), slope, shift(w, iw[DZ]), shift(w, iw[COSTATES_NEW]))
             if iw[GLOBALISES] == 0:
@@ -350,7 +379,7 @@ def prepare_program(w, iw):
 def solve_stages(w, iw):
     """Solve from the z at hand; the result is the status, one of the layout's codes."""
     iw[ITERATIONS] = iw[EVALUATIONS] = iw[QP_ITERATIONS] = iw[RELAXED] = iw[WAITING] = 0
-    iw[PATIENCE] = PATIENT
+    iw[PATIENCE], iw[INFEASIBLE_LEFT] = PATIENT, INFEASIBLE_STEPS
     w[PENALTY] = w[DAMPING] = 0.0
     while True:
         code = 0
