@@ -50,6 +50,7 @@ KERNEL_MODULES = (
     "schur_pattern",
     "optimal_control.riccati",
     "optimal_control.stage_bounds",
+    "optimal_control.stage_evaluation",
     "optimal_control.stage_quadratic",
     "optimal_control.stage_sqp",
     "optimal_control.stage_calls",
