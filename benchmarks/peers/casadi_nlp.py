@@ -71,18 +71,18 @@ def sqp_solver(problem, **options):
     return _casadi().nlpsol("sqp_solver", "sqpmethod", nlp(problem), given)
 
 
-def solve(solver, problem, x0=None):
-    """Call a solver of CasADi's from x0, or from the problem's start."""
+def solve(solver, problem, x0=None, multipliers=None):
+    """Call a solver of CasADi's from x0, or from the problem's start; multipliers are ``lam_x0`` and ``lam_g0``."""
     limits = {"lbx": problem.lb, "ubx": problem.ub}
     if problem.mc:
         limits |= {"lbg": problem.cl, "ubg": problem.cu}
-    return solver(x0=problem.x0 if x0 is None else x0, **limits)
+    return solver(x0=problem.x0 if x0 is None else x0, **limits, **(multipliers or {}))
 
 
-def ipopt(problem, *, exact=True, x0=None, **options):
+def ipopt(problem, *, exact=True, x0=None, multipliers=None, **options):
     """Return the `Outcome` of IPOPT with the exact Hessian, or with L-BFGS."""
     solver = ipopt_solver(problem, exact=exact, **options)
-    return _outcome(solver, problem, x0, "IPOPT exact" if exact else "IPOPT L-BFGS")
+    return _outcome(solver, problem, x0, "IPOPT exact" if exact else "IPOPT L-BFGS", multipliers)
 
 
 def sqpmethod(problem, *, x0=None, **options):
@@ -90,9 +90,9 @@ def sqpmethod(problem, *, x0=None, **options):
     return _outcome(sqp_solver(problem, **options), problem, x0, "sqpmethod qrqp")
 
 
-def _outcome(solver, problem, x0, name):
+def _outcome(solver, problem, x0, name, multipliers=None):
     start = time.process_time()
-    found = solve(solver, problem, x0)
+    found = solve(solver, problem, x0, multipliers)
     seconds = time.process_time() - start
     statistics = solver.stats()
     status = statistics["return_status"]
