@@ -150,3 +150,16 @@ def test_gradient_descent_of_fixed_length_converges_or_says_diverged():
         max_evaluations=3000,
     )
     assert not wild.converged
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+@pytest.mark.parametrize("start", [(1.0, 1.0), (-3.0, 2.0), (1e3, 0.0)])
+def test_lost_direction_leaves_the_others_to_their_minimum(method, start):
+    root = np.sqrt(2.0)
+    problem = LeastSquaresProblem(
+        lambda x: np.array([x[0] + x[1], x[0] + x[1] - 1.0]) / root, start, jac=lambda x: np.ones((2, 2)) / root
+    )
+    result = solve(problem, method)
+    assert result.converged
+    assert abs(result.x.sum() - 0.5) < 1e-9
+    assert result.optimality < 1e-9

@@ -1,4 +1,4 @@
-"""What a restoration that stopped has found: is the violation of the constraints, as they were given, at a minimum?
+"""What a restoration that stopped has found: a minimum of the violation of the constraints as they were given, or not.
 
 They are violated, the gradient of ``1/2 sum violation_i^2`` vanishes within the bounds, and no point of a few around
 violates them less: a maximum of the violation, or a saddle, is stationary too.
