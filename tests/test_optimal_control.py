@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy.linalg import block_diag, solve_discrete_are
-from scipy.optimize import lsq_linear, minimize
+from scipy.optimize import NonlinearConstraint, lsq_linear, minimize
 
 import nlsq
 from nlsq.compiler import stage_source
@@ -494,6 +494,39 @@ def test_bad_states_and_guesses_are_refused():
         rk4(cart_pole, 0.0)
     with pytest.raises(ValueError, match="substeps"):
         rk4(cart_pole, 0.1, substeps=0)
+
+
+def test_as_a_constrained_problem_of_nlsq_solve():
+    """The same pendulum, all stages in one vector: the general interior-point method finds the same plan."""
+    stages, first = 6, np.array([2.0, 0.0])
+    dynamics = rk4(lambda x, u: np.array([x[1], 9.81 * np.sin(x[0]) + u[0]]), 0.1)
+    problem = nlsq.OptimalControl(
+        dynamics, lambda x, u: np.concatenate([x, 0.1 * u]), lambda x: 3.0 * x,
+        stages=stages, states=2, controls=1, control_bounds=(-12.0, 12.0),
+    )  # fmt: skip
+    ours = problem.solve(first, tolerance=1e-9)
+
+    def parts(z):
+        return np.vstack([first, z[: 2 * stages].reshape(stages, 2)]), z[2 * stages :].reshape(stages, 1)
+
+    def residual(z):
+        x, u = parts(z)
+        return np.concatenate([x[:-1].ravel(), 0.1 * u.ravel(), 3.0 * x[-1]])
+
+    def defects(z):
+        x, u = parts(z)
+        return np.concatenate([dynamics(x[k], u[k]) - x[k + 1] for k in range(stages)])
+
+    limits = np.concatenate([np.full(2 * stages, np.inf), np.full(stages, 12.0)])
+    start = np.concatenate([np.tile(first, stages), np.zeros(stages)])
+    general = nlsq.LeastSquaresProblem(
+        residual, start, bounds=(-limits, limits), constraints=NonlinearConstraint(defects, 0.0, 0.0)
+    )
+    theirs = nlsq.solve(general)
+    assert ours.converged and theirs.converged
+    assert np.sum(np.abs(ours.controls) > 11.99) >= 2
+    assert ours.cost == pytest.approx(theirs.cost, rel=1e-6)
+    np.testing.assert_allclose(ours.controls, parts(theirs.x)[1], atol=1e-3)
 
 
 def test_programs_without_a_feasible_point_are_no_verdict_on_the_problem():
