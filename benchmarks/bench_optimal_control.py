@@ -44,12 +44,15 @@ class ClosedLoops:
 class Solves:
     """The swing-up from rest."""
 
-    def setup(self):
-        self.problem = cart.swing_up()
+    params = ["exact", "gauss-newton"]
+    param_names = ["hessian"]
+
+    def setup(self, hessian):
+        self.problem = cart.swing_up(hessian)
         self.problem.solve(cart.HANGING)
 
-    def time_solve(self):
+    def time_solve(self, hessian):
         self.problem.solve(cart.HANGING)
 
-    def time_make(self):
-        cart.swing_up()
+    def time_make(self, hessian):
+        cart.swing_up(hessian)

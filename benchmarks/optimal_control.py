@@ -53,7 +53,7 @@ def terminal_residual(x):
     return STATE_WEIGHTS * x
 
 
-def swing_up():
+def swing_up(hessian="exact"):
     """Return the problem."""
     return nlsq.OptimalControl(
         nlsq.rk4(cart_pole, STAGE),
@@ -63,6 +63,7 @@ def swing_up():
         states=4,
         controls=1,
         control_bounds=(-LIMIT, LIMIT),
+        hessian=hessian,
     )
 
 

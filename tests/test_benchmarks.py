@@ -49,8 +49,8 @@ class TestSuites:
     """asv's classes."""
 
     def test_all_are_found(self):
-        assert len(MODULES) == 14
-        assert len(suites()) == 28
+        assert len(MODULES) == 15
+        assert len(suites()) == 31
 
     @pytest.mark.parametrize("suite", suites(), ids=lambda suite: suite.__name__)
     def test_every_benchmark_runs_once(self, suite, few_problems):
