@@ -94,6 +94,22 @@ def plant(x, u, seconds, substeps=5):
     return np.array(state)
 
 
+def by_scipy(x0, controls):
+    """Solve by single shooting with SciPy: the controls are the unknowns."""
+    from scipy.optimize import least_squares
+
+    dynamics = nlsq.rk4(cart_pole, STAGE)
+
+    def residual(u):
+        x, parts = x0, []
+        for k in range(STAGES):
+            parts.append(stage_residual(x, u[k : k + 1]))
+            x = dynamics(x, u[k : k + 1])
+        return np.concatenate([*parts, terminal_residual(x)])
+
+    return least_squares(residual, controls, bounds=(-LIMIT, LIMIT))
+
+
 class Ours:
     """Our controller as the loop below drives it."""
 
@@ -153,6 +169,25 @@ class Casadis:
 
     def converged(self):
         return self.controller.violation() <= TOLERANCE
+
+
+class Scipys:
+    """SciPy as the closed loop drives it."""
+
+    def begin(self, plan):
+        self.controls = plan.controls[:, 0].copy()
+
+    def between(self):
+        self.controls[:-1] = self.controls[1:].copy()
+
+    def converged(self):
+        return self.success
+
+    def step(self, x):
+        inside = np.clip(self.controls, 1e-3 - LIMIT, LIMIT - 1e-3)
+        result = by_scipy(x, inside)
+        self.controls, self.success = result.x, result.success
+        return self.controls[:1]
 
 
 def closed_loop(problem, driver, steps, seed=0):

@@ -50,7 +50,7 @@ class TestSuites:
 
     def test_all_are_found(self):
         assert len(MODULES) == 15
-        assert len(suites()) == 31
+        assert len(suites()) == 30
 
     @pytest.mark.parametrize("suite", suites(), ids=lambda suite: suite.__name__)
     def test_every_benchmark_runs_once(self, suite, few_problems):
