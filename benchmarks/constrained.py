@@ -249,6 +249,9 @@ def section_of(runs):
     peer, wanted = f"IPOPT L-BFGS {approximate['solved']}", f"> {approximate['solved']}"
     rows.append(Row(what=what, peer=peer, required=wanted, measured=str(ours), met=ours > approximate["solved"]))
     rows.append(reported_row("Jacobians by the user: solved", "-", str(c["nlsq own jac"]["solved"])))
+    slsqp = c["SLSQP"]
+    peer = f"SLSQP {slsqp['solved']}, of {slsqp['claimed']} claimed; {slsqp['false infeasible']} called infeasible"
+    rows.append(reported_row("plain functions, nothing else given: solved", peer, str(c["nlsq"]["solved"])))
     for solver in ("nlsq", "IPOPT exact"):
         text = f"{c[solver]['false']} of {c[solver]['claimed']}"
         notes.append(f"{solver}: claims of success at points that are no KKT points: {text}")

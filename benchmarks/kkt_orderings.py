@@ -22,7 +22,9 @@ import numpy as np
 from nlsq.linalg.kkt import RIGHT_INERTIA, SparseKKT
 from nlsq.pattern import SparsityPattern
 
-__all__ = ["System", "chain", "grid", "measure", "measure_dense"]
+from .rows import Section, in_units, reported_row
+
+__all__ = ["System", "chain", "grid", "measure", "measure_dense", "section"]
 
 LARGEST_DENSE = 5000
 REPEATS = 5
@@ -163,6 +165,25 @@ def table(n, *, dense=False):
         for order, row in rows.items():
             times = "".join(f"{1e3 * row[part]:12.2f}" for part in ("analyse", "factorize", "solve"))
             yield f"  {order:10}{row['fill']:14,d}{times}"
+
+
+def section(quick=False):
+    """Return the rows of the report: the grid with n = 1e4, densely too where memory is there for that."""
+    system, notes = grid(450 if quick else 10_000), []
+    mc, n = system.constraints.shape
+    orders = {"minimum degree (AMD)": "amd", "natural order": "natural"}
+    rows = {name: measure(system, ordering=ordering) for name, ordering in orders.items()}
+    try:
+        rows["dense"] = measure_dense(system)
+    except MemoryError as reason:
+        notes.append(f"dense: {reason}")
+    parts, measured = ("analyse", "factorize", "solve"), []
+    for name, row in rows.items():
+        text = f"{row['fill']:,} entries of L; {', '.join(in_units(row[part]) for part in parts if row[part])}"
+        what = "analysis, factorisation, solution" if row["analyse"] else "factorisation, solution"
+        measured.append(reported_row(f"{name}: {what}", "-", text))
+    title = f"Orderings of one KKT system: a grid, n = {n}, mc = {mc} (CPU time)"
+    return Section(title=title, rows=measured, notes=notes)
 
 
 if __name__ == "__main__":

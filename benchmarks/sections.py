@@ -1,7 +1,7 @@
 """The sections of the report: each measures something and returns rows of (what, peer, required, measured).
 
-What is required is the table of the first release, and those of compiled plain functions, of batches and of sparse
-problems; sections of the latter three have files of their own.
+What is required is the table of the first release, and those of compiled plain functions, of batches, of sparse
+problems and of constraints; sections of the latter four have files of their own.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,21 @@ from . import (
     accuracy,
     batches,
     coloring,
+    constrained,
+    constrained_speed,
+    constrained_start,
     contraction,
     elementary,
     factorisations,
     graphs,
+    kkt_orderings,
     nist_speed,
+    optimal_control,
     scripts,
     sparse,
     startup,
     traced,
+    warm_start,
 )
 from .compare import fresh, fresh_pairs, interleaved
 from .libraries import CURVES, LIBRARIES, Counted, branching, by_address, function, jitted, load_curve
@@ -254,4 +260,10 @@ SECTIONS = {
     "factorisations": factorisations.section,
     "sparse_memory": sparse.memory_section,
     "sparse_start": sparse.start_section,
+    "constrained": constrained.section,
+    "constrained_speed": constrained_speed.section,
+    "warm_start": warm_start.section,
+    "kkt_orderings": kkt_orderings.section,
+    "constrained_start": constrained_start.section,
+    "optimal_control": optimal_control.section,
 }

@@ -1,6 +1,6 @@
-"""The code that fresh processes run: imports, a first fit, and compiling everything."""
+"""The code that fresh processes run: imports, a first fit, a first constrained solve, and compiling everything."""
 
-__all__ = ["COLD_CACHE", "FIRST_FIT", "IMPORT", "IMPORT_TIMES", "PRECOMPILE"]
+__all__ = ["COLD_CACHE", "FIRST_CONSTRAINED", "FIRST_FIT", "IMPORT", "IMPORT_TIMES", "PRECOMPILE"]
 
 IMPORT = {"numpy": "import numpy", "nlsq": "import nlsq", "scipy": "import scipy.optimize"}
 
@@ -36,3 +36,56 @@ print(1e3 * wall, 1e3 * cpu, *(name for name in names if name in sys.modules))
 """
 
 PRECOMPILE = "import nlsq; print(nlsq.precompile())"
+
+# First solves with constraints: problem 65 of Hock and Schittkowski, in plain functions and in jitted ones called by
+# address, and the chained problem 5.1 of Luksan and Vlcek with sparse factorisations. Each prints seconds of CPU and
+# wall-clock time from after the imports of NumPy, SciPy's constraints and nlsq to the end of the solve.
+_CONSTRAINED = """
+import time
+import numpy as np
+from scipy.optimize import NonlinearConstraint
+import nlsq
+{imports}
+cpu, wall = time.process_time(), time.perf_counter()
+
+{decorator}
+def residual(x):
+    return np.array([x[0] - x[1], (x[0] + x[1] - 10.0) / 3.0, x[2] - 5.0])
+
+{decorator}
+def constraints(x):
+    return np.array([48.0 - x[0] ** 2 - x[1] ** 2 - x[2] ** 2])
+
+limits = [NonlinearConstraint({constraints}, 0.0, np.inf)]
+bounds = ([-4.5, -4.5, -5.0], [4.5, 4.5, 5.0])
+result = nlsq.solve(nlsq.LeastSquaresProblem({residual}, [-5.0, 5.0, 0.0], bounds=bounds, constraints=limits))
+assert result.status.converged, result.message
+print(time.process_time() - cpu, time.perf_counter() - wall)
+"""
+_CHAIN = """
+import time
+import numpy as np
+from scipy.optimize import NonlinearConstraint
+import nlsq
+cpu, wall = time.process_time(), time.perf_counter()
+
+def residual(x):
+    return np.concatenate([10.0 * (x[:-1] ** 2 - x[1:]), x[:-1] - 1.0])
+
+def constraints(x):
+    a, b, c = x[:-2], x[1:-1], x[2:]
+    wave = np.sin(b - c) * np.sin(b + c)
+    return 3.0 * b**3 + 2.0 * c - 5.0 + wave + 4.0 * b - a * np.exp(a - b) - 3.0
+
+x0 = np.where(np.arange(1000) % 2 == 0, -1.2, 1.0)
+limits = [NonlinearConstraint(constraints, 0.0, 0.0)]
+result = nlsq.solve(nlsq.LeastSquaresProblem(residual, x0, constraints=limits, sparsity="auto"))
+assert result.status.converged, result.message
+print(time.process_time() - cpu, time.perf_counter() - wall)
+"""
+_BY_ADDRESS = {name: f'nlsq.compile({name}, kind="residual")' for name in ("residual", "constraints")}
+FIRST_CONSTRAINED = {
+    "plain": _CONSTRAINED.format(imports="", decorator="", residual="residual", constraints="constraints"),
+    "compiled": _CONSTRAINED.format(imports="import numba", decorator="@numba.njit", **_BY_ADDRESS),
+    "sparse": _CHAIN,
+}

@@ -9,8 +9,8 @@
                  before; nlsq keeps the problem and what has been compiled
 
 IPOPT starts warm with the options that its documentation names: warm_start_init_point, no push from bounds (1e-9), and
-a first barrier parameter of 1e-6. Medians are over the problems that a solver solves cold and warm, to KKT points of the
-changed problem.
+a first barrier parameter of 1e-6. Medians are over the problems that a solver solves cold and warm, to KKT points of
+the changed problem.
 """
 
 import argparse
@@ -142,7 +142,9 @@ def arm():
         target[:] = middle * (1.0 + SIZE * rng.uniform(-1.0, 1.0, 2))
 
     limits = {"lb": -0.9, "ub": 0.9}
-    return Family(problem=make("arm of four joints", "a family", residual, np.zeros(4), constraints, **limits), vary=vary)
+    return Family(
+        problem=make("arm of four joints", "a family", residual, np.zeros(4), constraints, **limits), vary=vary
+    )
 
 
 def decay():
