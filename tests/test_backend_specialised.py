@@ -1,11 +1,14 @@
 """Kernels of one source with other constants of their module."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from references.kernel_calls import MODES, call
 
 from nlsq.kernels import schur
-from nlsq.kernels.backend import specialised
+from nlsq.kernels.backend import compile_disabled, specialised
 from nlsq.kernels.backend.kernel import registry
 
 
@@ -38,3 +41,24 @@ def test_specialised_kernels_are_made_once_and_are_not_the_librarys():
 def test_constant_that_the_kernel_does_not_read_is_refused(name):
     with pytest.raises(ValueError, match=f"reads no constant {name}"):
         specialised(schur.add_gradient, **{name: 2})
+
+
+DEFINED = """
+import re, sys
+from nlsq.kernels.backend import specialised
+from nlsq.kernels.backend.compiler import object_code
+from nlsq.kernels.optimal_control.riccati import factorise
+one = specialised(factorise, **eval(sys.argv[1]))
+print(*set(re.findall(rb"_ZN4nlsq[0-9A-Za-z_]*", object_code(one))))
+"""
+
+
+@pytest.mark.skipif(compile_disabled(), reason="looks at machine code")
+def test_codes_of_different_processes_share_no_name():
+    """They are linked into one process, where of two functions of one name only the first would count."""
+    named = []
+    for constants in ("{}", "{'STATES': 2, 'CONTROLS': 1}"):
+        printed = subprocess.run([sys.executable, "-c", DEFINED, constants], capture_output=True, text=True, check=True)
+        named.append(set(printed.stdout.split()))
+    assert named[0] and named[1]
+    assert not named[0] & named[1]

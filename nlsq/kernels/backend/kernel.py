@@ -153,7 +153,8 @@ def specialised(one: Kernel, **constants: int) -> Kernel:
             copy = FunctionType(
                 plain.__code__, scope | constants, plain.__name__, plain.__defaults__, plain.__closure__
             )
-            copy.__module__, copy.__qualname__ = plain.__module__, plain.__qualname__
+            # numba names machine code after the function, and codes of different processes are linked into one
+            copy.__module__, copy.__qualname__ = plain.__module__, plain.__qualname__ + suffix
             found = Kernel(copy, one.signature, one.strict, one.cold, one.apart, suffix)
     return found
 
