@@ -146,7 +146,7 @@ class Multipliers(NamedTuple):
     constraints : ndarray, shape (mc,)
         Of the constraints, in the order in which they were given: >= 0 at an upper limit, <= 0 at a lower one.
     lower, upper : ndarray, shape (n,)
-        Of the bounds, >= 0; zero where a bound is not active.
+        Of the bounds, >= 0; zero, or nearly so after an interior-point solve, where a bound is not active.
     """
 
     constraints: FloatArray

@@ -60,6 +60,7 @@ from nlsq.kernels.interior_point.layout import (
     RESULT,
     RHS,
     ROOT_SCALE,
+    ROUNDING,
     ROW_SCALE,
     ROW_WORK,
     ROWS_OF,
@@ -80,6 +81,7 @@ from nlsq.kernels.interior_point.scaling import choose_scales
 from nlsq.kernels.robust import LINEAR, apply_loss, rho_first, robust_cost
 
 REFINEMENTS = 3
+UNIT = 2.22e-16
 ACCURATE = 1e-13  # of a linear system, relative: no refinement
 
 
@@ -133,6 +135,19 @@ def largest_of_rows(w, iw):
             rows[i] = max(rows[i], abs(a_t[j * mc + i]))
 
 
+@kernel("void(double*, int*)")
+def estimate_rounding(w, iw):
+    """Put what rounding of x does to each constraint into ROUNDING: the sum of ``eps |A_ij x_j|``."""
+    n, mc = iw[N], iw[MC]
+    a_t, rounding, x = shift(w, iw[CONSTRAINT_JAC_T]), shift(w, iw[ROUNDING]), shift(w, iw[X_EVALUATED])
+    for i in range(mc):
+        rounding[i] = 0.0
+    for j in range(n):
+        size = UNIT * abs(x[j])
+        for i in range(mc):
+            rounding[i] += size * abs(a_t[j * mc + i])
+
+
 @kernel("int(double*, int*)")
 def linearise(w, iw):
     """Evaluate J and A at the point that was evaluated last; scale them; form J'J and the gradient."""
@@ -161,6 +176,7 @@ def linearise(w, iw):
     for j in range(n):
         for i in range(mc):
             a_t[j * mc + i] *= scale[i]
+    estimate_rounding(w, iw)
     normal, squares = shift(w, iw[NORMAL]), shift(w, iw[COLUMN_SQUARES])
     normal_matrix(jac_t, m, n, normal)
     for j in range(n):

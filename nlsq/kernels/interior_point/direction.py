@@ -11,6 +11,7 @@ not,
 1.  second-order terms are left out (Gauss-Newton's matrix is at least positive semidefinite), at most
 GAUSS_NEWTON_MOST times in a row; 2.  delta_w and delta_c are raised as in Algorithm IC [1]_.
 
+delta_w is raised too where a step would go many times as far as the variables are large.
 Constraints that follow from others have a factor by the grace of rounding; their multipliers tell, and delta_c is
 raised.
 
@@ -79,6 +80,8 @@ LEAST_REGULARISATION = 1e-20
 MOST_REGULARISATION = 1e40
 FASTEST_GROWTH, GROWTH, DECAY = 100.0, 8.0, 1.0 / 3.0  # kappa_w^+ at first, kappa_w^+, kappa_w^-
 ROW_REGULARISED = 1e-8  # delta_c = this times mu^(1/4)
+FARTHEST = 1e4  # of a variable's size or of 1, that a step may go
+SHORTENED_MOST = 12  # times that delta_w is raised for that
 DEPENDENT = 1e10  # multipliers beyond this times the gradient
 SMALLEST_WEIGHT = 1e-20  # of a slack far from its bounds
 
@@ -255,6 +258,28 @@ def seems_dependent(w, iw):
 
 
 @kernel("int(double*, int*)")
+def runs_off(w, iw):
+    """Whether a variable would move many times as far as it is from 0: the model is flat in some direction."""
+    z, step = shift(w, iw[Z]), shift(w, iw[STEP])
+    for j in range(iw[N]):
+        if not abs(step[j]) <= FARTHEST * (1.0 + abs(z[j])):
+            return 1
+    return 0
+
+
+@kernel("int(double*, int*)")
+def factorize_again(w, iw):
+    """Factorise with the diagonal of more regularisation."""
+    write_diagonal(w, iw)
+    failed = call_step(iw[FACTORIZE], w, iw)
+    if failed != 0:
+        return failed
+    iw[FACTORIZATIONS] += 1
+    w[LAST_REGULARISATION] = w[REGULARISATION]
+    return 0 if iw[INERTIA] == INERTIA_RIGHT else -1
+
+
+@kernel("int(double*, int*)")
 def newton_step(w, iw):
     """Solve for the steps of variables, slacks and multipliers, with the factor at hand."""
     write_right_hand_side(w, iw, iw[H])
@@ -270,6 +295,14 @@ def compute_search_direction(w, iw):
     if failed == 0 and w[ROW_REGULARISATION] == 0.0 and iw[MC] > 0 and seems_dependent(w, iw) != 0:
         iw[CORRECTIONS] += 1
         failed = factorize_with_right_inertia(w, iw, row_regularisation_of(w))
+        if failed == 0:
+            failed = newton_step(w, iw)
+    attempts = 0
+    while failed == 0 and attempts < SHORTENED_MOST and runs_off(w, iw) != 0:
+        attempts += 1
+        iw[CORRECTIONS] += 1
+        raise_regularisation(w, iw)
+        failed = factorize_again(w, iw)
         if failed == 0:
             failed = newton_step(w, iw)
     if failed != 0:

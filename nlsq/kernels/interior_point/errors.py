@@ -42,6 +42,7 @@ from nlsq.kernels.interior_point.layout import (
     PRIMAL_ERROR,
     PRODUCT,
     RESULT,
+    ROUNDING,
     ROW_SCALE,
     UPPER,
     UPPER_DUAL,
@@ -56,6 +57,7 @@ from nlsq.kernels.interior_point.layout import (
 )
 
 LARGEST_SCALE = 100.0  # s_max, [1]_ (6)
+FORGIVEN = 2.0  # units of rounding in x
 MOST_FORGIVEN = 1e4  # largest s_d: multipliers without end, as of dependent constraints, are no reason for any error
 
 
@@ -68,19 +70,22 @@ def constraints_transposed(w, iw, given, out):
 
 @kernel("void(double*, int*)")
 def update_violation(w, iw):
-    """Form h and its sum, and the largest violation as constraints were given, relative to limits above 1."""
+    """Form h and its sum, and the largest violation as constraints were given, relative to limits above 1.
+
+    What rounding of x does is forgiven.
+    """
     mc, slack = iw[MC], shift(w, iw[Z] + iw[N])
     c, h, scale = shift(w, iw[C]), shift(w, iw[H]), shift(w, iw[ROW_SCALE])
-    lower, upper = shift(w, iw[CL]), shift(w, iw[CU])
+    lower, upper, rounding = shift(w, iw[CL]), shift(w, iw[CU]), shift(w, iw[ROUNDING])
     total, largest = 0.0, 0.0
     for i in range(mc):
         h[i] = c[i] - slack[i]
         total += abs(h[i])
-        value = c[i] / scale[i]
+        value, blur = c[i] / scale[i], FORGIVEN * rounding[i] / scale[i]
         if lower[i] > -math.inf:
-            largest = max(largest, (lower[i] - value) / max(1.0, abs(lower[i])))
+            largest = max(largest, (lower[i] - value - blur) / max(1.0, abs(lower[i])))
         if upper[i] < math.inf:
-            largest = max(largest, (value - upper[i]) / max(1.0, abs(upper[i])))
+            largest = max(largest, (value - upper[i] - blur) / max(1.0, abs(upper[i])))
     w[VIOLATION] = total
     w[USER_VIOLATION] = largest
 
@@ -125,9 +130,9 @@ def update_errors(w, iw):
         sum_rows += abs(y[i])
     for j in range(n + mc):
         sum_bounds += zl[j] + zu[j]
-    h = shift(w, iw[H])
+    h, rounding = shift(w, iw[H]), shift(w, iw[ROUNDING])
     for i in range(mc):
-        primal_error = max(primal_error, abs(h[i]))
+        primal_error = max(primal_error, abs(h[i]) - FORGIVEN * rounding[i])
     mean = (sum_bounds + sum_rows) / max(1, iw[BOUNDS] + mc)
     w[DUAL_SCALE] = min(max(LARGEST_SCALE, mean) / LARGEST_SCALE, MOST_FORGIVEN)
     bound_scale = max(LARGEST_SCALE, sum_bounds / max(1, iw[BOUNDS])) / LARGEST_SCALE

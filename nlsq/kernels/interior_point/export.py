@@ -42,19 +42,19 @@ def is_active(distance, bound, dual):
 
 @kernel("void(double*, int*, double*, double*, double*, int*)")
 def export_bounds(w, iw, gradient, lower_out, upper_out, mask_out):
-    """Fill the multipliers of bounds, zero where they are not active, and the mask of active ones: -1, 0, 1."""
+    """Fill the multipliers of bounds, nearly zero where they are not active, and the mask of active ones: -1, 0, 1."""
     scale, x, ay = w[COST_SCALE], shift(w, iw[X_EVALUATED]), shift(w, iw[AY])
     xl, xu, zl, zu = shift(w, iw[XL]), shift(w, iw[XU]), shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL])
     for j in range(iw[N]):
-        lower_out[j], upper_out[j], mask_out[j] = 0.0, 0.0, 0
+        lower_out[j], upper_out[j], mask_out[j] = zl[j] / scale, zu[j] / scale, 0
         if xl[j] == xu[j]:
             slope = gradient[j] + ay[j] / scale
             lower_out[j], upper_out[j], mask_out[j] = max(slope, 0.0), max(-slope, 0.0), -1
         else:
             if xu[j] < math.inf and is_active(xu[j] - x[j], xu[j], zu[j] / scale) != 0:
-                upper_out[j], mask_out[j] = zu[j] / scale, 1
+                mask_out[j] = 1
             if xl[j] > -math.inf and is_active(x[j] - xl[j], xl[j], zl[j] / scale) != 0:
-                lower_out[j], mask_out[j] = zl[j] / scale, -1
+                mask_out[j] = -1
 
 
 @kernel("double(double*, int*)")

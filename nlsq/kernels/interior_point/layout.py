@@ -53,6 +53,7 @@ fixed at the start; x is not.
     LAST_STEP_NORM,
     PREDICTED,
     GAIN_RATIO,
+    LAST_VIOLATION,
     FIRST_COST,
     LAST_COST,
     RESTORATION_BARRIER,
@@ -61,7 +62,7 @@ fixed at the start; x is not.
     RESTORATION_MERIT,
     PUSH,  # how far a start is moved from its bounds, relative
     HEADER,
-) = range(50)
+) = range(51)
 
 # counters and switches in iw
 (
@@ -111,8 +112,11 @@ fixed at the start; x is not.
     PIVOTS,  # where the pivots begin in iw
     SCALED,  # scales have been chosen
     ESCAPES,
+    RESTARTS,  # with other scales
+    STUCK,  # iterations in a row that changed nothing beyond rounding
+    LONG_SEARCHES,  # in a row
     FIRST_VECTOR,
-) = range(47)
+) = range(50)
 
 INERTIA_RIGHT, INERTIA_NEGATIVE, INERTIA_SINGULAR = range(3)
 CONSTRAINTS_TRANSPOSED, RESIDUAL_TRANSPOSED, CONSTRAINTS_TIMES, RESIDUAL_TIMES = range(4)
@@ -155,6 +159,7 @@ VALUE_OF, JACOBIAN_OF, HESSIAN_OF, DATA_OF, HESSIAN_DATA_OF, ROWS_OF, FIRST_ROW_
     H_CORRECTED,
     SLACK_RHS,
     Y_CORRECTED,
+    ROUNDING,  # of c: what one unit of rounding in each x_j does to it
     # length m
     R,
     R_TRIAL,
@@ -181,7 +186,7 @@ VALUE_OF, JACOBIAN_OF, HESSIAN_OF, DATA_OF, HESSIAN_DATA_OF, ROWS_OF, FIRST_ROW_
     KKT,  # (n + mc, n + mc)
     KKT_FACTOR,
     END,
-) = range(FIRST_VECTOR, FIRST_VECTOR + 55)
+) = range(FIRST_VECTOR, FIRST_VECTOR + 56)
 
 
 def lengths(m: int, n: int, mc: int, longest: int, dense: bool, quasi: bool) -> list[int]:

@@ -32,11 +32,16 @@ from nlsq.kernels.interior_point.layout import (
     FIRST_COST,
     KIND,
     LAST_COST,
+    LAST_VIOLATION,
+    LONG_SEARCHES,
     MAX_ITERATIONS,
     MC,
     NIT,
     NJEV,
+    RESTARTS,
+    ROW_SCALE,
     STATUS,
+    STUCK,
     TINY_STEPS,
     TOLERANCE,
     TRIALS,
@@ -46,6 +51,7 @@ from nlsq.kernels.interior_point.layout import (
     VIOLATION,
     VIOLATION_SMALL,
     VIOLATION_TOLERANCE,
+    WARM,
     N,
     Z,
 )
@@ -67,6 +73,9 @@ CLOSE = 1e-4  # dual infeasibility that is left to rounding, as the problem was 
 FALLING, LITTLE, NOTHING = 0.5, 1e-6, 1e-15  # of the last cost; of the first one
 DUAL_TOLERANCE = 1e-6  # of what is not scaled
 DIVERGED = 1e20
+SAME, LONG_SEARCH, STUCK_MOST = 1e-11, 6, 8
+RESTARTS_MOST, LONG_SEARCHES_MOST = 3, 5
+STALE = 1e-2  # scale of cost or constraint, that may be another one elsewhere
 DAMPING_GROWTH, FIRST_DAMPING, MOST_DAMPING = 10.0, 1e-3, 1e12
 OPTIMALITY, ACCEPTABLE = int(Status.OPTIMALITY), int(Status.ACCEPTABLE)
 STALLED, LIMIT, ITERATIONS = int(Status.STALLED), int(Status.MAX_EVALUATIONS), int(Status.MAX_ITERATIONS)
@@ -85,7 +94,7 @@ def is_exact(w, iw):
     A cost that still falls to nothing has not: an ill-conditioned problem with residuals of zero is flat near its
     solution.
     """
-    if w[USER_VIOLATION] > w[VIOLATION_TOLERANCE] or w[USER_DUAL_ERROR] > DUAL_TOLERANCE * w[DUAL_SCALE]:
+    if w[USER_VIOLATION] > w[VIOLATION_TOLERANCE] or w[USER_DUAL_ERROR] > DUAL_TOLERANCE:
         return 0
     if w[COMPLEMENTARITY] > DUAL_TOLERANCE * w[COST_SCALE]:
         return 0
@@ -111,6 +120,8 @@ def check_convergence(w, iw):
         iw[STATUS] = ACCEPTABLE
     elif iw[TINY_STEPS] >= 2:
         iw[STATUS] = STALLED
+    elif iw[STUCK] >= STUCK_MOST:
+        iw[STATUS] = ACCEPTABLE if iw[ACCEPTABLE_COUNT] > 0 else STALLED
     elif iw[NIT] >= iw[MAX_ITERATIONS]:
         iw[STATUS] = ITERATIONS
     else:
@@ -119,6 +130,16 @@ def check_convergence(w, iw):
             largest = max(largest, abs(z[j]))
         if largest > DIVERGED:
             iw[STATUS] = DIVERGING
+
+
+@kernel("void(double*, int*)")
+def note_progress(w, iw):
+    """Count iterations in a row with long line searches that changed neither cost nor violation beyond rounding."""
+    cost, violation = abs(w[COST] - w[LAST_COST]), abs(w[VIOLATION] - w[LAST_VIOLATION])
+    moved = cost > SAME * abs(w[COST]) or violation > SAME * w[VIOLATION] + SAME
+    iw[LONG_SEARCHES] = iw[LONG_SEARCHES] + 1 if iw[TRIALS] >= LONG_SEARCH else 0
+    iw[STUCK] = 0 if moved or iw[LONG_SEARCHES] == 0 else iw[STUCK] + 1
+    w[LAST_VIOLATION] = w[VIOLATION]
 
 
 @kernel("void(double*, int*)")
@@ -131,6 +152,25 @@ def damp(w, iw):
             w[DAMPING] = 0.2 * w[DAMPING] if w[DAMPING] > 1e-9 else 0.0
     else:
         w[DAMPING] = 0.0
+
+
+@kernel("int(double*, int*)")
+def begins_anew(w, iw):
+    """Whether to begin again from here with other scales: those of the start are small, and steps have become short."""
+    if iw[RESTARTS] >= RESTARTS_MOST or iw[LONG_SEARCHES] < LONG_SEARCHES_MOST:
+        return 0
+    scale, smallest = shift(w, iw[ROW_SCALE]), w[COST_SCALE]
+    for i in range(iw[MC]):
+        smallest = min(smallest, scale[i])
+    return 1 if smallest < STALE else 0
+
+
+@kernel("int(double*, int*)")
+def begin_anew(w, iw):
+    """Begin again from the current point, with scales, slacks and multipliers that suit it."""
+    iw[RESTARTS] += 1
+    iw[WARM], iw[LONG_SEARCHES] = 0, 0
+    return start(w, iw)
 
 
 @kernel("int(double*, int*)")
@@ -151,6 +191,8 @@ def recover(w, iw):
         else:
             iw[STATUS] = ACCEPTABLE if w[ERROR] <= w[ACCEPTABLE_TOLERANCE] else RESTORATION_FAILED
         return 0
+    if iw[RESTARTS] < RESTARTS_MOST and w[USER_VIOLATION] > w[VIOLATION_TOLERANCE]:
+        return begin_anew(w, iw)  # the violation is small only as it is scaled
     iw[FILTER_SIZE] = 0
     w[DAMPING] = max(DAMPING_GROWTH * w[DAMPING], FIRST_DAMPING)
     if w[DAMPING] > MOST_DAMPING:
@@ -164,6 +206,8 @@ def advance(w, iw):
     check_convergence(w, iw)
     if iw[STATUS] != 0:
         return 0
+    if begins_anew(w, iw) != 0:
+        return begin_anew(w, iw)
     update_barrier(w, iw)
     failed = compute_search_direction(w, iw)
     if failed == -1:
@@ -183,6 +227,7 @@ def advance(w, iw):
         augment_filter(w, iw)
     damp(w, iw)
     failed = accept_trial_point(w, iw)
+    note_progress(w, iw)
     if failed == -1:
         iw[STATUS] = NONFINITE_JACOBIAN
         return 0

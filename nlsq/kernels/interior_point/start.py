@@ -31,6 +31,7 @@ from nlsq.kernels.interior_point.layout import (
     DIAGONAL,
     EVALUATE,
     FACTORIZE,
+    FILTER_SIZE,
     FIRST_COST,
     FREE,
     GRADIENT,
@@ -44,6 +45,7 @@ from nlsq.kernels.interior_point.layout import (
     OTHER_FACTORIZATIONS,
     PUSH,
     R_TRIAL,
+    RESTARTS,
     RHS,
     ROOT_SCALE,
     ROW_SCALE,
@@ -120,8 +122,8 @@ def begin_slacks(w, iw):
             free[i], slack[i], lower[i], upper[i] = 0.0, low, -math.inf, math.inf
         else:
             free[i] = 1.0
-            lower[i] = low - RELAXED * max(1.0, abs(low))
-            upper[i] = high + RELAXED * max(1.0, abs(high))
+            lower[i] = low - RELAXED * max(scale[i], abs(low))
+            upper[i] = high + RELAXED * max(scale[i], abs(high))
             slack[i] = inside(c[i], low, high, w[PUSH])
 
 
@@ -184,20 +186,23 @@ def estimate_multipliers(w, iw):
 
 @kernel("int(double*, int*)")
 def start(w, iw):
-    """Begin at the x in Z: nonzero says that a function failed; STATUS, that there is no way to begin."""
+    """Begin at the x in Z, at first or anew; nonzero: a function failed. STATUS says where there is no way to begin."""
     n, mc = iw[N], iw[MC]
     scale, y = shift(w, iw[ROW_SCALE]), shift(w, iw[Y])
     for i in range(mc):
         scale[i] = 1.0
     w[COST_SCALE], w[ROOT_SCALE], iw[SCALED] = 1.0, 1.0, 0
-    w[BARRIER], w[BEST_COST], w[BEST_VIOLATION] = w[START_BARRIER], math.inf, math.inf
+    w[BARRIER], iw[FILTER_SIZE] = w[START_BARRIER], 0
+    if iw[RESTARTS] == 0:
+        w[BEST_COST], w[BEST_VIOLATION] = math.inf, math.inf
     relax_bounds(w, iw)
     copy(shift(w, iw[Z]), shift(w, iw[Z_TRIAL]), n)
     failed = call_step(iw[EVALUATE], w, iw)
     if failed != 0:
         return failed
     iw[NFEV] += 1
-    copy(shift(w, iw[X_EVALUATED]), shift(w, iw[X_BEST]), n)
+    if iw[RESTARTS] == 0:
+        copy(shift(w, iw[X_EVALUATED]), shift(w, iw[X_BEST]), n)
     copy(shift(w, iw[R_TRIAL]), shift(w, iw[R]), iw[M])
     copy(shift(w, iw[C_TRIAL]), shift(w, iw[C]), mc)
     w[COST] = w[COST_TRIAL]

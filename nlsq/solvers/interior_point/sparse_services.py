@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nlsq.solvers.interior_point.plan import Plan
 
 FloatArray = NDArray[np.float64]
+EPS = float(np.finfo(np.float64).eps)
 SERVICE = Signature.parse("int(double*, int*)")
 
 
@@ -58,6 +59,7 @@ class SparseServices:
         self._gradient, self._squares, self._free = (
             view(layout.GRADIENT), view(layout.COLUMN_SQUARES), view(layout.FREE)[: space.n]
         )  # fmt: skip
+        self._rounding = view(layout.ROUNDING)
         self._y, self._diagonal = view(layout.Y), view(layout.DIAGONAL)
         self._rhs, self._solution = view(layout.RHS), view(layout.SOLUTION)
         self._hold_curvature()
@@ -154,6 +156,7 @@ class SparseServices:
         self._jac_values = jac.data * root if root != 1.0 else jac.data
         if a is not None:
             self._a_values = a.data * np.repeat(self._row_scale, np.diff(a.indptr))
+            self._rounding[:] = EPS * (np.abs(csr_like(a, self._a_values)) @ np.abs(self._x))
         squares = np.bincount(jac.indices, weights=self._jac_values**2, minlength=self._x.size)
         np.maximum(self._squares, squares, out=self._squares)
 
@@ -166,9 +169,7 @@ class SparseServices:
         if matrix is None:
             w[out : out + self._x.size] = 0.0
             return
-        from scipy.sparse import csr_array
-
-        scaled = csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
+        scaled = csr_like(matrix, values)
         rows, columns = matrix.shape
         if kind in (layout.CONSTRAINTS_TRANSPOSED, layout.RESIDUAL_TRANSPOSED):
             w[out : out + columns] = scaled.T @ w[given : given + rows]
@@ -232,6 +233,13 @@ class SparseServices:
     def _solve(self) -> None:
         assert self._kkt is not None
         self._w[layout.RESIDUAL_OF_SOLVE] = self._kkt.solve(self._rhs, self._solution)
+
+
+def csr_like(matrix: Any, values: FloatArray) -> Any:
+    """Return a csr matrix with other values."""
+    from scipy.sparse import csr_array
+
+    return csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def largest_of_rows(matrix: Any) -> FloatArray:
