@@ -81,7 +81,7 @@ SOLVERS = {
     "IPOPT exact": casadi_nlp.ipopt,
     "IPOPT L-BFGS": functools.partial(casadi_nlp.ipopt, exact=False),
     "sqpmethod": casadi_nlp.sqpmethod,
-    "SLSQP": functools.partial(scipy_minimize.minimize, method="SLSQP", maxiter=1000),
+    "SLSQP": functools.partial(scipy_minimize.minimize, method="SLSQP", maxiter=1000, ftol=1e-12),
     "trust-constr": functools.partial(scipy_minimize.minimize, method="trust-constr", maxiter=1000),
 }
 DEFAULT = ("nlsq", "nlsq first derivatives", "nlsq own jac", "IPOPT exact", "IPOPT L-BFGS", "SLSQP")

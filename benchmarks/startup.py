@@ -1,6 +1,6 @@
 """The code that fresh processes run: imports, a first fit, a first constrained solve, and compiling everything."""
 
-__all__ = ["COLD_CACHE", "FIRST_CONSTRAINED", "FIRST_FIT", "IMPORT", "IMPORT_TIMES", "PRECOMPILE"]
+__all__ = ["COLD_CACHE", "FIRST_CONSTRAINED", "FIRST_FIT", "IMPORT", "IMPORT_TIMES", "PRECOMPILE", "SLSQP"]
 
 IMPORT = {"numpy": "import numpy", "nlsq": "import nlsq", "scipy": "import scipy.optimize"}
 
@@ -89,3 +89,16 @@ FIRST_CONSTRAINED = {
     "compiled": _CONSTRAINED.format(imports="import numba", decorator="@numba.njit", **_BY_ADDRESS),
     "sparse": _CHAIN,
 }
+
+# The same problem by SciPy's SLSQP, which minimises the sum of squares.
+SLSQP = """
+import numpy as np
+from scipy.optimize import minimize
+
+def cost(x):
+    return 0.5 * ((x[0] - x[1]) ** 2 + ((x[0] + x[1] - 10.0) / 3.0) ** 2 + (x[2] - 5.0) ** 2)
+
+ball = {"type": "ineq", "fun": lambda x: 48.0 - x[0] ** 2 - x[1] ** 2 - x[2] ** 2}
+bounds = [(-4.5, 4.5), (-4.5, 4.5), (-5.0, 5.0)]
+assert minimize(cost, [-4.5, 4.5, 0.0], method="SLSQP", bounds=bounds, constraints=[ball]).success
+"""

@@ -24,14 +24,24 @@ import numpy as np
 
 from .accuracy import quiet
 from .constrained import nlsq_problem
-from .peers import casadi_nlp
+from .peers import casadi_nlp, scipy_minimize
 from .peers.outcome import Missing
 from .problems import constrained
 from .problems.constrained.judge import judge
 from .problems.constrained.problem import make
 from .rows import Row, Section
 
-__all__ = ["FAMILIES", "Effort", "Family", "changed", "collection_efforts", "family_efforts", "main", "section"]
+__all__ = [
+    "FAMILIES",
+    "SOLVERS",
+    "Effort",
+    "Family",
+    "changed",
+    "collection_efforts",
+    "family_efforts",
+    "main",
+    "section",
+]
 
 SIZE = 1e-3
 MEMBERS = 25
@@ -69,49 +79,70 @@ def changed(problem, size=SIZE):
     )
 
 
-def nlsq_effort(problem, other):
-    """Solve a problem and a changed one with nlsq."""
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """How a solver is used: ``solve(prepared, before=None)`` begins at an earlier answer where one is given.
+
+    ``iterations(problem, found)`` is None where what was found is no solution of the problem.
+    """
+
+    prepare: Callable
+    solve: Callable
+    iterations: Callable
+
+
+def _by_nlsq(problem, before=None):
     import nlsq
 
-    first, again = nlsq.solve(nlsq_problem(problem)), nlsq_problem(other)
-    cold, warm = nlsq.solve(again), nlsq.solve(again, warm_start=first)
-    return Effort(problem=problem.name, cold=nlsq_iterations(other, cold), warm=nlsq_iterations(other, warm))
+    return nlsq.solve(problem, warm_start=before)
 
 
-def nlsq_iterations(problem, result):
-    """Return the iterations of a result that is a solution."""
+def _nlsq_iterations(problem, result):
     found = result.multipliers
     multipliers = () if found is None else (found.constraints, found.lower, found.upper)
     return result.nit if result.status.converged and judge(problem, result.x, *multipliers).is_kkt else None
 
 
-def ipopt_effort(problem, other):
-    """Solve a problem and a changed one with IPOPT."""
-    first, cold = (casadi_nlp.ipopt(one) for one in (problem, other))
-    warm = ipopt_from(other, first)
-    return Effort(problem=problem.name, cold=ipopt_iterations(other, cold), warm=ipopt_iterations(other, warm))
+def _by_ipopt(problem, before=None):
+    if before is None:
+        return casadi_nlp.ipopt(problem)
+    multipliers = {"lam_g0": before.y, "lam_x0": before.zu - before.zl}
+    return casadi_nlp.ipopt(problem, x0=before.x, multipliers=multipliers, **IPOPT_WARM)
 
 
-def ipopt_from(problem, outcome):
-    """Return the `Outcome` of IPOPT started at another, with its multipliers."""
-    multipliers = {"lam_g0": outcome.y, "lam_x0": outcome.zu - outcome.zl}
-    return casadi_nlp.ipopt(problem, x0=outcome.x, multipliers=multipliers, **IPOPT_WARM)
+def _by_slsqp(problem, before=None):
+    return scipy_minimize.minimize(problem, "SLSQP", x0=None if before is None else before.x, ftol=1e-12, maxiter=1000)
 
 
-def ipopt_iterations(problem, outcome):
-    """Return the iterations of an outcome that is a solution."""
-    claims = outcome.claim in ("solved", "acceptable")
+def _outcome_iterations(problem, outcome):
     verdict = judge(problem, outcome.x, outcome.y, outcome.zl, outcome.zu)
-    return outcome.iterations if claims and verdict.is_kkt else None
+    return outcome.iterations if outcome.claim in ("solved", "acceptable") and verdict.is_kkt else None
 
 
-EFFORTS = {"nlsq": nlsq_effort, "IPOPT": ipopt_effort}
+SOLVERS = {
+    "nlsq": Solver(prepare=nlsq_problem, solve=_by_nlsq, iterations=_nlsq_iterations),
+    "IPOPT": Solver(prepare=lambda problem: problem, solve=_by_ipopt, iterations=_outcome_iterations),
+    "SLSQP": Solver(prepare=lambda problem: problem, solve=_by_slsqp, iterations=_outcome_iterations),
+}
+
+
+def effort_on(problem, other, solver):
+    """Solve a problem, and a changed one cold and warm; an exception counts as a failure."""
+    try:
+        first, prepared = solver.solve(solver.prepare(problem)), solver.prepare(other)
+        counts = [solver.iterations(other, found) for found in (solver.solve(prepared), solver.solve(prepared, first))]
+    except Missing:
+        raise
+    except Exception:  # whatever a solver raises is its answer
+        counts = [None, None]
+    return Effort(problem=problem.name, cold=counts[0], warm=counts[1])
 
 
 def collection_efforts(problems, solver):
     """Return the `Effort` of a solver on each problem that has constraints and a feasible point."""
     with quiet():
-        return [EFFORTS[solver](problem, changed(problem)) for problem in problems if problem.mc and problem.feasible]
+        chosen = [problem for problem in problems if problem.mc and problem.feasible]
+        return [effort_on(problem, changed(problem), SOLVERS[solver]) for problem in chosen]
 
 
 # Families
@@ -128,7 +159,7 @@ class Family:
 def arm():
     """Return the family of a plane arm of four joints that reaches for a target, near its posture of rest."""
     lengths, rest, target = np.array([1.0, 0.8, 0.6, 0.3]), np.array([0.3, 0.5, 0.4, 0.2]), np.empty(2)
-    middle = np.array([1.1, 1.6])
+    middle = np.array([1.6, 1.4])
     target[:] = middle
 
     def residual(x):
@@ -172,34 +203,17 @@ FAMILIES = {"arm": arm, "decay": decay}
 
 
 def family_efforts(name, solver, members=MEMBERS):
-    """Return the `Effort` of a solver on each member of a family but the first."""
-    family = FAMILIES[name]()
-    steps = {"nlsq": _nlsq_members, "IPOPT": _ipopt_members}[solver]
-    rng = np.random.default_rng(0)
+    """Return the `Effort` of a solver on each member of a family but the first, warm from the one before."""
+    family, rng, solver, efforts = FAMILIES[name](), np.random.default_rng(0), SOLVERS[solver], []
     with quiet():
-        return list(steps(family, partial(family.vary, rng), members))
-
-
-def _nlsq_members(family, vary, members):
-    import nlsq
-
-    problem = nlsq_problem(family.problem)
-    before = nlsq.solve(problem)
-    for _ in range(members - 1):
-        vary()
-        cold, before = nlsq.solve(problem), nlsq.solve(problem, warm_start=before)
-        iterations = [nlsq_iterations(family.problem, result) for result in (cold, before)]
-        yield Effort(problem=family.problem.name, cold=iterations[0], warm=iterations[1])
-
-
-def _ipopt_members(family, vary, members):
-    problem = family.problem
-    before = casadi_nlp.ipopt(problem)
-    for _ in range(members - 1):
-        vary()
-        cold, before = casadi_nlp.ipopt(problem), ipopt_from(problem, before)
-        iterations = [ipopt_iterations(problem, outcome) for outcome in (cold, before)]
-        yield Effort(problem=problem.name, cold=iterations[0], warm=iterations[1])
+        prepared = solver.prepare(family.problem)
+        warm = solver.solve(prepared)
+        for _ in range(members - 1):
+            family.vary(rng)
+            cold, warm = solver.solve(prepared), solver.solve(prepared, warm)
+            counts = [solver.iterations(family.problem, found) for found in (cold, warm)]
+            efforts.append(Effort(problem=name, cold=counts[0], warm=counts[1]))
+    return efforts
 
 
 # The report
@@ -256,7 +270,7 @@ def main(arguments=None):
     if not options.problem:
         print(render(section()))
     for name in options.problem:
-        for solver in EFFORTS:
+        for solver in SOLVERS:
             (effort,) = collection_efforts([constrained.load(name)], solver)
             print(f"{name}: {solver} {effort.cold} -> {effort.warm}", flush=True)
 

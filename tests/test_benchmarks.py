@@ -10,7 +10,7 @@ import pytest
 
 import benchmarks
 from benchmarks import accuracy, compare, contraction, libraries, report, rows, sections, startup
-from benchmarks.problems import bounded, nist, robust
+from benchmarks.problems import bounded, constrained, nist, robust
 from benchmarks.problems import more_garbow_hillstrom as mgh
 
 MODULES = sorted(name for _, name, _ in pkgutil.iter_modules(benchmarks.__path__) if name.startswith("bench_"))
@@ -41,6 +41,8 @@ def few_problems(monkeypatch):
     monkeypatch.setattr(mgh, "cases", lambda: ((mgh.load("rosenbrock"), 1.0), (mgh.load("bard"), 10.0)))
     some = tuple(map(bounded.load, ("hs1", "bard")))
     monkeypatch.setattr(bounded, "all_problems", lambda: some)
+    few = tuple(map(constrained.load, ("hs14", "hs65", "infeasible_disks")))
+    monkeypatch.setattr(constrained, "all_problems", lambda: few)
     lines = (robust.line(),)
     monkeypatch.setattr(robust, "all_problems", lambda: lines)
 
@@ -49,8 +51,8 @@ class TestSuites:
     """asv's classes."""
 
     def test_all_are_found(self):
-        assert len(MODULES) == 15
-        assert len(suites()) == 30
+        assert len(MODULES) == 16
+        assert len(suites()) == 35
 
     @pytest.mark.parametrize("suite", suites(), ids=lambda suite: suite.__name__)
     def test_every_benchmark_runs_once(self, suite, few_problems):
@@ -194,7 +196,8 @@ class TestFreshProcesses:
         assert order == ["ours", "peer", "ours", "peer", "peer", "ours"]
 
     def test_code_for_fresh_processes_is_valid(self):
-        for code in (*startup.FIRST_FIT.values(), *startup.IMPORT.values(), startup.IMPORT_TIMES, startup.PRECOMPILE):
+        codes = [*startup.FIRST_FIT.values(), *startup.IMPORT.values(), *startup.FIRST_CONSTRAINED.values()]
+        for code in (*codes, startup.IMPORT_TIMES, startup.PRECOMPILE, startup.SLSQP):
             compile(startup.COLD_CACHE + code, "startup", "exec")
 
 
