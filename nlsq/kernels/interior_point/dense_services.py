@@ -12,7 +12,7 @@ import math
 
 from nlsq.kernels.backend import call_function, call_weighted, kernel, shift
 from nlsq.kernels.bunch_kaufman import factor, solve
-from nlsq.kernels.dense import copy, dot, normal_matrix
+from nlsq.kernels.dense import copy, dot
 from nlsq.kernels.interior_point.layout import (
     ARGUMENT,
     BLOCK_JAC_T,
@@ -79,6 +79,7 @@ from nlsq.kernels.interior_point.layout import (
 from nlsq.kernels.interior_point.points import place_evaluated
 from nlsq.kernels.interior_point.scaling import choose_scales
 from nlsq.kernels.robust import LINEAR, apply_loss, rho_first, robust_cost
+from nlsq.kernels.symmetric_product import normal_matrix
 
 REFINEMENTS = 3
 UNIT = 2.22e-16
@@ -178,7 +179,7 @@ def linearise(w, iw):
             a_t[j * mc + i] *= scale[i]
     estimate_rounding(w, iw)
     normal, squares = shift(w, iw[NORMAL]), shift(w, iw[COLUMN_SQUARES])
-    normal_matrix(jac_t, m, n, normal)
+    normal_matrix(m, n, jac_t, normal)
     for j in range(n):
         squares[j] = max(squares[j], normal[j * n + j])
     return 0

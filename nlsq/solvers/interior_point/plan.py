@@ -19,6 +19,7 @@ from nlsq.solvers.interior_point.workspace import Workspace
 
 FloatArray = NDArray[np.float64]
 DENSE_UP_TO = 200  # variables and constraints together: larger systems are sparse where the functions' derivatives are
+FEW = 64  # variables below which a solve is too short to let other threads run
 DENSE_SERVICES = (
     (layout.EVALUATE, dense_services.evaluate),
     (layout.LINEARISE, dense_services.linearise),
@@ -56,6 +57,14 @@ class Plan:
         Second derivatives.
     sparse : SparseServices or None
         What stands in for the dense kernels.
+    functions : list of VectorFunction
+        Residual and constraints.
+    calls_python : bool
+        Whether a function or a service is Python code.
+    takes_differences : bool
+        Whether functions may be evaluated for derivatives.
+    releases_gil : bool
+        Whether other threads may run during a solve.
     """
 
     def __init__(self, problem: LeastSquaresProblem, options: InteriorPoint) -> None:
@@ -63,6 +72,7 @@ class Plan:
         self.residual = residual_function(problem)
         held: ConstraintSet | None = problem.constraints
         self.constraints: VectorFunction | None = None if held is None else held.function
+        self.functions = [self.residual] if self.constraints is None else [self.residual, self.constraints]
         self.limits = (np.empty(0), np.empty(0)) if held is None else (held.lower, held.upper)
         self.parts = () if held is None else tuple((one.name, one.m) for one in held.blocks)
         n = problem.n
@@ -72,7 +82,7 @@ class Plan:
         if callable(loss.function):
             raise NotImplementedError("problems with constraints take the losses that have names, not a function.")
         self.loss = LOSS_CODES[str(loss.function)], float(loss.scale)
-        self.uses = 0
+        self.uses = self.evaluations_before = 0
         self.sparse: Any = None
         self.dense, self.reason = self._is_dense()
         rows = [] if self.constraints is None else [self.constraints.m]
@@ -81,16 +91,6 @@ class Plan:
         m, mc = self.space.m, self.space.mc
         self.exported = 4 * n + m + 2 * mc + (n * (m + mc) if self.dense else 0)
         self._take_functions()
-
-    @property
-    def functions(self) -> list[VectorFunction]:
-        """Residual and constraints."""
-        return [self.residual] if self.constraints is None else [self.residual, self.constraints]
-
-    @property
-    def calls_python(self) -> bool:
-        """Whether a function or a service is Python code."""
-        return self.sparse is not None or any(one.calls_python for one in self.functions)
 
     def refresh(self) -> None:
         """Look how plain functions are to be evaluated now, before each solve."""
@@ -114,6 +114,9 @@ class Plan:
         self.space.iw[layout.MC + 1 : layout.FIRST_VECTOR] = self._fixed
         self._write_functions()
         self._write_beginning()
+        self.calls_python = self.sparse is not None or any(one.calls_python for one in self.functions)
+        self.takes_differences = any(one.parts.table is not None or one.calls_python for one in self.functions)
+        self.releases_gil = not self.calls_python and self.space.n >= FEW
 
     def _write_functions(self) -> None:
         iw = self.space.iw
@@ -161,6 +164,12 @@ class Plan:
         if self.choice.quasi:
             self.space.view(layout.QUASI)[:] = 0.0
         self.uses += 1
+        if self.takes_differences:
+            self.evaluations_before = self.evaluations_for_derivatives()
+
+    def evaluations_for_derivatives(self) -> int:
+        """Return the evaluations of functions that derivatives have taken, in all solves."""
+        return sum(one.function_evaluations for one in self.functions)
 
     def linear_solver(self) -> str:
         """Say how the linear systems are solved, and why."""

@@ -32,9 +32,7 @@ def begin(
     warm_start: Any = None,
 ) -> InteriorState:
     """Write a problem into its workspace, whose plan is fresh; nothing is evaluated yet."""
-    plan = problem.plans.get(options)
-    if plan is None:
-        plan = plan_of(problem, options)
+    plan = problem.plans[options] if options in problem.plans else plan_of(problem, options)
     plan.begin()
     space, iw, w = plan.space, plan.space.iw, plan.space.w
     iw[layout.MAX_EVALUATIONS] = EVALUATIONS * (problem.n + 1) if max_evaluations is None else max_evaluations
@@ -105,8 +103,7 @@ class InteriorState:
 
     def _call(self, kernel: Any) -> None:
         plan, space = self.plan, self.plan.space
-        release = not plan.calls_python and space.n >= 64
-        failed = kernel.entry(release_gil=release)(space.w_handle, space.iw_handle)
+        failed = kernel.entry(release_gil=plan.releases_gil)(space.w_handle, space.iw_handle)
         self.status = int(space.iw[layout.STATUS])
         self._count()
         if failed:
@@ -123,7 +120,8 @@ class InteriorState:
         iw, counters = self.plan.space.iw, self.problem.counters
         counters.nfev, counters.njev = int(iw[layout.NFEV]), int(iw[layout.NJEV])
         counters.nit = int(iw[layout.NIT])
-        counters.nfev_jac = sum(one.function_evaluations for one in self.plan.functions)
+        if self.plan.takes_differences:
+            counters.nfev_jac = self.plan.evaluations_for_derivatives() - self.plan.evaluations_before
 
     def report(self) -> StepReport:
         """Describe the last iteration, in the scale of the problem as it was given."""
