@@ -424,23 +424,29 @@ def chained(n=20, start=(-1.2, 1.0)):
 
 @pytest.mark.parametrize("hessian", ["auto", "gauss-newton"])
 def test_dense_and_sparse_forms_agree(hessian):
+    """To rounding while they are on their way; at the end the last variables hardly count."""
     forms = [{"linear_solver": "dense"}] + [
         {"linear_solver": "sparse", "kkt": kkt, "ordering": ordering}
         for kkt in ("condensed", "augmented")
         for ordering in ("amd", "natural")
     ]
-    dense, *others = [solve(chained(), InteriorPoint(hessian=hessian, **form)) for form in forms]
-    assert dense.status == Status.OPTIMALITY
-    for form, result in zip(forms[1:], others, strict=True):
-        assert result.status == Status.OPTIMALITY
+    early = [solve(chained(), InteriorPoint(hessian=hessian, max_iterations=6, **form)) for form in forms]
+    dense = early[0]
+    assert dense.status == Status.MAX_ITERATIONS
+    for form, result in zip(forms[1:], early[1:], strict=True):
         assert form["kkt"] in result.linear_solver
-        assert_allclose(result.x, dense.x, atol=2e-6)
-        assert_allclose(result.multipliers.constraints, dense.multipliers.constraints, atol=1e-5)
-        assert_allclose(result.jac.toarray(), dense.jac, atol=2e-5)
-        assert_allclose(result.constraint_jac.toarray(), dense.constraint_jac, atol=2e-5)
+        assert_allclose(result.x, dense.x, atol=1e-9)
+        assert_allclose(result.multipliers.constraints, dense.multipliers.constraints, atol=1e-8)
+        assert_allclose(result.jac.toarray(), dense.jac, atol=1e-7)
+        assert_allclose(result.constraint_jac.toarray(), dense.constraint_jac, atol=1e-7)
+        assert_allclose(result.gradient, dense.gradient, atol=1e-6)
         assert_allclose(result.projected_gradient, dense.projected_gradient, atol=1e-6)
-        assert result.analyses == 1
+    ends = [solve(chained(), InteriorPoint(hessian=hessian, **form)) for form in forms]
+    for result in ends:
+        assert result.status == Status.OPTIMALITY
+        assert result.cost == pytest.approx(ends[0].cost, rel=1e-7)
         assert result.factorizations == result.nit - result.restorations + result.inertia_corrections
+    assert [result.analyses for result in ends] == [0, 1, 1, 1, 1]
 
 
 def test_large_problems_are_sparse_where_they_can_be():
