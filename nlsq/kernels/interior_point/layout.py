@@ -115,8 +115,9 @@ fixed at the start; x is not.
     RESTARTS,  # with other scales
     STUCK,  # iterations in a row that changed nothing beyond rounding
     LONG_SEARCHES,  # in a row
+    KEEPS,  # whether there are constraints to be kept
     FIRST_VECTOR,
-) = range(50)
+) = range(51)
 
 INERTIA_RIGHT, INERTIA_NEGATIVE, INERTIA_SINGULAR = range(3)
 CONSTRAINTS_TRANSPOSED, RESIDUAL_TRANSPOSED, CONSTRAINTS_TIMES, RESIDUAL_TIMES = range(4)
@@ -159,6 +160,7 @@ VALUE_OF, JACOBIAN_OF, HESSIAN_OF, DATA_OF, HESSIAN_DATA_OF, ROWS_OF, FIRST_ROW_
     H_CORRECTED,
     SLACK_RHS,
     Y_CORRECTED,
+    KEEP,  # 1 for a constraint that is not to be violated once it is satisfied
     ROUNDING,  # of c: what one unit of rounding in each x_j does to it
     # length m
     R,
@@ -186,7 +188,7 @@ VALUE_OF, JACOBIAN_OF, HESSIAN_OF, DATA_OF, HESSIAN_DATA_OF, ROWS_OF, FIRST_ROW_
     KKT,  # (n + mc, n + mc)
     KKT_FACTOR,
     END,
-) = range(FIRST_VECTOR, FIRST_VECTOR + 56)
+) = range(FIRST_VECTOR, FIRST_VECTOR + 57)
 
 
 def lengths(m: int, n: int, mc: int, longest: int, dense: bool, quasi: bool) -> list[int]:

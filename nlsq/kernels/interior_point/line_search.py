@@ -57,7 +57,7 @@ from nlsq.kernels.interior_point.layout import (
     N,
     Z,
 )
-from nlsq.kernels.interior_point.points import place_evaluated
+from nlsq.kernels.interior_point.points import breaks_kept, place_evaluated
 
 VIOLATION_SHARE, MERIT_SHARE = 1e-5, 1e-8  # gamma_theta, gamma_phi
 ARMIJO = 1e-8  # eta_phi
@@ -119,7 +119,7 @@ def try_step(w, iw, step_offset, alpha):
         h[i] = c[i] - trial[n + i]
         total += abs(h[i])
     merit = barrier_function(w, iw, iw[Z_TRIAL], w[COST_TRIAL])
-    finite = total < math.inf and merit < math.inf
+    finite = total < math.inf and merit < math.inf and breaks_kept(w, iw) == 0
     w[VIOLATION_TRIAL] = total if finite else math.inf
     w[MERIT_TRIAL] = merit if finite else math.inf
     return 0

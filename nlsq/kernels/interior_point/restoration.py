@@ -87,7 +87,7 @@ from nlsq.kernels.interior_point.layout import (
     Z,
 )
 from nlsq.kernels.interior_point.line_search import augment_filter, barrier_function, is_dominated
-from nlsq.kernels.interior_point.points import place_evaluated
+from nlsq.kernels.interior_point.points import breaks_kept, place_evaluated
 from nlsq.kernels.interior_point.start import estimate_multipliers
 
 ENOUGH = 0.9  # kappa_resto: share of the violation that has to be left at most
@@ -251,7 +251,7 @@ def restoration_step(w, iw):
         if failed != 0:
             return -failed
         after = restoration_merit(w, iw, iw[Z_TRIAL], iw[H_TRIAL])
-        if w[COST_TRIAL] < math.inf and after <= before + ARMIJO * alpha * slope:
+        if w[COST_TRIAL] < math.inf and breaks_kept(w, iw) == 0 and after <= before + ARMIJO * alpha * slope:
             take_point(w, iw)
             step_restoration_multipliers(w, iw, alpha)
             failed = linearise_here(w, iw)

@@ -154,6 +154,10 @@ class Plan:
         space.view(layout.ROW_SCALE)[:] = 1.0
         space.view(layout.XL)[:], space.view(layout.XU)[:] = self.lower, self.upper
         space.view(layout.CL)[:], space.view(layout.CU)[:] = self.limits
+        held = self.problem.constraints
+        if held is not None:
+            space.view(layout.KEEP)[:] = held.keep_feasible & ~held.is_equality
+            iw[layout.KEEPS] = bool((held.keep_feasible & ~held.is_equality).any())
         self._beginning = w[: space.start(layout.FILTER)].copy(), iw[: layout.FIRST_VECTOR].copy()
 
     def begin(self) -> None:
