@@ -244,7 +244,7 @@ def test_warm_starts_of_nlsq_and_slsqp_are_solutions():
 def test_rows_of_first_solves():
     started = []
 
-    def run(code):
+    def run(code, environment):
         started.append(code)
         cold = code.startswith(startup.COLD_CACHE)
         return SimpleNamespace(cpu=30.0 if cold else 1.0, wall=2.0, output="0.5 0.6\n")
