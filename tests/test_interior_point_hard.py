@@ -512,3 +512,33 @@ def test_bounds_that_leave_next_to_nothing(gap):
     assert result.converged
     assert 1.0 <= result.x[0] <= 1.0 + gap
     assert result.x[1] == pytest.approx(2.0, abs=2e-3)
+
+
+@pytest.mark.parametrize("jac", ["given", "2-point", "3-point"])
+@pytest.mark.parametrize("linear_solver", ["dense", "sparse"])
+def test_bounds_hold_at_every_evaluation(jac, linear_solver):
+    """Of residual and constraints, inside differences too."""
+    one, seen = constrained.load("hs65"), []
+
+    def watched(function):
+        def call(x):
+            seen.append(np.array([float(value) for value in x]))
+            return function(seen[-1])
+
+        return call
+
+    jac_r, jac_c = (
+        (watched(lambda x: derivatives(one.residual, x)), watched(lambda x: derivatives(one.constraints, x)))
+        if jac == "given"
+        else (jac, jac)
+    )
+    held = [NonlinearConstraint(watched(one.constraints), one.cl, one.cu, jac=jac_c)]
+    box = LeastSquaresProblem(
+        watched(one.residual), [-4.0, 4.0, 1.0], jac=jac_r, bounds=(one.lb, [4.5, 3.0, 5.0]), constraints=held
+    )
+    result = solve(box, InteriorPoint(linear_solver=linear_solver))
+    assert result.converged
+    assert result.x[1] == pytest.approx(3.0, abs=1e-6)
+    assert result.active_mask.tolist() == [0, 1, 0]
+    points = np.array(seen)
+    assert (points >= one.lb).all() and (points <= [4.5, 3.0, 5.0]).all()

@@ -69,7 +69,7 @@ def test_one_evaluation_leaves_the_start_with_its_jacobian(solver):
     result = solve(problem(), solver, max_evaluations=1)
     assert result.status == Status.MAX_EVALUATIONS
     assert result.x.tolist() == START.tolist()
-    assert result.residual.tolist() == rosenbrock(START).tolist()
+    np.testing.assert_allclose(result.residual, rosenbrock(START), rtol=1e-15)
     assert np.isfinite(result.jac).all()
     assert result.optimality > 0.0
 
@@ -199,8 +199,9 @@ def test_result_pickles(solver):
 @every_solver
 def test_history_reports_every_judged_step(solver):
     result = solve(problem(), solver, history=True, max_evaluations=12)
-    assert len(result.history) == result.nfev - 1
-    assert [report.nfev for report in result.history] == list(range(2, result.nfev + 1))
+    tried = [1 if report.line_search is None else report.line_search for report in result.history]
+    assert [report.nfev for report in result.history] == [1 + sum(tried[: k + 1]) for k in range(len(tried))]
+    assert result.nfev - result.history[-1].nfev <= 5  # of a line search that the limit ended
     accepted = [report for report in result.history if report.accepted]
     assert [report.nit for report in accepted] == list(range(1, len(accepted) + 1))
     assert len(accepted) == result.nit

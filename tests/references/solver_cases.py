@@ -8,6 +8,7 @@ from nlsq import (
     Dogbox,
     GaussNewton,
     GradientDescent,
+    InteriorPoint,
     LeastSquaresProblem,
     LevenbergMarquardt,
     LineSearch,
@@ -28,8 +29,9 @@ SOLVERS = {
     "search": GaussNewton(line_search=LineSearch()),
     "gradient": GradientDescent(),
     "projected-gradient": ProjectedGradient(),
+    "interior-point": InteriorPoint(),
 }
-DAMPED = [name for name in SOLVERS if name not in ("gauss-newton", "projected-gradient")]
+DAMPED = [name for name in SOLVERS if name not in ("gauss-newton", "projected-gradient", "interior-point")]
 TAKES_BOUNDS = ["trf", "trf-qr", "dogbox", "gradient"]
 SECOND_ORDER = [name for name in SOLVERS if name not in ("gauss-newton", "gradient", "projected-gradient")]
 EASY_FOR_ALL = ("gaussian", "decay", "logistic", "misra1a", "hill", "power_law")  # from starts a user would write down
