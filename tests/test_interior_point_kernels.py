@@ -528,8 +528,8 @@ def test_what_is_told_is_in_the_scale_of_the_problem(mode):
     x, g, lower, upper = out[:16].reshape(4, 4)
     assert_allclose(x, z[:4])
     assert_allclose(g, scene.v(layout.GRADIENT) / scale)
-    assert_allclose(lower, [scene.v(layout.LOWER_DUAL)[0] / scale, 0.0, 0.0, 0.0])
-    assert_allclose(upper, [0.0, 0.5 / scale, 0.0, 0.0])
+    assert_allclose(lower, scene.v(layout.LOWER_DUAL)[:4] / scale)
+    assert_allclose(upper, scene.v(layout.UPPER_DUAL)[:4] / scale)
     r, y, c = out[16:23], out[23:27], out[27:31]
     assert_allclose(r, scene.r)
     assert_allclose(y, scene.v(layout.Y) * rows / scale)

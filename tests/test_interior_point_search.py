@@ -7,11 +7,12 @@ from references import interior_point as slow
 from references.interior_scenes import Scene
 from references.kernel_calls import MODES, call
 
-from nlsq.kernels.interior_point import certificate, layout, line_search, loop, restoration, start
+from nlsq.kernels.interior_point import certificate, layout, line_search, loop, points, restoration, start
 from nlsq.status import Status
 
 MODE = pytest.mark.parametrize("mode", MODES)
 SEEDS = pytest.mark.parametrize("seed", range(4))
+INF = np.inf
 F, H, T = line_search.LETTER_F, line_search.LETTER_H, line_search.LETTER_T
 
 
@@ -486,6 +487,47 @@ def test_damping_follows_the_line_search(mode):
         scene.iw[layout.USED_HESSIAN], scene.iw[layout.TRIALS], scene.w[layout.DAMPING] = used, trials, before
         scene.call(loop.damp)
         assert scene.w[layout.DAMPING] == pytest.approx(after)
+
+
+@MODE
+def test_iterations_that_change_nothing_are_counted(mode):
+    scene = Scene(mode)
+    w, iw = scene.w, scene.iw
+    w[layout.LAST_COST], w[layout.LAST_VIOLATION], w[layout.VIOLATION] = 2.5, 0.5, 0.5
+    for trials, cost, violation, stuck in (
+        (6, 2.5, 0.5, 1), (9, 2.5, 0.5, 2), (5, 2.5, 0.5, 0), (6, 2.5, 0.5, 1), (6, 2.6, 0.5, 0),
+        (6, 2.5, 0.5, 1), (6, 2.5, 0.4, 0), (6, 2.5, 0.4, 1),
+    ):  # fmt: skip
+        iw[layout.TRIALS], w[layout.COST], w[layout.VIOLATION] = trials, cost, violation
+        scene.call(loop.note_progress)
+        assert iw[layout.STUCK] == stuck
+        assert w[layout.LAST_VIOLATION] == violation
+    for stuck, count, status in ((8, 0, Status.STALLED), (8, 1, Status.ACCEPTABLE), (7, 1, 0)):
+        scene = converging(mode)
+        scene.iw[layout.STUCK], scene.w[layout.ERROR] = stuck, 1e-7 if count else 1.0
+        scene.call(loop.check_convergence)
+        assert scene.iw[layout.STATUS] == status
+
+
+@MODE
+def test_what_is_kept_is_not_broken(mode):
+    """Constraints that ask for it, and are met, stay so; scales and those that are broken anyway do not count."""
+    scene = Scene(mode, mc=3, slacks=("lower", "both", "held"))
+    scene.set(layout.ROW_SCALE, [0.5, 1.0, 1.0])
+    scene.set(layout.CL, [2.0, -1.0, 0.0])
+    scene.set(layout.CU, [INF, 1.0, 0.0])
+    scene.set(layout.C, [1.5, 0.0, 9.0])
+    scene.set(layout.C_TRIAL, [0.5, 0.5, 8.0])
+    scene.set(layout.KEEP, [1.0, 1.0, 1.0])
+    assert scene.call(points.breaks_kept) == 0
+    scene.iw[layout.KEEPS] = 1
+    assert scene.call(points.breaks_kept) == 1
+    scene.v(layout.C_TRIAL)[0] = 1.01
+    assert scene.call(points.breaks_kept) == 0
+    scene.v(layout.C_TRIAL)[1] = np.nan
+    assert scene.call(points.breaks_kept) == 1
+    scene.v(layout.KEEP)[1] = 0.0
+    assert scene.call(points.breaks_kept) == 0
 
 
 @MODE
