@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.problem.vector_function import VectorFunction, stacked_function
-from nlsq.problem.vector_function.function import GIVEN
+from nlsq.problem.vector_function.parts import GIVEN
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.compiler.routes import MANY_PARAMETERS
+from nlsq.derivatives import CentralDifference
 from nlsq.derivatives.exact import Exact, why_not_exact
 from nlsq.problem.compiled_residual import CompiledResidual
 from nlsq.problem.vector_function.called_back import CalledBack
 from nlsq.problem.vector_function.differences import DifferenceTable
 from nlsq.problem.vector_function.estimated import Counting, Estimated
-from nlsq.problem.vector_function.function import EXACT_DUAL, EXACT_GRAPH, GIVEN, Parts
 from nlsq.problem.vector_function.graph import Graph, is_affine
 from nlsq.problem.vector_function.options import Options
+from nlsq.problem.vector_function.parts import EXACT_DUAL, EXACT_GRAPH, GIVEN, Parts
 from nlsq.problem.vector_function.second import second_derivatives, sparse_second_derivatives
 from nlsq.problem.vector_function.sparse import EstimatedSparse, GivenSparse, GraphSparse
 from nlsq.problem.vector_function.values import is_sparse
@@ -70,6 +71,8 @@ def parts_by_address(options: Options, residual: CompiledResidual, graph: Graph 
         else:
             exact, kind = residual.jacobian_address, parts.exact_kind
     table = DifferenceTable(residual.address, residual.data_address, m, options.n, options.sizes(), exact)
+    if options.jac is None and not exact:
+        parts.use_central = partial(_take_steps, parts, table, options, None)
     return _with_table(parts, table, kind)
 
 
@@ -104,6 +107,8 @@ def parts_by_calls(options: Options, function: Callable[..., Any], first: NDArra
     else:
         table = DifferenceTable(back.values(function), 0, m, options.n, options.sizes(first.dtype))
         _with_table(parts, table, options.kind)
+        if options.jac is None:
+            parts.use_central = partial(_take_steps, parts, table, options, first.dtype)
         know.append(table.know)
     for one in know if is_known else ():
         one(options.x0, first.astype(np.float64))
@@ -116,6 +121,12 @@ def _with_table(parts: Parts, table: DifferenceTable, kind: str) -> Parts:
     parts.table, parts.jacobian_kind, parts.evaluations = table, kind, lambda: table.evaluations
     parts.forget = table.forget
     return parts
+
+
+def _take_steps(parts: Parts, table: DifferenceTable, options: Options, dtype: Any, central: bool) -> None:
+    """Take central differences in a table, or forward ones."""
+    table.take_steps(options.sizes(dtype, central))
+    parts.jacobian_kind = "3-point" if central else options.kind
 
 
 def _with_given(options: Options, parts: Parts, m: int) -> Parts:
@@ -136,11 +147,12 @@ def _with_given(options: Options, parts: Parts, m: int) -> Parts:
 def _with_estimate(options: Options, parts: Parts, function: Any, m: int, dtype: Any = None) -> Parts:
     """Add a Jacobian that Python estimates, dense or sparse; what estimates it is the last of `parts.alive`."""
     prepared, counting = None, Counting(function)
+    may_change = options.jac is None
     parts.jacobian_kind = options.kind
     if options.jac is None and getattr(function, "takes_seeds", False):
         try:
             prepared = options.prepared(Exact(), function, m)
-            parts.jacobian_kind = EXACT_DUAL
+            parts.jacobian_kind, may_change = EXACT_DUAL, False
         except TypeError as error:
             parts.notes.append(INSTEAD.format(options.name, error))
     if prepared is None:
@@ -148,6 +160,14 @@ def _with_estimate(options: Options, parts: Parts, function: Any, m: int, dtype:
     estimated = Estimated(options.name, function, m, prepared, counting.calls + options.detection_evaluations)
     parts.evaluations, parts.forget = lambda: estimated.evaluations, estimated.forget
     parts.alive.append(estimated)
+    if may_change:
+        central = cache(partial(options.prepared, CentralDifference(), counting, m, dtype))
+
+        def use_central(is_wanted: bool) -> None:
+            estimated.use(central() if is_wanted else prepared)
+            parts.jacobian_kind = "3-point" if is_wanted else options.kind
+
+        parts.use_central = use_central
     if options.sparsity is not None:
         parts.sparse = EstimatedSparse(estimated, options.sparsity)
         parts.dense = partial(_dense_of_sparse, options.name, m, options.n)

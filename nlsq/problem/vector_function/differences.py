@@ -40,6 +40,19 @@ class DifferenceTable:
     def __init__(self, function: int, data: int, m: int, n: int, sizes: StepSizes, exact: int = 0) -> None:
         self.n = n
         self._numbers = np.zeros(1 + places.OF_PARAMETERS * n + places.OF_ROWS * m)
+        table = self._table = np.zeros(places.TABLE, dtype=np.int64)
+        table[places.FUNCTION], table[places.DATA], table[places.EXACT] = function, data, exact
+        table[places.ROWS], table[places.COLUMNS] = m, n
+        self.take_steps(sizes)
+        table[places.NUMBERS] = address_of_array(self._numbers)
+        self.data_address = address_of_array(table)
+        if exact == 0:  # else it is seldom called, and compiled only then
+            address_of_kernel(places.difference_column)
+        self.values_address = address_of_kernel(places.known_values)
+        self.jacobian_address = address_of_kernel(places.jacobian_at)
+
+    def take_steps(self, sizes: StepSizes) -> None:
+        """Take differences of these steps from now on, forward or central."""
         self._numbers[0] = sizes.relative
         for index, vector in (
             (places.LOWER, sizes.lower),
@@ -49,16 +62,7 @@ class DifferenceTable:
             (places.LARGE, sizes.sizes.scale),
         ):
             self._vector(index)[:] = vector
-        table = self._table = np.zeros(places.TABLE, dtype=np.int64)
-        table[places.FUNCTION], table[places.DATA], table[places.EXACT] = function, data, exact
-        table[places.ROWS], table[places.COLUMNS] = m, n
-        table[places.CENTRAL] = sizes.scheme == "central"
-        table[places.NUMBERS] = address_of_array(self._numbers)
-        self.data_address = address_of_array(table)
-        if exact == 0:  # else it is seldom called, and compiled only then
-            address_of_kernel(places.difference_column)
-        self.values_address = address_of_kernel(places.known_values)
-        self.jacobian_address = address_of_kernel(places.jacobian_at)
+        self._table[places.CENTRAL] = sizes.scheme == "central"
 
     @property
     def evaluations(self) -> int:

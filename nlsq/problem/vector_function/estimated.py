@@ -54,6 +54,10 @@ class Estimated:
         """Keep values that are known at a point."""
         self._last = x.copy(), values.copy()
 
+    def use(self, prepared: Any) -> None:
+        """Estimate by another estimator, of the same function and pattern, from now on."""
+        self._prepared = prepared
+
     def forget(self) -> None:
         """Know no values any more."""
         self._last = None

@@ -3,148 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.kernels.backend import compile_disabled, handle
 from nlsq.problem.compiled_residual import CompiledResidual, WeightedHessian
-from nlsq.problem.vector_function.called_back import PLAIN, WEIGHTED, CalledBack
-from nlsq.problem.vector_function.differences import DifferenceTable
+from nlsq.problem.vector_function.called_back import PLAIN, WEIGHTED
+from nlsq.problem.vector_function.parts import Parts, SecondDerivatives
 
 if TYPE_CHECKING:
     from nlsq.compiler.routes import Route
     from nlsq.pattern import SparsityPattern
 
 FloatArray = NDArray[np.float64]
-
-EXACT_GRAPH = "exact (graph)"
-EXACT_DUAL = "exact (dual numbers)"
-GIVEN = "given"
-CONSTANT = "constant"
-ZERO = "zero"
-OF_JACOBIAN = "differences of the Jacobian"
-
-
-class SecondDerivatives(NamedTuple):
-    """``sum_i weights_i * (second derivatives of value i)`` by address.
-
-    Attributes
-    ----------
-    address, data : int
-        Of the C function and its data; 0 where it is not known, or not needed.
-    kind : str
-        Where it comes from, in words; empty where it is not known.
-    reason : str
-        Why it is not known.
-    is_zero : bool
-        Whether it is known to vanish everywhere.
-    """
-
-    address: int = 0
-    data: int = 0
-    kind: str = ""
-    reason: str = ""
-    is_zero: bool = False
-
-
-class SparseSide(Protocol):
-    """Sparse Jacobians of one pattern.
-
-    Attributes
-    ----------
-    pattern : SparsityPattern
-        Theirs.
-    evaluations : int
-        Of the function, for Jacobians.
-    """
-
-    @property
-    def pattern(self) -> SparsityPattern:
-        """Where the Jacobian may be nonzero."""
-        ...
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the function that Jacobians have taken."""
-        ...
-
-    def jacobian(self, x: FloatArray) -> Any:
-        """Return the Jacobian as a csr_array with all entries of the pattern."""
-        ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Parts:
-    """What evaluates a function.
-
-    Attributes
-    ----------
-    values, jacobian, data : int
-        Addresses of C functions and of the data that both take.
-    dense : callable or None
-        Gives `jacobian` when it is first asked for, where there are sparse Jacobians beside it.
-    jacobian_kind : str
-        Where the Jacobian comes from, in words.
-    exact_kind : str
-        Where exact derivatives of `residual` come from, in words.
-    second : callable
-        Gives the second derivatives, for these parts, when they are first asked for.
-    calls_python : bool
-        Whether one of the C functions calls Python.
-    residual : CompiledResidual or None
-        What is called by address without Python.
-    called_back : CalledBack or None
-        What calls Python.
-    table : DifferenceTable or None
-        What takes differences.
-    evaluations : callable
-        Evaluations that Jacobians have taken.
-    sparse : SparseSide or None
-        Sparse Jacobians.
-    sparse_second : callable
-        Gives second derivatives as a sparse matrix, for these parts, when they are first asked for, and where they come
-        from, in words.
-    raises : callable or None
-        Raises for a point what a function that failed there raised.
-    forget : callable or None
-        Forgets values that are kept from one call to the next.
-    is_affine : callable
-        Tells whether the Jacobian is known to be constant.
-    notes : list of str
-        Why derivatives do not come from where they would by default.
-    alive : list
-        What has to stay in memory.
-    """
-
-    values: int
-    data: int
-    jacobian: int = 0
-    dense: Callable[[Parts], int] | None = None
-    jacobian_kind: str = ""
-    exact_kind: str = ""
-    second: Callable[[Parts], SecondDerivatives] = lambda parts: SecondDerivatives()
-    calls_python: bool = False
-    residual: CompiledResidual | None = None
-    called_back: CalledBack | None = None
-    table: DifferenceTable | None = None
-    evaluations: Callable[[], int] = int
-    sparse: SparseSide | None = None
-    sparse_second: Callable[[Parts], tuple[WeightedHessian | None, str]] = lambda parts: (None, "")
-    raises: Callable[[FloatArray], None] | None = None
-    forget: Callable[[], None] | None = None
-    is_affine: Callable[[], bool] = bool
-    notes: list[str] = field(default_factory=list)
-    alive: list[Any] = field(default_factory=list)
-
-    @property
-    def dense_jacobian(self) -> int:
-        """Address of the C function for the dense Jacobian."""
-        if not self.jacobian and self.dense is not None:
-            self.jacobian = self.dense(self)
-        return self.jacobian
 
 
 @final
@@ -193,9 +66,10 @@ class VectorFunction:
     def refresh(self) -> bool:
         """See whether a plain function can be evaluated by the kernels of its graph now, with what it reads now.
 
-        To be asked before each solve but the first. Nothing is remembered of earlier values. True where addresses are
-        others than they were.
+        To be asked before each solve but the first. Nothing is remembered of earlier values, and differences are
+        forward ones again where those are the default. True where addresses are others than they were.
         """
+        self.use_central(False)
         if self.parts.forget is not None:
             self.parts.forget()
         if self.parts.called_back is not None:
@@ -215,6 +89,17 @@ class VectorFunction:
             self.route.refuse(reason)
         self.refresh()
         self.parts.notes.append(f"{self.name} was called plainly: {reason}")
+
+    def use_central(self, central: bool = True) -> bool:
+        """Take central differences for Jacobians from now on, or forward ones again; whether that changes anything.
+
+        Only where differences are the default, not where the user chose them. Addresses stay what they are.
+        """
+        if self.parts.use_central is None:
+            return False
+        before = self.parts.jacobian_kind
+        self.parts.use_central(central)
+        return self.parts.jacobian_kind != before
 
     @property
     def is_linear(self) -> bool:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nlsq.kernels import linear_function as places
 from nlsq.kernels.backend import address_of_array, address_of_kernel
-from nlsq.problem.vector_function.function import CONSTANT, ZERO, Parts, SecondDerivatives, VectorFunction
+from nlsq.problem.vector_function.function import VectorFunction
+from nlsq.problem.vector_function.parts import CONSTANT, ZERO, Parts, SecondDerivatives
 from nlsq.problem.vector_function.sparse import ConstantSparse
 from nlsq.problem.vector_function.values import is_sparse, numbers_of
 

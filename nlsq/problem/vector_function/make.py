@@ -13,9 +13,10 @@ from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.compiled import CompiledFunction, CompiledResidual
 from nlsq.problem.compiled import compile as compile_function
 from nlsq.problem.vector_function.build import parts_by_address, parts_by_calls
-from nlsq.problem.vector_function.function import Parts, VectorFunction
+from nlsq.problem.vector_function.function import VectorFunction
 from nlsq.problem.vector_function.graph import Graph, graph_of
 from nlsq.problem.vector_function.options import Options, with_arguments
+from nlsq.problem.vector_function.parts import Parts
 from nlsq.problem.vector_function.values import first_values
 
 FloatArray = NDArray[np.float64]

@@ -102,9 +102,9 @@ class Options:
         """Sizes of the parameters that the user gave; None where there are none."""
         return None if isinstance(self.scale, str) else self.scale
 
-    def sizes(self, dtype: Any = None) -> StepSizes:
-        """Return steps of differences for values of a precision."""
-        scheme: Any = "central" if self.jac == "3-point" else "forward"
+    def sizes(self, dtype: Any = None, central: bool = False) -> StepSizes:
+        """Return steps of differences for values of a precision: those asked for, or central ones."""
+        scheme: Any = "central" if central or self.jac == "3-point" else "forward"
         eps = machine_epsilon(dtype)
         return StepSizes(scheme, self.x0, lower=self.lower, upper=self.upper, scale=self.scale, eps=eps)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nlsq.problem.compiled_residual import WeightedHessian
 from nlsq.problem.vector_function.called_back import CalledBack
-from nlsq.problem.vector_function.function import (
+from nlsq.problem.vector_function.options import Options
+from nlsq.problem.vector_function.parts import (
     EXACT_DUAL,
     EXACT_GRAPH,
     GIVEN,
@@ -13,7 +14,6 @@ from nlsq.problem.vector_function.function import (
     Parts,
     SecondDerivatives,
 )
-from nlsq.problem.vector_function.options import Options
 
 MOST_ENTRIES = 2**24  # of dense matrices: 128 MiB
 PRECISE = (EXACT_GRAPH, EXACT_DUAL, GIVEN, "cs")  # Jacobians whose differences have digits

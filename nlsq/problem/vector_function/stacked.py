@@ -13,7 +13,8 @@ from nlsq.kernels import stacked_functions as places
 from nlsq.kernels.backend import address_of_array, address_of_kernel
 from nlsq.pattern import SparsityPattern
 from nlsq.problem.compiled_residual import WeightedHessian
-from nlsq.problem.vector_function.function import ZERO, Parts, SecondDerivatives, VectorFunction
+from nlsq.problem.vector_function.function import VectorFunction
+from nlsq.problem.vector_function.parts import ZERO, Parts, SecondDerivatives
 
 FloatArray = NDArray[np.float64]
 
@@ -53,11 +54,16 @@ def _parts(functions: Sequence[VectorFunction], m: int, n: int) -> Parts:
     def raise_failed(x: FloatArray) -> None:
         functions[int(table[places.FAILED])].raise_original(x)
 
-    return Parts(
+    def use_central(central: bool) -> None:
+        for one in functions:
+            one.use_central(central)
+        parts.jacobian_kind = _kinds(functions)
+
+    parts = Parts(
         values=address_of_kernel(places.stacked_values),
         data=address_of_array(table),
         dense=partial(_dense, functions),
-        jacobian_kind=", ".join(dict.fromkeys(one.jacobian_kind for one in functions)),
+        jacobian_kind=_kinds(functions),
         second=partial(_second, functions),
         calls_python=any(one.calls_python for one in functions),
         evaluations=lambda: sum(one.parts.evaluations() for one in functions),
@@ -67,7 +73,14 @@ def _parts(functions: Sequence[VectorFunction], m: int, n: int) -> Parts:
         is_affine=lambda: all(one.is_linear for one in functions),
         notes=[note for one in functions for note in one.notes],
         alive=[table, [one.parts for one in functions]],
+        use_central=use_central if any(one.parts.use_central is not None for one in functions) else None,
     )
+    return parts
+
+
+def _kinds(functions: Sequence[VectorFunction]) -> str:
+    """Say where the Jacobians come from, each kind once."""
+    return ", ".join(dict.fromkeys(one.jacobian_kind for one in functions))
 
 
 def _block(table: NDArray[np.int64], b: int) -> Any:
