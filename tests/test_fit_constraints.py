@@ -173,6 +173,13 @@ FORMS = {
     "names in another order": {"type": "ineq", "fun": lambda b, a: 2.0 - a - b},
     "with an argument": {"type": "ineq", "fun": lambda a, b, most: most - a - b, "args": (2.0,)},
     "with an option": {"type": "ineq", "fun": lambda a, b, most=2.0: most - a - b},
+    "all by place": {"type": "ineq", "fun": lambda *p: 2.0 - p[0] - p[1]},
+    "all by place with a Jacobian": NonlinearConstraint(
+        lambda *p: 2.0 - sum(p[:2]), 0, np.inf, jac=lambda *p: [-1.0, -1.0, 0.0]
+    ),
+    "others by place": {"type": "ineq", "fun": lambda a, *others: 2.0 - a - others[0]},
+    "all by place with an argument": {"type": "ineq", "fun": lambda *p: p[3] - p[0] - p[1], "args": (2.0,)},
+    "arguments by place": {"type": "ineq", "fun": lambda p, *more: more[0] - p[0] - p[1], "args": (2.0,)},
     "dict of the vector": {"type": "ineq", "fun": by_vector},
     "vector with an argument": {"type": "ineq", "fun": lambda p, most: most - p[0] - p[1], "args": (2.0,)},
     "with a Jacobian by name": {"type": "ineq", "fun": lambda b, a: 2.0 - a - b, "jac": lambda b, a: [-1.0, -1.0]},
@@ -327,7 +334,38 @@ def test_summary_says_when_constraints_are_violated():
     assert result.constr_violation == pytest.approx(0.5, abs=1e-6)
     assert [outcome.violation[0] for outcome in result.constraints] == pytest.approx([0.5, 0.5], abs=1e-3)
     text = result.summary()
-    assert text.count("violated by 0.5") == 2 and "the errors do not hold" in text
+    assert text.count("violated by 0.5") == 2 and "no errors at a point that violates constraints" in text
+    assert "not identified" not in text
+
+
+def test_where_constraints_are_violated_there_are_no_errors():
+    against = [linear_constraint({"height": 1}, upper=1), linear_constraint({"height": 1}, lower=2)]
+    infeasible = nlsq.fit(decay, X, DECAY, [1, 1], constraints=against)
+    far = {"type": "eq", "fun": lambda height, rate: height * rate - 30}
+    cut_short = nlsq.fit(decay, X, DECAY, [1, 1], constraints=far, max_evaluations=2)
+    assert cut_short.status == Status.MAX_EVALUATIONS and cut_short.constr_violation > 1
+    for result in (infeasible, cut_short):
+        assert np.isnan(np.asarray(result.stderr)).all() and np.isnan(result.covariance).all()
+        assert np.isnan(np.asarray(result.confidence_intervals())).all()
+        band = result.predict(X[:3], level=0.95)
+        assert np.isfinite(band.values).all() and np.isnan(band.upper).all()
+        assert np.isfinite(np.asarray(result.params)).all()
+
+
+def test_a_fit_that_stops_at_a_limit_but_keeps_its_constraints_has_errors():
+    wide = {"type": "ineq", "fun": lambda height: 50 - height}
+    result = nlsq.fit(decay, X, DECAY, [1, 1], constraints=wide, max_evaluations=4)
+    assert not result.converged and np.isfinite(np.asarray(result.stderr)).all()
+
+
+def test_limits_in_large_units_do_not_cost_the_errors_of_a_converged_fit():
+    large = {"type": "eq", "fun": lambda height, rate: 1e9 * (height * rate - 2.7)}
+    result = nlsq.fit(decay, X, DECAY, [1, 1], constraints=large)
+    small = nlsq.fit(
+        decay, X, DECAY, [1, 1], constraints={"type": "eq", "fun": lambda height, rate: height * rate - 2.7}
+    )
+    assert result.converged
+    np.testing.assert_allclose(result.stderr, small.stderr, rtol=1e-3)
 
 
 def test_constraint_without_a_value_at_the_start():
@@ -407,6 +445,7 @@ def test_without_constraints_there_is_nothing_to_tell():
         ({"type": "eq", "fun": by_vector, "function": 1}, ValueError, "unknown key 'function'"),
         ({"type": "eq", "fun": lambda: 0}, ValueError, "takes no parameters"),
         ({"type": "eq", "fun": lambda a, *, k: 0}, ValueError, "'k' by keyword only"),
+        ({"type": "eq", "fun": lambda b, *p: 0}, ValueError, r"before \*p must be the first parameters.*a, b, c"),
         (LinearConstraint([[1.0, 1.0]], 0, 1), ValueError, "A has 2 columns for 3 parameters"),
         (Bounds(0, 1), TypeError, "give it as bounds"),
         (3, TypeError, "must be scipy.optimize.NonlinearConstraint"),
@@ -437,12 +476,62 @@ def test_linear_constraints_that_say_nothing(arguments, message):
 
 
 def test_held_parameters_alone():
-    with pytest.raises(ValueError, match=r"b is violated by the held parameters.*2 is not between -inf and 1"):
+    for constraint in (
+        linear_constraint({"b": 1}, upper=0.5),
+        {"type": "ineq", "fun": lambda b: 0.5 - b, "name": "b"},
+        LinearConstraint([[0, 1, 0], [0, 0, 1]], -np.inf, [0.5, 9]),
+    ):
+        with pytest.raises(ValueError, match=r"is violated by 1.5 by the held parameters, whatever the others are"):
+            nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=["b"], constraints=constraint)
+    with pytest.raises(ValueError, match=r"b is violated by 1 by .*: 2 is not between -inf and 1; change"):
         nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=["b"], constraints=linear_constraint({"b": 1}, upper=1))
-    with pytest.raises(ValueError, match="takes held parameters alone"):
-        nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=["b"], constraints={"type": "ineq", "fun": lambda b: b})
-    with pytest.raises(ValueError, match="all parameters are held"):
-        nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=NAMES, constraints=linear_constraint({"b": 1}, upper=1))
+    with pytest.raises(ValueError, match=r"constraints\[0\], row 1, is violated by nan"):
+        nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=["b"], constraints={"type": "ineq", "fun": lambda b: [b, b * np.nan]})
+
+
+def test_held_parameters_are_refused_before_starts_are_sought():
+    calls = []
+
+    def model(x, a, b):
+        calls.append(1)
+        return a + b * x
+
+    with pytest.raises(ValueError, match="violated by 1 by the held"):
+        nlsq.fit(model, X, Y, {"a": None, "b": 2}, fixed=["b"], constraints={"type": "ineq", "fun": lambda b: 1 - b})
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        linear_constraint({"b": 1}, upper=3),
+        {"type": "ineq", "fun": lambda b: 3 - b},
+        NonlinearConstraint(lambda b: [b, b * b], [0, 0], [9, 9]),
+        {"type": "eq", "fun": lambda b: b - 2 + 1e-12},
+    ],
+)
+def test_held_parameters_that_keep_a_constraint_leave_it_out(constraint):
+    free = nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=["b"])
+    result = nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=["b"], constraints=[constraint])
+    assert result.converged and result.dof == free.dof
+    np.testing.assert_allclose(result.params, free.params, rtol=1e-6)
+    np.testing.assert_allclose(result.stderr, free.stderr, rtol=1e-5)
+    (outcome,) = result.constraints
+    assert not outcome.multipliers.any() and not outcome.violated.any()
+    assert pickle.loads(pickle.dumps(result)).summary() == result.summary()
+    other = {"type": "eq", "fun": lambda a, c: a + c}  # rows keep their places
+    both = nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=["b"], constraints=[constraint, other])
+    assert both.multipliers.constraints[1][0] != 0.0 and not both.multipliers.constraints[0].any()
+    assert both.params["a"] == pytest.approx(-both.params["c"], abs=1e-8)
+
+
+def test_all_parameters_held():
+    keeps = [linear_constraint({"b": 1}, upper=3), {"type": "eq", "fun": lambda p: p[0] - p[2]}]
+    result = nlsq.fit(parabola, X, Y, [1, 2, 1], fixed=NAMES, constraints=keeps)
+    assert [one.value[0] for one in result.constraints] == [2.0, 0.0] and result.constr_violation == 0.0
+    assert result.dof == X.size and "<= 3" in result.summary()
+    with pytest.raises(ValueError, match="violated by 1 by the held"):
+        nlsq.fit(parabola, X, Y, [2, 2, 1], fixed=NAMES, constraints=keeps)
 
 
 def test_batches_and_data_outside_memory_take_none():

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.fitting.named import NamedArray, named
+from nlsq.status import Status
 
 if TYPE_CHECKING:
     from nlsq.fitting.constraints import FitConstraint
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 AT_LIMIT = 1e-6  # distance from a limit, relative to it or absolute below one, at which a row is at it
+INFEASIBLE = (Status.LOCALLY_INFEASIBLE, Status.RESTORATION_FAILED)
 ROWS_DEPEND = 1e-9  # relative singular value of the active rows, of unit length, below which some follow from others
 
 
@@ -60,6 +62,14 @@ class ConstraintOutcome:
         """By how much each row is beyond its limits."""
         beyond: FloatArray = np.maximum(np.maximum(self.lower - self.value, self.value - self.upper), 0.0)
         return beyond
+
+    @property
+    def violated(self) -> NDArray[np.bool_]:
+        """Which rows are beyond their limits by more than 1e-6, relative to the limit or absolute below one."""
+        limit = np.where(self.value < self.lower, self.lower, self.upper)
+        size = np.maximum(1.0, np.abs(np.where(np.isfinite(limit), limit, 0.0)))
+        violated: NDArray[np.bool_] = ~(self.violation <= AT_LIMIT * size)  # NaN too
+        return violated
 
     def row_names(self) -> list[str]:
         """Return a name for each row."""
@@ -127,7 +137,7 @@ def constrained_end(task: FitTask, params: FloatArray, solved: Any) -> Constrain
     """
     multipliers = solved.multipliers
     rows = np.full(0, np.nan) if multipliers is None else np.asarray(multipliers.constraints, dtype=np.float64)
-    values = [value_of(constraint, task, params) for constraint in task.constraints]
+    values = [constraint.value(params) for constraint in task.constraints]
     if rows.size != sum(value.size for value in values):
         rows = np.full(sum(value.size for value in values), np.nan)
     outcomes, first = [], 0
@@ -147,22 +157,26 @@ def constrained_end(task: FitTask, params: FloatArray, solved: Any) -> Constrain
     return ConstrainedEnd(tuple(outcomes), ends[0], ends[1], float(solved.constr_violation), jac)
 
 
+def held_end(task: FitTask, params: FloatArray) -> ConstrainedEnd | None:
+    """Return the same of a fit all of whose parameters are held; None without constraints."""
+    if not task.constraints:
+        return None
+    values = [constraint.value(params) for constraint in task.constraints]
+    outcomes = tuple(
+        [_outcome(one, value, np.zeros(value.size)) for one, value in zip(task.constraints, values, strict=True)]
+    )
+    largest = max(float(outcome.violation.max(initial=0.0)) for outcome in outcomes)
+    nothing = np.zeros((sum(value.size for value in values), 0))
+    return ConstrainedEnd(outcomes, np.zeros(params.size), np.zeros(params.size), largest, nothing, 0)
+
+
 def _outcome(constraint: FitConstraint, value: FloatArray, multipliers: FloatArray) -> ConstraintOutcome:
-    lower = np.array(np.broadcast_to(np.asarray(constraint.lower, dtype=np.float64), value.shape))
-    upper = np.array(np.broadcast_to(np.asarray(constraint.upper, dtype=np.float64), value.shape))
+    lower, upper = constraint.limits(value.size)
     active = lower == upper
     for limit in (lower, upper):
         with np.errstate(invalid="ignore"):  # of infinite limits
             active |= np.isfinite(limit) & (np.abs(value - limit) <= AT_LIMIT * np.maximum(1.0, np.abs(limit)))
     return ConstraintOutcome(constraint.name, value, lower, upper, multipliers.copy(), active)
-
-
-def value_of(constraint: FitConstraint, task: FitTask, params: FloatArray) -> FloatArray:
-    """Return the values of a constraint at all parameters."""
-    if constraint.matrix is not None:
-        return np.asarray(constraint.matrix @ params)
-    function = constraint.over_free(task.free, params).fun
-    return np.atleast_1d(np.asarray(function(task.among_free(params).copy()), dtype=np.float64))
 
 
 def constraint_jacobian(core: FitCore) -> FloatArray:
@@ -181,6 +195,8 @@ def _jacobian_of(constraint: FitConstraint, task: FitTask, params: FloatArray) -
     from nlsq.derivatives import CentralDifference
 
     over_free = constraint.over_free(task.free, params)
+    if hasattr(over_free, "A"):  # of held parameters alone
+        return np.asarray(over_free.A)
     p = task.among_free(params).copy()
     if callable(over_free.jac):
         value = over_free.jac(p)
@@ -195,6 +211,17 @@ def _jacobian_of(constraint: FitConstraint, task: FitTask, params: FloatArray) -
         CentralDifference().prepare(flat, p, value.size, lower=lower, upper=upper).evaluate(p, value, None)
     )
     return jac
+
+
+def errors_hold(core: FitCore) -> bool:
+    """Whether parameters have standard errors: not at a point that violates constraints.
+
+    A solve that has converged is believed, since it measures violations in the units of each constraint.
+    """
+    end = core.constrained
+    if end is None or core.status.converged:
+        return True
+    return core.status not in INFEASIBLE and not any(outcome.violated.any() for outcome in end.outcomes)
 
 
 def active_rows(core: FitCore) -> FloatArray:

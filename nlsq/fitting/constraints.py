@@ -7,6 +7,8 @@ What the solver gets is a function of the parameters that are not held, with the
     p_full = [*p, *held],        c(p) = function(p_full[i], p_full[k], ...)     by name
                                  c(p) = function([p_full[0], p_full[1], ...])   of the vector of all parameters
     A p <= upper                 A_free p <= upper - A_held held
+
+Rows of held parameters alone are numbers: they are no constraints of the solve where they hold, and errors elsewhere.
 """
 
 from __future__ import annotations
@@ -156,17 +158,19 @@ class FitConstraint:
         Raises
         ------
         ValueError
-            If it takes held parameters alone.
+            If held parameters alone violate it.
         """
         from scipy.optimize import LinearConstraint, NonlinearConstraint
 
         free = np.arange(params.size) if free is None else free
         held = np.setdiff1d(np.arange(params.size), free)
+        value, still = self.refuse_held(held, params)
         if self.matrix is not None:
-            lower, upper = self._linear_limits(free, held, params)
+            lower, upper = self.limits(value.size)
+            lower, upper = np.where(still, -np.inf, lower - value), np.where(still, np.inf, upper - value)
             return LinearConstraint(self.matrix[:, free], lower, upper, keep_feasible=self.keep_feasible)
-        if self.places is not None and not set(self.places) & set(free.tolist()):
-            raise ValueError(f"{self.name} takes held parameters alone; leave it out, or free one.")
+        if still.any():
+            return LinearConstraint(np.zeros((value.size, free.size)), -np.inf, np.inf)
         if self.places is None and not held.size:
             function, jac, hess = self.function, self.jac, self.hess
         else:
@@ -186,31 +190,46 @@ class FitConstraint:
             function, self.lower, self.upper, jac=jac, keep_feasible=self.keep_feasible, **options
         )
 
-    def _linear_limits(
-        self, free: NDArray[np.intp], held: NDArray[np.intp], params: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the limits of ``A_free p``; none for rows of held parameters alone that they keep.
+    def value(self, params: FloatArray) -> FloatArray:
+        """Return the values at all parameters, shape (k,)."""
+        if self.matrix is not None:
+            return np.asarray(self.matrix @ params)
+        found = self.function(params.copy()) if self.places is None else self.function(*params[list(self.places)])
+        return np.atleast_1d(np.asarray(found, dtype=np.float64))
+
+    def limits(self, rows: int) -> tuple[FloatArray, FloatArray]:
+        """Return lower and upper limits of all rows."""
+        lower, upper = (np.asarray(one, dtype=np.float64) for one in (self.lower, self.upper))
+        return np.array(np.broadcast_to(lower, (rows,))), np.array(np.broadcast_to(upper, (rows,)))
+
+    def refuse_held(self, held: NDArray[np.intp], params: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Return what held parameters add to the values, and which rows no other parameter can change.
+
+        Both are empty for a function that takes others, too.
 
         Raises
         ------
         ValueError
-            If they do not keep it.
+            If such a row is violated, with the first one, and by how much.
         """
-        shape = (len(self.matrix),)
-        shift = self.matrix[:, held] @ params[held]
-        lower = np.broadcast_to(np.asarray(self.lower, dtype=np.float64), shape) - shift
-        upper = np.broadcast_to(np.asarray(self.upper, dtype=np.float64), shape) - shift
-        still = ~np.any(self.matrix[:, free] != 0.0, axis=1)
-        room = HELD_EXACTLY * np.maximum(1.0, np.abs(shift))
-        violated = still & ((lower > room) | (upper < -room))
+        if self.matrix is not None:
+            value, still = self.matrix[:, held] @ params[held], ~np.delete(self.matrix, held, axis=1).any(axis=1)
+        elif held.size == params.size or (self.places is not None and set(self.places) <= set(held.tolist())):
+            value = self.value(params)
+            still = np.ones(value.size, dtype=bool)
+        else:
+            return np.empty(0), np.empty(0, dtype=bool)
+        lower, upper = self.limits(value.size)
+        beyond = np.maximum(np.maximum(lower - value, value - upper), 0.0)
+        violated = still & ~(beyond <= HELD_EXACTLY * np.maximum(1.0, np.abs(value)))  # NaN too
         if violated.any():
-            row = int(np.argmax(violated))
-            where = f"{self.name}, row {row}," if shape[0] > 1 else self.name
+            i = int(np.argmax(violated))
+            where = f"{self.name}, row {i}," if value.size > 1 else self.name
             raise ValueError(
-                f"{where} is violated by the held parameters, whatever the others are: {shift[row]:.6g} is not between "
-                f"{lower[row] + shift[row]:.6g} and {upper[row] + shift[row]:.6g}; change their values, or free one."
+                f"{where} is violated by {beyond[i]:.6g} by the held parameters, whatever the others are: "
+                f"{value[i]:.6g} is not between {lower[i]:.6g} and {upper[i]:.6g}; change their values, or free one."
             )
-        return np.where(still, -np.inf, lower), np.where(still, np.inf, upper)
+        return value, still
 
 
 def read_constraints(given: Any, names: tuple[str, ...]) -> tuple[FitConstraint, ...]:
@@ -300,14 +319,19 @@ def _places(function: Any, names: tuple[str, ...], where: str, extra: int = 0) -
 
     Its arguments are parameters of the model, or it has one argument, which is none. What has a default and is no
     parameter, and all that follow it, are options of the function; the last `extra` arguments are not parameters.
+    Where ``*p`` comes after the first parameters, or alone, it takes all others by place, as in models; behind `extra`
+    arguments it takes these.
     """
     try:
         signature = inspect.signature(getattr(function, "py_func", function))
     except (TypeError, ValueError):
         return None
     taken: list[str] = []
+    variadic = ""
     for parameter in signature.parameters.values():
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            variadic = parameter.name
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             if parameter.default is not parameter.empty and parameter.name not in names:
                 break
             taken.append(parameter.name)
@@ -315,7 +339,14 @@ def _places(function: Any, names: tuple[str, ...], where: str, extra: int = 0) -
             raise ValueError(
                 f"{where} takes {parameter.name!r} by keyword only, but arguments are given by place; drop the *."
             )
-    taken = taken[: len(taken) - extra] if extra else taken
+    if variadic and not (taken and extra):
+        if tuple(taken) != names[: len(taken)]:
+            raise ValueError(
+                f"{where}: the arguments before *{variadic} must be the first parameters in their order: "
+                f"{', '.join(names)}."
+            )
+        return tuple(range(len(names)))
+    taken = taken[: len(taken) - extra] if extra and not variadic else taken
     if len(taken) == 1 and taken[0] not in names:
         _refuse_misspelt(taken[0], names, where)
         return None

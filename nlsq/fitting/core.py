@@ -15,7 +15,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.constrained import ConstrainedEnd, ConstraintOutcome, active_rows, reduction_of
+from nlsq.fitting.constrained import ConstrainedEnd, ConstraintOutcome, active_rows, errors_hold, reduction_of
 from nlsq.fitting.task import FitTask
 from nlsq.loss import scale_for_loss
 from nlsq.status import Status
@@ -155,9 +155,11 @@ def identification(core: FitCore) -> Identification:
     """Tell which of the parameters that are neither held nor at a bound the data identify.
 
     A Jacobian by forward differences that looks deficient is taken again by central ones: their noise is a hundred
-    times less.
+    times less. At a point that violates constraints nothing is known.
     """
     movable = moving(core)
+    if not errors_hold(core):
+        return unknown(int(np.count_nonzero(movable)))
     rows = active_rows(core)[:, movable]
     if core.jac is None and not len(rows) and core.normal is not None:
         found = identify_from_normal(core.normal if core.active is None else core.normal[np.ix_(movable, movable)])

@@ -52,8 +52,8 @@ class FitResult:
     params : NamedArray, shape (n,)
         The parameters, read-only; ``result.params["a"]`` and ``result.params[0]`` both work.
     stderr : NamedArray, shape (n,)
-        Standard errors from the linear covariance. 0 for held parameters and for those at a bound, which count as held
-        there; NaN for a parameter that the data do not identify, or without degrees of freedom.
+        Standard errors from the linear covariance. 0 for held parameters and those at a bound, which count as held; NaN
+        where the data do not identify a parameter, without degrees of freedom, and where constraints are violated.
     covariance, correlation : ndarray, shape (n, n)
         Of the parameters, with 0 and NaN where `stderr` has them; the diagonal of the correlation is 1 where it is
         known.

@@ -231,15 +231,16 @@ def constraints_of(given: Any, parameters: Parameters) -> tuple[FitConstraint, .
     Raises
     ------
     ValueError, TypeError
-        As `read_constraints`; and if there is nothing that can be moved.
+        As `read_constraints`; and if held parameters alone violate one.
     """
     if given is None or (isinstance(given, tuple | list) and not given):
         return ()
     from nlsq.fitting.constraints import read_constraints
 
-    if parameters.fixed.all():
-        raise ValueError("constraints: all parameters are held, and none can be moved to meet them; free one.")
-    return read_constraints(given, parameters.names)
+    constraints = read_constraints(given, parameters.names)
+    for constraint in constraints:
+        constraint.refuse_held(np.flatnonzero(parameters.fixed), parameters.start)
+    return constraints
 
 
 def task_of(model: Any, parameters: Parameters, data: Any, jac: Any, loss: Loss, absolute_sigma: bool) -> FitTask:

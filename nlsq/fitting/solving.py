@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.fitting.constrained import constrained_end
+from nlsq.fitting.constrained import constrained_end, held_end
 from nlsq.fitting.core import FitCore, accuracy_of
 from nlsq.fitting.result import FitResult
 from nlsq.fitting.task import FitTask, fallbacks_of
@@ -95,7 +95,7 @@ def best_of_interior_point(state: Any) -> tuple[FloatArray, None, float] | None:
     if getattr(state, "plan", None) is None:
         return None
     space = state.plan.space
-    cost = float(space.w[interior.BEST_COST] / space.w[interior.COST_SCALE]) if space.w[interior.COST_SCALE] else np.inf
+    cost = float(space.w[interior.BEST_COST])
     return (space.view(interior.X_BEST).copy(), None, cost) if np.isfinite(cost) else None
 
 
@@ -192,7 +192,15 @@ def evaluate_only(task: FitTask, start: FloatArray) -> FitCore:
     status = Status.OPTIMALITY if finite else Status.NONFINITE_START
     cost = task.loss.cost(residual) if finite else np.nan
     return FitCore(
-        task, start.copy(), cost, status, 1, residual=residual, jac=np.empty((residual.size, 0)), start=start.copy()
+        task,
+        start.copy(),
+        cost,
+        status,
+        1,
+        residual=residual,
+        jac=np.empty((residual.size, 0)),
+        start=start.copy(),
+        constrained=held_end(task, start),
     )
 
 

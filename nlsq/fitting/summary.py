@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nlsq.fitting.constrained import errors_hold
 from nlsq.fitting.streaming.data import Unread
 from nlsq.status import Status
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from nlsq.fitting.result import FitResult
 
 CORRELATED = 0.1  # correlations of less are not listed
-VIOLATED = 1e-6  # relative to the limit; less is not written
 HOW_ERRORS = "active constraints count as equations in the errors"
 LISTED = 20  # correlations, the strongest
 SMALL_PART = 0.005  # of a direction, in units of the parameters' sizes; less is not written
@@ -104,7 +104,8 @@ def _error(result: FitResult, j: int, value: float, error: float) -> str:
     if result.at_bound[j]:
         end = "lower" if result.at_bound[j] < 0 else "upper"
         return f"{'':>11}  at its {end} bound, where it counts as held"
-    if result.status in (Status.NONFINITE_START, Status.NONFINITE_JACOBIAN):  # nothing is known of the derivatives
+    no_derivatives = result.status in (Status.NONFINITE_START, Status.NONFINITE_JACOBIAN)
+    if no_derivatives or not errors_hold(result._core):
         return f"{'unknown':>11}"
     if not result.identifiable[j]:
         return f"{'':>11}  not identified by the data"
@@ -126,8 +127,7 @@ def _constraints(result: FitResult) -> list[str]:
         f"{name:<{width}}  {value:>14.8g}  {limits:^23}  {y:>11}  {state}".rstrip()
         for name, value, limits, y, state in rows
     ]
-    broken = any(state.startswith(("violated", "not finite")) for *_, state in rows)
-    errors = "the errors do not hold while constraints are violated" if broken else HOW_ERRORS
+    errors = HOW_ERRORS if errors_hold(result._core) else "no errors at a point that violates constraints"
     lines.append(f"largest violation {result.constr_violation:.2g}; {errors}")
     return lines
 
@@ -140,7 +140,7 @@ def _rows_of(outcome: ConstraintOutcome) -> Iterator[tuple[str, float, str, str,
         if lower == -np.inf or upper == np.inf:
             limits = f"<= {upper:.6g}" if upper < np.inf else f">= {lower:.6g}" if lower > -np.inf else "none"
         state = "active" if outcome.active[i] else ""
-        if outcome.violation[i] > VIOLATED * max(1.0, abs(lower if y < 0.0 else upper)):
+        if outcome.violated[i]:
             state = f"violated by {outcome.violation[i]:.2g}"
         if np.isnan(outcome.value[i]):
             state = "not finite"
