@@ -1,7 +1,12 @@
 """The interior-point method on problems whose solutions and multipliers are known: answers, options, counts."""
 
+import json
+import os
 import pickle
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +17,13 @@ from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint, minimi
 from benchmarks.problems import constrained
 from benchmarks.problems.constrained.judge import derivatives, judge
 from nlsq import InteriorPoint, LeastSquaresProblem, Status, Tolerances, solve
+from nlsq.kernels.backend import compile_disabled
 from nlsq.linalg.tangent import tangent_projection
 
 ROOT2, ROOT3, ROOT7 = np.sqrt([2.0, 3.0, 7.0])
 INF = np.inf
+ROOT = Path(constrained.__file__).parents[3]
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set: slow, and no graphs")
 
 # Hock and Schittkowski 1981: where the minimum is
 BOOK = {
@@ -599,3 +607,40 @@ def test_two_problems_in_two_threads():
     for name, result in zip(names, found, strict=True):
         assert result.x.tolist() == alone[name].x.tolist()
         assert result.nit == alone[name].nit
+
+
+SLOWLY = """
+import json, numpy as np, test_interior_point as t
+print(json.dumps([t.summary(*case) for case in t.CASES]))
+"""
+CASES = [("dense", "hs14"), ("sparse", "hs14"), ("dense", "hs65"), ("dense", "infeasible_circle_line")]
+
+
+def summary(linear_solver, name):
+    """Solve with given Jacobians; return the answer as lists."""
+    one = constrained.load(name)
+    residual, jac = with_jacobians(one.residual)
+    values, jac_c = with_jacobians(one.constraints)
+    held = [NonlinearConstraint(values, one.cl, one.cu, jac=jac_c)]
+    start = np.clip(one.x0, one.lb, one.ub)
+    problem = LeastSquaresProblem(residual, start, jac=jac, constraints=held, bounds=(one.lb, one.ub))
+    result = solve(problem, InteriorPoint(hessian="sr1", linear_solver=linear_solver))
+    return [int(result.status), result.nit, result.x.tolist(), result.multipliers.constraints.tolist()]
+
+
+def test_nothing_is_compiled_and_the_answer_is_the_same(tmp_path):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", SLOWLY],
+        env=os.environ | {"PYTHONPATH": paths, "NLSQ_DISABLE_COMPILE": "1", "NLSQ_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "cache").exists()
+    for case, slow in zip(CASES, json.loads(done.stdout), strict=True):
+        fast = summary(*case)
+        assert slow[:2] == fast[:2]
+        assert_allclose(slow[2], fast[2], atol=1e-7)
+        if fast[0] == Status.OPTIMALITY:
+            assert_allclose(slow[3], fast[3], atol=1e-6)

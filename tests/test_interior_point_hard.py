@@ -10,7 +10,9 @@ from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
 from benchmarks.problems import constrained
 from benchmarks.problems.constrained.judge import derivatives
 from nlsq import InteriorPoint, LeastSquaresProblem, Status, solve
+from nlsq.kernels.backend import compile_disabled
 
+pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set: slow, and no graphs")
 INF = np.inf
 VIOLATION = 1e-6
 
