@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nlsq.derivatives.analytic import Analytic, JacobianShapeError
+from nlsq.derivatives.check_words import message_of
 from nlsq.derivatives.estimator import FloatArray
 from nlsq.derivatives.richardson import reference_jacobian
 from nlsq.derivatives.steps import full_array
@@ -117,7 +118,8 @@ def check_jacobian(
 ) -> JacobianReport:
     """Compare a Jacobian with differences of the function.
 
-    For constraints: ``check_jacobian(constraints, x)``, with one of SciPy's objects or dicts or a sequence of them.
+    For constraints: ``check_jacobian(constraints, x)``, with one of SciPy's objects or dicts or a sequence of them. For
+    those of a fit, whose functions take parameters by name, x is a dict: ``check_jacobian(constraints, {"a": 1.0})``.
 
     Parameters
     ----------
@@ -158,6 +160,24 @@ def check_jacobian(
         from nlsq.derivatives.check_constraints import check_constraint_jacobians as check
 
         return check(fun, jac, bounds=bounds, scale=scale, names=names, rtol=rtol, raise_on_error=raise_on_error)
+    report = compare_jacobian(fun, jac, x, bounds=bounds, scale=scale, names=names, rtol=rtol)
+    if raise_on_error and not report.ok:
+        raise JacobianMismatchError(report)
+    return report
+
+
+def compare_jacobian(
+    fun: Callable[..., Any],
+    jac: Callable[..., Any],
+    x: ArrayLike,
+    *,
+    bounds: tuple[ArrayLike, ArrayLike] | None = None,
+    scale: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    rtol: float = 1e-5,
+    constraint: str = "",
+) -> JacobianReport:
+    """Compare a Jacobian with differences as `check_jacobian` does; of residuals, or of a constraint by its name."""
     point = np.atleast_1d(np.asarray(x, dtype=np.float64)).copy()
     n = point.size
     given = (None, None) if bounds is None else bounds
@@ -172,10 +192,7 @@ def check_jacobian(
             samples.append(_sample(fun, jac, nearby, lower, upper, sizes))
         except Exception:  # our choice of point, not the user's
             continue
-    report = _judge(samples, rtol, names)
-    if raise_on_error and not report.ok:
-        raise JacobianMismatchError(report)
-    return report
+    return _judge(samples, rtol, names, constraint)
 
 
 def _sample(
@@ -215,7 +232,7 @@ def _bad(sample: _Sample, jac: FloatArray, rtol: float) -> NDArray[np.bool_]:
     return bad
 
 
-def _judge(samples: list[_Sample], rtol: float, names: Sequence[str] | None) -> JacobianReport:
+def _judge(samples: list[_Sample], rtol: float, names: Sequence[str] | None, constraint: str) -> JacobianReport:
     """Compare all samples and name the mistake."""
     transposed_shape = samples[0].jac.shape != samples[0].expected.shape
     if transposed_shape:
@@ -255,8 +272,9 @@ def _judge(samples: list[_Sample], rtol: float, names: Sequence[str] | None) -> 
         factors=diagnosis.factors or {},
         permutation=diagnosis.permutation or {},
         message="",
+        name=constraint,
     )
-    object.__setattr__(report, "message", _message(report, int(judged.sum()), transposed_shape, names))
+    object.__setattr__(report, "message", message_of(report, int(judged.sum()), transposed_shape, names))
     return report
 
 
@@ -344,56 +362,3 @@ def _permuted_columns(samples: list[_Sample], marks: list[NDArray[np.bool_]], rt
         else:
             return None
     return found
-
-
-def _message(report: JacobianReport, judged: int, transposed_shape: bool, names: Sequence[str] | None) -> str:
-    """Put a report into words."""
-    if report.entry is None:
-        return "Nothing could be compared: differences say nothing about any entry here."
-
-    def parameter(j: int) -> str:
-        return f"{j} ({names[j]})" if names is not None else str(j)
-
-    i, j = report.entry
-    if report.ok:
-        largest = f"largest difference {report.max_error:.2g} at ({i}, {j})"
-        return f"jac agrees with differences in all {judged} entries; {largest}."
-    text = (
-        f"jac disagrees with differences in {len(report.disagreements)} of {judged} entries; the most in residual {i},"
-        f" parameter {parameter(j)}: jac has {report.jac_value:.8g}, differences {report.difference_value:.8g}"
-        f" +- {report.uncertainty:.1g}, off by {report.max_error:.3g}."
-    )
-    if transposed_shape:
-        turned = " Turned around, " + text if len(report.disagreements) else " Turned around, it is right."
-        text = (
-            "jac has the shape of the transpose: jac[i, j] must be the derivative of residual i by parameter j."
-            + turned
-        )
-        return text
-    return text + _explanation(report, parameter)
-
-
-def _explanation(report: JacobianReport, parameter: Callable[[int], str]) -> str:
-    """Return the sentence that names the mistake."""
-    if report.diagnosis == "transposed":
-        return " It is the transpose: jac[i, j] must be the derivative of residual i by parameter j."
-    if report.diagnosis == "transposed and sign":
-        return " It is the transpose with the wrong sign."
-    if report.diagnosis == "sign":
-        return " Its sign is flipped throughout: the residual is perhaps data - model, not model - data."
-    if report.diagnosis == "factor":
-        return f" It is {report.factors[0]:.6g} times the derivative throughout."
-    if report.diagnosis == "columns":
-        return " " + "; ".join(_line("Column", parameter(k), f) for k, f in report.factors.items()) + "."
-    if report.diagnosis == "rows":
-        return " " + "; ".join(_line("Row", str(k), f) for k, f in report.factors.items()) + "."
-    if report.diagnosis == "permuted":
-        pairs = [f"column {parameter(j)} holds the derivative by {parameter(k)}" for j, k in report.permutation.items()]
-        return " Columns are in the wrong place: " + "; ".join(pairs) + "."
-    return ""
-
-
-def _line(kind: str, name: str, factor: float) -> str:
-    if abs(factor + 1.0) < 1e-3:
-        return f"{kind} {name} has its sign flipped"
-    return f"{kind} {name} is {factor:.6g} times the derivative"

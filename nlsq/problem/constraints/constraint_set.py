@@ -119,8 +119,8 @@ class ConstraintSet:
 
         Takes about 60 n evaluations of each function; bounds are not regarded.
         """
-        from nlsq.derivatives.check_constraints import check_named
+        from nlsq.derivatives.check import compare_jacobian
 
         given = [one for one in self.blocks if one.jacobian_kind == GIVEN]
-        reports = [check_named(one.name, one.value, one.dense_jacobian, x) for one in given]
+        reports = [compare_jacobian(one.value, one.dense_jacobian, x, constraint=one.name) for one in given]
         return [report.message for report in reports if not report.ok and report.entry is not None]
