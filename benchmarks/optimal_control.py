@@ -286,7 +286,7 @@ def long_row(problem, periods):
         peer="-",
         required="no overrun of CPU time, no allocation",
         measured=f"{over} overruns, {allocated} bytes in 1000 steps; {_percentiles(times)}, max {times.max():.0f} us; "
-        f"|x| {np.abs(x).max():.1e} at the end",
+        f"largest state {np.abs(x).max():.1e} at the end",
         met=over == 0 and allocated == 0 and settled,
     )
 

@@ -307,3 +307,10 @@ def test_steps_in_real_time_are_judged(monkeypatch):
         monkeypatch.setattr(optimal_control, "long_run", lambda problem, periods, found=found: found)
         met[name] = optimal_control.long_row(None, 100).met
     assert met == {"overrun": False, "allocates": False, "falls": False, "good": True}
+
+
+def test_cells_hold_no_bars(monkeypatch):
+    found = np.full(3, 15.0), 0, np.zeros(4)
+    monkeypatch.setattr(optimal_control, "long_run", lambda problem, periods: found)
+    row = optimal_control.long_row(None, 3)
+    assert "|" not in row.what + row.required + row.measured
