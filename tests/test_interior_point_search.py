@@ -7,7 +7,20 @@ from references import interior_point as slow
 from references.interior_scenes import Scene
 from references.kernel_calls import MODES, call
 
-from nlsq.kernels.interior_point import certificate, layout, line_search, loop, points, restoration, start
+from nlsq.kernels.backend import ticket
+from nlsq.kernels.interior_point import (
+    acceptance,
+    certificate,
+    dense_services,
+    direction,
+    layout,
+    line_search,
+    loop,
+    points,
+    restoration,
+    start,
+)
+from nlsq.kernels.robust import CAUCHY, LINEAR
 from nlsq.status import Status
 
 MODE = pytest.mark.parametrize("mode", MODES)
@@ -545,3 +558,173 @@ def test_start_that_is_no_number(mode, where):
     assert scene.iw[layout.STATUS] == Status.NONFINITE_START
     scene.serve(layout.EVALUATE, lambda held: 3)
     assert scene.call(start.start) == 3
+
+
+# what breaking the code has shown to be untested
+
+
+@MODE
+def test_pairs_of_the_filter_are_better_than_the_point_by_a_share(mode):
+    scene = filtered(mode, [], theta=1e6, phi=0.5)
+    scene.call(line_search.augment_filter)
+    assert_allclose(scene.pairs, [[1e6 - 10.0, 0.5 - 0.01]], rtol=1e-12)
+
+
+@MODE
+def test_corrections_of_a_shortened_step_add_up(mode):
+    """Right-hand sides are alpha h + h(trial), then alpha times that and h of the corrected trial."""
+    scene = searched(mode, 0.01, cost=lambda x: 2.0 - x[0], c=lambda x: {0.5: 0.2, 0.75: 0.1}.get(float(x[0]), 1e-4))
+    scene.w[layout.PRIMAL_LENGTH] = 0.5
+    handed, ends = [], iter([-0.25, -0.125])
+
+    def solve(held):
+        handed.append(-float(held.v(layout.RHS)[2]))
+        move = next(ends)
+        held.set(layout.SOLUTION, [move, move, 0.0])
+
+    scene.serve(layout.SOLVE, solve)
+    assert scene.call(line_search.find_acceptable_trial_point) == line_search.ACCEPTED
+    assert scene.asked == [0.5, 0.75, 0.875]
+    first = 0.5 * 0.01 + 0.2
+    assert_allclose(handed, [first, first + 0.1])
+
+
+@MODE
+def test_second_derivatives_are_evaluated_once_a_point(mode):
+    scene = Scene(mode)
+    scene.iw[layout.QUASI_NEWTON], scene.iw[layout.NHEV] = 1, 4
+    calls = []
+    scene.serve(layout.CURVATURE, lambda held: calls.append(1))
+    for _ in range(2):
+        assert scene.call(direction.factorize_with_right_inertia, 0.0) == 0
+    assert (len(calls), scene.iw[layout.NHEV], scene.iw[layout.CURVATURE_KNOWN]) == (1, 5, 1)
+    scene.serve(layout.LINEARISE, lambda held: 0)
+    assert scene.call(acceptance.linearise_here) == 0
+    assert (scene.iw[layout.CURVATURE_KNOWN], scene.iw[layout.NJEV]) == (0, 1)
+    scene.v(layout.GRADIENT)[0] = np.nan
+    assert scene.call(acceptance.linearise_here) == -1
+
+
+@MODE
+def test_steps_along_flat_directions_are_shortened(mode):
+    """J sees nothing of the first variable but its gradient: delta_w is raised until the step is no giant's."""
+    scene = Scene(mode, n=2, mc=0, m=3, variables=("none",))
+    scene.set(layout.NORMAL, [[1e-14, 0.0], [0.0, 1.0]])
+    scene.set(layout.GRADIENT, [1.0, 1.0])
+    scene.set(layout.Z, [1.0, 1.0])
+    assert scene.call(direction.compute_search_direction) == 0
+    assert np.abs(scene.v(layout.STEP)).max() <= direction.FARTHEST * 2.0
+    assert scene.iw[layout.FACTORIZATIONS] == scene.iw[layout.CORRECTIONS] + 1 > 1
+    delta = scene.w[layout.REGULARISATION]
+    assert_allclose(scene.v(layout.STEP), [-1.0 / (1e-14 + delta), -1.0 / (1.0 + delta)], rtol=1e-6)
+
+
+@MODE
+def test_warm_multipliers_are_scaled_with_cost_and_rows(mode):
+    scene = searched(mode, 0.5)
+    scene.w[layout.PUSH], scene.w[layout.START_BARRIER] = 0.01, 1e-6
+    scene.iw[layout.WARM] = 1
+    scene.v(layout.Y)[0] = 3.0
+
+    def linearise(held):
+        held.w[layout.COST_SCALE], held.v(layout.ROW_SCALE)[0] = 0.5, 0.01
+
+    scene.serve(layout.LINEARISE, linearise)
+    assert scene.call(start.start) == 0
+    assert scene.v(layout.Y)[0] == pytest.approx(3.0 * 0.5 / 0.01)
+    assert_allclose(scene.v(layout.AY), scene.a[0] * scene.v(layout.Y)[0])
+
+
+@MODE
+def test_restoration_forbids_where_it_began(mode):
+    scene = Scene(mode)
+    scene.serve(layout.FACTORIZE, lambda held: 5)
+    scene.w[layout.MERIT] = 7.0
+    assert scene.call(restoration.restore_feasibility) == -5
+    assert_allclose(scene.pairs, [[(1.0 - 1e-5) * scene.w[layout.VIOLATION], 7.0 - 1e-8 * scene.w[layout.VIOLATION]]])
+
+
+@MODE
+def test_certificate_is_one_for_constraints_as_they_were_given(mode):
+    """With c = (x0, 2 x0) to be 1 and -1 the gradient vanishes at -0.2, whatever the rows are scaled by."""
+    scene = Scene(mode, n=1, mc=2, slacks=("held",), variables=("none",))
+    scene.set(layout.XL, [-9.0])
+    scene.set(layout.XU, [9.0])
+    scale = np.array([1.0, 1e-3])
+    scene.set(layout.ROW_SCALE, scale)
+    scene.set(layout.CONSTRAINT_JAC_T, scale * [1.0, 2.0])
+    for name in (layout.CL, layout.CU):
+        scene.set(name, [1.0, -1.0])
+    for x, expected in ((-0.2, 1), (-0.21, 0)):
+        scene.set(layout.C, scale * [x, 2.0 * x])
+        assert scene.call(certificate.is_stationary) == expected
+
+
+@pytest.mark.parametrize("loss", [LINEAR, CAUCHY])
+def test_second_order_terms_are_weighted_as_they_are_scaled(loss):
+    scene = Scene("python", mc=2, slacks=("held",))
+    scene.w[layout.COST_SCALE], scene.w[layout.LOSS_SCALE] = 0.25, 0.5
+    scene.iw[layout.LOSS] = loss
+    scene.set(layout.ROW_SCALE, [0.1, 2.0])
+    scene.set(layout.QUASI, 0.5 * np.eye(5))
+    scene.iw[layout.EXACT_RESIDUAL] = scene.iw[layout.EXACT_CONSTRAINTS] = scene.iw[layout.QUASI_NEWTON] = 1
+    scene.iw[layout.BLOCKS] = 2
+    seen = []
+
+    def residual_hessian(x, data, weights, out):
+        seen.append(weights[: scene.m].copy())
+        out[0] += 1.0
+        return 0
+
+    def constraint_hessian(x, data, weights, out):
+        seen.append(weights[: scene.mc].copy())
+        out[5] += 2.0
+        return 0
+
+    for index, function in enumerate((residual_hessian, constraint_hessian)):
+        scene.space.block(index)[layout.HESSIAN_OF] = ticket(function)
+    assert scene.call(dense_services.curvature) == 0
+    first = 1.0 / (1.0 + (scene.r / 0.5) ** 2) if loss == CAUCHY else 1.0
+    assert_allclose(seen[0], 0.25 * first * scene.r)
+    assert_allclose(seen[1], scene.v(layout.Y) * [0.1, 2.0])
+    second = scene.v(layout.SECOND).reshape(5, 5)
+    assert second[0, 0] == 1.5 and second[1, 0] == 2.0 and second[1, 1] == 0.5
+    scene.iw[layout.EXACT_RESIDUAL] = 0
+    scene.call(dense_services.curvature)
+    assert second[0, 0] == 0.5 and len(seen) == 3
+
+
+def advancing(mode, theta):
+    scene = searched(mode, theta)
+    scene.w[layout.ERROR] = scene.w[layout.BARRIER_ERROR] = 1.0
+    scene.w[layout.FIRST_COST] = 1.0
+    scene.iw[layout.CURVATURE_KNOWN] = 1
+    scene.serve(layout.LINEARISE, lambda held: 0)
+    scene.serve(layout.SOLVE, lambda held: held.set(layout.SOLUTION, [-1.0, -1.0, 0.0]))
+    return scene
+
+
+@MODE
+@pytest.mark.parametrize(("theta", "size"), [(0.0, 0), (0.5, 1)])
+def test_steps_for_the_violation_augment_the_filter(mode, theta, size):
+    scene = advancing(mode, theta)
+    scene.set(layout.GRADIENT, [1.0, 1.0])
+    assert scene.call(loop.advance) == 0
+    assert scene.iw[layout.STATUS] == 0
+    assert (scene.iw[layout.NIT], scene.iw[layout.FILTER_SIZE]) == (1, size)
+    assert scene.v(layout.Z)[:2].tolist() == [0.0, 0.0]
+    assert scene.w[layout.COST] == 0.0
+    if size:
+        assert_allclose(scene.pairs[0], [(1.0 - 1e-5) * 0.5, 1.0 - 1e-8 * 0.5])
+
+
+@MODE
+def test_a_matrix_without_factor_ends_the_solve(mode):
+    scene = advancing(mode, 0.5)
+    scene.serve(layout.FACTORIZE, lambda held: held.iw.__setitem__(layout.INERTIA, layout.INERTIA_SINGULAR))
+    assert scene.call(loop.advance) == 0
+    assert scene.iw[layout.STATUS] == Status.KKT_FAILED
+    scene = advancing(mode, 0.5)
+    scene.serve(layout.FACTORIZE, lambda held: 4)
+    assert scene.call(loop.advance) == 4
+    assert scene.iw[layout.STATUS] == 0
