@@ -432,6 +432,36 @@ def test_without_constraints_there_is_nothing_to_tell():
     assert result.status in (Status.COST_CHANGE, Status.COST_AND_STEP, Status.STEP, Status.OPTIMALITY)
 
 
+def test_a_graph_that_is_not_the_constraint_is_refused(monkeypatch):
+    from nlsq.compiler.tracing import trace
+
+    def product(p):
+        return p[0] * p[1] - 2.7
+
+    traced = trace.trace_residual
+    off = lambda p: [1.01 * p[0] * p[1] - 2.7]
+    other = lambda f, n, args=(), given=(): traced(off if f is product else f, n)
+    monkeypatch.setattr(trace, "trace_residual", other)
+    result = nlsq.fit(decay, X, DECAY, [1, 1], constraints={"type": "eq", "fun": product})
+    assert result.params["height"] * result.params["rate"] == pytest.approx(2.7, abs=1e-7)
+    assert any("was called plainly" in line for line in result.fallbacks)
+
+
+def test_tolerance_of_the_method_holds_unless_the_fit_has_one():
+    equation = {"type": "eq", "fun": lambda height, rate: height * rate - 2.7}
+    solves = [
+        nlsq.fit(decay, X, DECAY, [1, 1], constraints=equation, **options)
+        for options in (
+            {},
+            {"method": nlsq.InteriorPoint(tolerance=1e-2)},
+            {"method": nlsq.InteriorPoint(tolerance=1e-2), "tolerances": nlsq.Tolerances(optimality=1e-9)},
+            {"tolerances": nlsq.Tolerances(optimality=1e-2)},
+        )
+    ]
+    tight, loose, overruled, same = [one.nit for one in solves]
+    assert loose == same < tight <= overruled
+
+
 # Refusals
 
 

@@ -111,13 +111,15 @@ def fit(
         Whether NaN and infinities in x and y, and NaN in `sigma` or `weights`, raise or leave the point out. Masked
         points are always left out.
     tolerances : Tolerances, optional
-        Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``.
+        Default ``Tolerances(cost=1e-12, step=1e-10, optimality=1e-10)``. The interior-point method knows `optimality`
+        alone; its default is that of `InteriorPoint`.
     max_evaluations : int, optional
         Limit of residual evaluations that the solver asks for. Default 1000 (n + 1).
     time_limit : float, optional
         Seconds.
     callback : callable, optional
-        Called with a `StepReport` after each accepted step, ``report.x`` holding all parameters; a true result stops.
+        Called with a `StepReport` after each accepted step, ``report.x`` holding all parameters; a true result stops,
+        and so does StopIteration.
     progress : bool
         Print a line per step.
     starts : int, optional
@@ -263,7 +265,8 @@ def read_options(
         deadline = None if math.isinf(time_limit) else time.perf_counter() + float(time_limit)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}.")
-    return SolveOptions(method, read_tolerances(tolerances), max_evaluations, callback, progress, deadline)
+    rules = None if tolerances is None else read_tolerances(tolerances)
+    return SolveOptions(method, rules, max_evaluations, callback, progress, deadline)
 
 
 def read_count(value: Any, name: str = "starts") -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,11 @@ from nlsq.kernels import layout
 from nlsq.kernels.watchdog import go_back
 from nlsq.problem import LeastSquaresProblem
 from nlsq.solvers import Tolerances, choose_solver, drive
+from nlsq.solvers.least_overhead import DISAGREES
 from nlsq.status import SolveResult, Status, StepReport
+
+if TYPE_CHECKING:
+    from nlsq.problem.constraints import ConstraintSet
 
 FloatArray = NDArray[np.float64]
 
@@ -129,16 +133,24 @@ def solve_from(task: FitTask, start: FloatArray, options: SolveOptions) -> FitCo
     callback, started = options.callback, time.perf_counter()
     if callback is not None and task.free is not None:
         callback = with_all_parameters(task, start, callback)
-    try:
-        solved = drive(
+
+    def run() -> SolveResult:
+        result: SolveResult = drive(
             problem,
             solver,
-            Tolerances() if options.tolerances is None else options.tolerances,
+            default_tolerances(solver.solver) if options.tolerances is None else options.tolerances,
             max_evaluations=options.max_evaluations,
             time_limit=options.time_left(),
             callback=callback,
             progress=options.progress,
         )
+        return result
+
+    try:
+        solved = run()
+        if problem.constraints is not None and refuse_wrong_graphs(problem.constraints, solved.x):
+            problem.plans.clear()  # they hold the addresses of the graphs
+            solved = run()
     except BaseException as error:
         attach_best_point(error, task, start, solver.best_point())
         raise
@@ -150,6 +162,29 @@ def solve_from(task: FitTask, start: FloatArray, options: SolveOptions) -> FitCo
         if not agrees_or_refuse(task, problem.residual, solved.x):
             return solve_from(task, start, options)
     return core_of(task, start, problem, solved)
+
+
+def default_tolerances(solver: Any) -> Tolerances:
+    """Return the tolerances of a fit that gives none: what the interior-point method has for an option of its own."""
+    if getattr(solver, "takes_constraints", False):
+        from nlsq.solvers import InteriorPoint
+
+        if isinstance(solver, InteriorPoint):
+            return Tolerances(cost=None, step=None, optimality=solver.tolerance)
+    return Tolerances()
+
+
+def refuse_wrong_graphs(constraints: ConstraintSet, p: FloatArray) -> bool:
+    """Whether a graph does not give the values of its constraint at `p`; that is called plainly from now on."""
+    from nlsq.solvers.traced import agrees
+
+    found = False
+    for one in constraints.blocks:
+        residual = one.residual
+        if residual is not None and residual.binding is not None and not agrees(residual, residual.in_python, p):
+            one.use_function(DISAGREES)
+            found = True
+    return found
 
 
 def is_traced(problem: LeastSquaresProblem) -> bool:
