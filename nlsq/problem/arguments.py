@@ -37,17 +37,13 @@ def constraints_of(constraints: Any, x0: FloatArray, bounds: Any) -> ConstraintS
     return read_constraints(constraints, x0.size, x0, lower=lower, upper=upper, compile=True)
 
 
-def merged_bounds(bounds: Any, constraints: ConstraintSet | None) -> Any:
+def merged_bounds(bounds: Any, constraints: ConstraintSet | None, x0: FloatArray) -> Any:
     """Return bounds together with those that were among the constraints."""
     if constraints is None or constraints.bounds is None:
         return bounds
-    if bounds is None:
-        return constraints.bounds
-    lower, upper = constraints.bounds
-    given = [
-        np.asarray(low if value is None else value, dtype=np.float64)
-        for value, low in zip(bounds, (-np.inf, np.inf), strict=True)
-    ]
+    given, (lower, upper) = read_bounds(bounds, x0, True), constraints.bounds
+    if given[0] is None or given[1] is None:
+        return lower, upper
     return np.maximum(given[0], lower), np.minimum(given[1], upper)
 
 
@@ -72,19 +68,21 @@ def read_bounds(
         return None, None
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
         bounds = bounds.lb, bounds.ub
-    if not (isinstance(bounds, tuple | list) and len(bounds) == 2):
-        raise ValueError("bounds must be a pair (lower, upper).")
-    ends = []
-    for name, value, open_end in (("lower", bounds[0], -np.inf), ("upper", bounds[1], np.inf)):
-        array = np.asarray(open_end if value is None else value, dtype=np.float64)
-        if array.ndim > 1 or array.size not in (1, x0.size):
-            raise ValueError(f"bounds: {name} has shape {array.shape}, expected () or ({x0.size},).")
-        ends.append(np.array(np.broadcast_to(array, x0.shape)))
-    lower, upper = ends
+    if not (isinstance(bounds, tuple) and len(bounds) == 2):
+        raise ValueError(
+            "bounds must be a tuple (lower, upper) or scipy.optimize.Bounds; a list of pairs is ambiguous: at two "
+            "parameters it could mean either."
+        )
+    lower = _end(bounds[0], x0, "lower", -np.inf)
+    upper = _end(bounds[1], x0, "upper", np.inf)
     wrong = ~(lower <= upper)
     if wrong.any():
         j = int(np.argmax(wrong))
         raise ValueError(f"bounds: lower[{j}] = {lower[j]} is not <= upper[{j}] = {upper[j]}.")
+    nowhere = (lower == np.inf) | (upper == -np.inf)
+    if nowhere.any():
+        j = int(np.argmax(nowhere))
+        raise ValueError(f"bounds: nothing is between lower[{j}] = {lower[j]} and upper[{j}] = {upper[j]}.")
     outside = (x0 < lower) | (x0 > upper)
     if outside.any() and not may_be_outside:
         j = int(np.argmax(outside))
@@ -92,6 +90,19 @@ def read_bounds(
     if np.isinf(lower).all() and np.isinf(upper).all():
         return None, None
     return lower, upper
+
+
+def _end(given: Any, x0: FloatArray, name: str, open_end: float) -> FloatArray:
+    """Return one end of the bounds for each parameter; None leaves it open, for one parameter too."""
+    if isinstance(given, tuple | list):
+        given = [open_end if value is None else value for value in given]
+    try:
+        array = np.asarray(open_end if given is None else given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"bounds: {name} must be numbers, or None for an open end, got {given!r}.") from error
+    if array.ndim > 1 or array.size not in (1, x0.size):
+        raise ValueError(f"bounds: {name} has shape {array.shape}, expected () or ({x0.size},).")
+    return np.array(np.broadcast_to(array, x0.shape))
 
 
 def read_scale(scale: Any, n: int) -> FloatArray | None:

@@ -20,6 +20,7 @@ from nlsq.loss import Loss
 from nlsq.problem.arguments import constraints_of, merged_bounds, move_inside, read_bounds, read_scale, read_start
 from nlsq.problem.compiled import CompiledFunction, CompiledResidual
 from nlsq.problem.residual import PlainResidual
+from nlsq.problem.turn import Turn
 from nlsq.status import Counters
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class LeastSquaresProblem:
         returns becomes a matrix. The first Jacobian is compared with a difference along one direction: an entry that is
         missing raises `MissingEntryError`, a ValueError that names it. ``"auto"``: where the residual can be traced J
         is exact and its pattern that of the graph; else the pattern is found by `nlsq.detect_sparsity`.
-    bounds : (lower, upper) or scipy.optimize.Bounds, optional
-        Scalars or arrays of shape (n,); ``None`` leaves an end open.
+    bounds : tuple (lower, upper) or scipy.optimize.Bounds, optional
+        Scalars or arrays of shape (n,); ``None`` leaves an end open. A list of pairs is refused.
     constraints : constraint or sequence of constraints
         `scipy.optimize.NonlinearConstraint`, `LinearConstraint` and `Bounds`, and dicts as SciPy's SLSQP takes them.
         Plain functions are traced as residuals are, so that first and second derivatives are exact. A start outside the
@@ -83,7 +84,9 @@ class LeastSquaresProblem:
 
     Notes
     -----
-    A problem serves one solve at a time, since it owns the counters: threads need a problem each.
+    A problem serves one solve at a time, since it owns the counters, and the memory of solves with constraints: threads
+    need a problem each. With constraints the solve of another thread waits, and one from within the problem's own
+    functions raises RuntimeError.
 
     Raises
     ------
@@ -110,7 +113,7 @@ class LeastSquaresProblem:
             raise NotImplementedError("manifold has its place here, but no solver takes it yet; see BlockProblem.")
         self.x0 = read_start(x0)
         self.constraints = constraints_of(constraints, self.x0, bounds)
-        limits = merged_bounds(bounds, self.constraints)
+        limits = merged_bounds(bounds, self.constraints, self.x0)
         self.lower, self.upper = read_bounds(limits, self.x0, self.constraints is not None)
         self.moved_start = move_inside(self.x0, self.lower, self.upper)
         self.scale = read_scale(scale, self.x0.size)
@@ -133,6 +136,7 @@ class LeastSquaresProblem:
             self.use_kernels()
         self.fallbacks: list[str] = []
         self.counters = Counters()
+        self.turn = Turn()
 
     def _settle_estimator(self, sparse: Any) -> None:
         """Choose the estimator that is the default for the residual; `sparse` evaluates a sparse Jacobian."""

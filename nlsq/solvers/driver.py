@@ -20,7 +20,7 @@ from nlsq.problem.blocks.block_problem import BlockProblem
 from nlsq.problem.compiled import CompiledResidual
 from nlsq.solvers.dense import evaluate_start, leave_unknown, refine, settle, write_estimator
 from nlsq.solvers.termination import Termination, Tolerances
-from nlsq.status import Status, StepReport
+from nlsq.status import Counters, Status, StepReport
 
 LONG = 4096  # entries of a Jacobian from which a solve takes longer than letting other threads run
 _WATCHED_OFF = Tolerances(cost=None, step=None, optimality=None)
@@ -101,8 +101,16 @@ class Hooks:
             )
         if self.termination is not None and not state.status:
             state.status = self.termination.check(report, state.problem.counters)
-        if self.callback is not None and report.accepted and self.callback(report) and not state.status:
+        if self.callback is not None and report.accepted and self._is_stopped_by(report) and not state.status:
             state.status = Status.CALLBACK
+
+    def _is_stopped_by(self, report: StepReport) -> bool:
+        """Call the callback; it stops a solve by a true result, or by StopIteration as in SciPy."""
+        assert self.callback is not None
+        try:
+            return bool(self.callback(report))
+        except StopIteration:
+            return True
 
 
 def drive(
@@ -132,7 +140,7 @@ def drive(
     time_limit : float, optional
         Seconds; looked at after each step.
     callback : callable, optional
-        Called with a StepReport after each accepted step; a true result stops the solve.
+        Called with a StepReport after each accepted step; a true result stops the solve, and so does StopIteration.
     history : bool
         Keep every report in the result.
     progress : bool
@@ -148,6 +156,7 @@ def drive(
     own = None if isinstance(tolerances, Tolerances) else tolerances
     watched = own is not None or callback is not None or time_limit is not None or history or progress
     built_in = tolerances if isinstance(tolerances, Tolerances) else _WATCHED_OFF
+    problem.counters = Counters()
     start: Any = solver.start
     begins = {} if warm_start is None else {"warm_start": warm_start}
     state = start(problem, built_in, max_evaluations, **begins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,6 +14,7 @@ from nlsq.solvers.choose import choose_solver
 from nlsq.solvers.driver import drive
 from nlsq.solvers.interior_point.options import InteriorPoint
 from nlsq.solvers.least_overhead import DISAGREES
+from nlsq.solvers.solve_arguments import check_warm_start, read_callback, read_limits, refuse_class
 from nlsq.solvers.termination import Termination, Tolerances, read_tolerances
 from nlsq.status import SolveResult, StepReport
 
@@ -76,7 +78,7 @@ def solve(
     time_limit : float, optional
         Seconds of wall-clock time.
     callback : callable, optional
-        Called with a `StepReport` after each accepted step; a true result stops.
+        Called with a `StepReport` after each accepted step; a true result stops, and so does StopIteration.
     history : bool
         Keep a report of every step in ``result.history``.
     progress : bool
@@ -94,15 +96,26 @@ def solve(
     Raises
     ------
     TypeError
-        If `problem` or `tolerances` are something else.
+        If `problem`, `tolerances`, `method` or another argument are something else.
     ValueError
-        If the method is unknown or does not take the problem's bounds.
+        If the method is unknown or does not take the problem's bounds, or a limit or `warm_start` has wrong numbers.
+    RuntimeError
+        If functions of a problem with constraints solve the same problem.
 
     Notes
     -----
-    Exceptions raised by the residual or the Jacobian pass through.
+    Exceptions raised by the residual or the Jacobian pass through. A problem with constraints serves one solve at a
+    time: another thread's solve of the same object waits.
     """
     started = perf_counter()
+    if not isinstance(problem, LeastSquaresProblem | BlockProblem):
+        raise TypeError(
+            f"solve takes a LeastSquaresProblem or a BlockProblem, got {type(problem).__name__}; write "
+            "nlsq.solve(nlsq.LeastSquaresProblem(residual, x0))."
+        )
+    max_evaluations, time_limit = read_limits(max_evaluations, time_limit)
+    read_callback(callback)
+    refuse_class(method)
     options: dict[str, Any] = {
         "max_evaluations": max_evaluations,
         "callback": callback,
@@ -110,21 +123,14 @@ def solve(
         "progress": progress,
     }
     if isinstance(problem, BlockProblem):
+        _refuse_warm_start(warm_start)
         rules = read_tolerances(tolerances)
         of_blocks: BlockResult = drive(problem, choose_solver(problem, method), rules, time_limit=time_limit, **options)
         return of_blocks
-    if not isinstance(problem, LeastSquaresProblem):
-        raise TypeError(
-            f"solve takes a LeastSquaresProblem or a BlockProblem, got {type(problem).__name__}; write "
-            "nlsq.solve(nlsq.LeastSquaresProblem(residual, x0))."
-        )
     solver = choose_solver(problem, method)
     if problem.constraints is not None or isinstance(solver, InteriorPoint):
-        from nlsq.solvers.interior_point.native import solve_with_constraints
-
-        return solve_with_constraints(problem, solver, tolerances, options, time_limit, warm_start)
-    if warm_start is not None:
-        raise ValueError("warm_start is for the interior-point method; start others at x0.")
+        return _solve_alone(problem, solver, tolerances, options, time_limit, warm_start)
+    _refuse_warm_start(warm_start)
     rules = read_tolerances(tolerances)
     problem.use_kernels()
     by_kernels = agrees_or_refuse(problem, problem.x0)
@@ -136,6 +142,42 @@ def solve(
     if problem.route is not None and not by_kernels:
         problem.route.spend(started)
     return result
+
+
+def _refuse_warm_start(warm_start: Any) -> None:
+    if warm_start is not None:
+        raise ValueError("warm_start is for the interior-point method; start others at x0.")
+
+
+def _solve_alone(
+    problem: LeastSquaresProblem,
+    solver: Any,
+    tolerances: Any,
+    options: dict[str, Any],
+    time_limit: float | None,
+    warm_start: Any,
+) -> SolveResult:
+    """Solve while no one else solves the same problem, whose memory all its solves share."""
+    from nlsq.solvers.interior_point.native import solve_with_constraints
+
+    if not isinstance(solver, InteriorPoint):
+        _refuse_warm_start(warm_start)
+    elif warm_start is not None:
+        check_warm_start(warm_start, problem.n, 0 if problem.constraints is None else len(problem.constraints))
+    turn = problem.turn
+    if not turn.lock.acquire(blocking=False):
+        if turn.thread == get_ident():
+            raise RuntimeError(
+                "a problem serves one solve at a time; its own functions cannot solve it again, but they can make "
+                "another LeastSquaresProblem."
+            )
+        turn.lock.acquire()
+    turn.thread = get_ident()
+    try:
+        return solve_with_constraints(problem, solver, tolerances, options, time_limit, warm_start)
+    finally:
+        turn.thread = 0
+        turn.lock.release()
 
 
 def agrees_or_refuse(problem: LeastSquaresProblem, x: Any) -> bool:
