@@ -27,7 +27,7 @@ def test_the_code_of_the_guide_runs(capsys):
     for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)):
         exec(compile(code, f"docs/optimal_control.md, block {number}", "exec"), namespace)
     said = capsys.readouterr().out.splitlines()
-    assert said == ["OPTIMALITY (31, 2) (30, 1)", "MAX_ITERATIONS True", "True"]
+    assert said == ["OPTIMALITY (31, 2) (30, 1)", "True True True", "MAX_ITERATIONS True", "True"]
 
 
 def test_what_the_guide_refers_to_is_there():
