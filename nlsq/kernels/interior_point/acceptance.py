@@ -20,6 +20,7 @@ from nlsq.kernels.interior_point.layout import (
     C_TRIAL,
     COLUMN_WORK,
     COST,
+    COST_SCALE,
     COST_TRIAL,
     CURVATURE_KNOWN,
     DUAL_LENGTH,
@@ -68,7 +69,7 @@ SECANT_LEAST = 1e-8  # of |v||s|, below which an SR1 update is left out
 @kernel("void(double*, int*)")
 def note_best(w, iw):
     """Keep the best point: the lowest cost among those that meet the constraints, else the least violation."""
-    violation, cost = w[USER_VIOLATION], w[COST]
+    violation, cost = w[USER_VIOLATION], w[COST] / w[COST_SCALE]
     tolerance = w[VIOLATION_TOLERANCE]
     if not cost < math.inf or not violation < math.inf:
         return
@@ -145,7 +146,7 @@ def structured_secant(w, iw):
     (6.24) and (6.26).
     """
     n = iw[N]
-    quasi, x, old = shift(w, iw[QUASI]), shift(w, iw[X_EVALUATED]), shift(w, iw[X_OLD])
+    quasi, x, old = shift(w, iw[QUASI]), shift(w, iw[Z]), shift(w, iw[X_OLD])
     wanted, v = shift(w, iw[MISSING_OLD]), shift(w, iw[COLUMN_WORK])
     gradient, ay, which = shift(w, iw[GRADIENT]), shift(w, iw[AY]), iw[QUASI_NEWTON]
     curvature, present = 0.0, 0.0

@@ -27,6 +27,7 @@ from nlsq.kernels.interior_point.layout import (
     LOWER_DUAL,
     MC,
     MONOTONE,
+    TINY_STEPS,
     TO_BOUNDARY,
     TOLERANCE,
     UPPER,
@@ -76,6 +77,10 @@ def update_barrier(w, iw):
     if iw[EXTRA] > 0:  # optimal as the problem is scaled, but not as it was given
         least *= w[COST_SCALE]
     before = w[BARRIER]
+    if iw[TINY_STEPS] > 0 and w[BARRIER] > least:  # nothing moves any more at this mu
+        w[BARRIER] = max(least, LINEAR_DECREASE * w[BARRIER])
+        iw[TINY_STEPS] = 0
+        update_errors(w, iw)
     while w[BARRIER_ERROR] <= SOLVED_WITHIN * w[BARRIER] and w[BARRIER] > least:
         lowered = min(LINEAR_DECREASE * w[BARRIER], math.pow(w[BARRIER], SUPERLINEAR_POWER))
         if iw[MONOTONE] == 0:

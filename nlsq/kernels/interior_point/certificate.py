@@ -30,8 +30,6 @@ from nlsq.kernels.interior_point.layout import (
     USER_VIOLATION,
     VIOLATION_TOLERANCE,
     VIOLATION_TRIAL,
-    XL,
-    XU,
     Z_TRIAL,
     C,
     N,
@@ -82,12 +80,12 @@ def is_stationary(w, iw):
     if failed != 0:
         return -failed
     g, z, free = shift(w, iw[COLUMN_WORK]), shift(w, iw[Z]), shift(w, iw[FREE])
-    xl, xu = shift(w, iw[XL]), shift(w, iw[XU])
+    xl, xu = shift(w, iw[LOWER]), shift(w, iw[UPPER])
     for j in range(n):
-        share = g[j] * free[j]
-        if share > 0.0 and z[j] - xl[j] <= NEAR_BOUND * max(1.0, abs(xl[j])):
+        share = g[j] * free[j] * max(1.0, abs(z[j]))
+        if share > 0.0 and xl[j] > -math.inf and z[j] - xl[j] <= NEAR_BOUND * max(1.0, abs(xl[j])):
             share = 0.0
-        if share < 0.0 and xu[j] - z[j] <= NEAR_BOUND * max(1.0, abs(xu[j])):
+        if share < 0.0 and xu[j] < math.inf and xu[j] - z[j] <= NEAR_BOUND * max(1.0, abs(xu[j])):
             share = 0.0
         size = max(size, abs(share))
     return 1 if size <= STATIONARY * max(largest, 1e-300) else 0

@@ -34,6 +34,7 @@ from nlsq.kernels.interior_point.layout import (
     FIRST_ROW_OF,
     FREE,
     GRADIENT,
+    GRADIENT_BOUND,
     HESSIAN_DATA_OF,
     HESSIAN_OF,
     INERTIA,
@@ -47,6 +48,7 @@ from nlsq.kernels.interior_point.layout import (
     LOSS,
     LOSS_SCALE,
     MC,
+    NJEV,
     NORMAL,
     PIVOTS,
     PRODUCT,
@@ -66,6 +68,7 @@ from nlsq.kernels.interior_point.layout import (
     ROWS_OF,
     SCALED,
     SECOND,
+    SIZE,
     SOLUTION,
     USE_HESSIAN,
     VALUE_OF,
@@ -75,6 +78,7 @@ from nlsq.kernels.interior_point.layout import (
     N,
     R,
     Y,
+    Z,
 )
 from nlsq.kernels.interior_point.points import place_evaluated
 from nlsq.kernels.interior_point.scaling import choose_scales
@@ -84,6 +88,24 @@ from nlsq.kernels.symmetric_product import normal_matrix
 REFINEMENTS = 3
 UNIT = 2.22e-16
 ACCURATE = 1e-13  # of a linear system, relative: no refinement
+
+
+@kernel("void(double*, int*)")
+def extend_linearly(w, iw):
+    """Extend residual and constraints, evaluated at the bounds, to where those are relaxed, by the last Jacobians."""
+    m, mc, root = iw[M], iw[MC], w[ROOT_SCALE]
+    if iw[NJEV] == 0:
+        return
+    trial, x, size = shift(w, iw[Z_TRIAL]), shift(w, iw[X_EVALUATED]), shift(w, iw[SIZE])
+    r, c = shift(w, iw[R_TRIAL]), shift(w, iw[C_TRIAL])
+    jac_t, a_t = shift(w, iw[JAC_T]), shift(w, iw[CONSTRAINT_JAC_T])
+    for j in range(iw[N]):
+        beyond = trial[j] - x[j] / size[j]
+        if x[j] != size[j] * trial[j]:
+            for i in range(m):
+                r[i] += jac_t[j * m + i] / root * beyond
+            for i in range(mc):
+                c[i] += a_t[j * mc + i] * beyond
 
 
 @kernel("int(double*, int*)")
@@ -96,31 +118,37 @@ def evaluate(w, iw):
         out = shift(w, iw[R_TRIAL]) if b == 0 else shift(c, block[FIRST_ROW_OF])
         if call_function(block[VALUE_OF], x, block[DATA_OF], out) != 0:
             return 1 + b
+    for i in range(iw[MC]):
+        c[i] *= scale[i]
+    extend_linearly(w, iw)
     r, m = shift(w, iw[R_TRIAL]), iw[M]
     if iw[LOSS] == LINEAR:
         w[COST_TRIAL] = 0.5 * w[COST_SCALE] * dot(r, r, m)
     else:
         w[COST_TRIAL] = w[COST_SCALE] * robust_cost(r, m, iw[LOSS], w[LOSS_SCALE])
-    for i in range(iw[MC]):
-        c[i] *= scale[i]
     return 0
 
 
 @kernel("int(double*, int*)")
 def evaluate_jacobians(w, iw):
-    """Evaluate J and A at the point that was evaluated last, as the functions give them."""
+    """Evaluate J and A at the point that was evaluated last, by z."""
     n, mc = iw[N], iw[MC]
-    x, a_t = shift(w, iw[X_EVALUATED]), shift(w, iw[CONSTRAINT_JAC_T])
+    m, x, a_t, size = iw[M], shift(w, iw[X_EVALUATED]), shift(w, iw[CONSTRAINT_JAC_T]), shift(w, iw[SIZE])
     for b in range(iw[BLOCKS]):
         block = shift(iw, iw[BLOCK_TABLE] + b * BLOCK_WIDTH)
         out = shift(w, iw[JAC_T]) if b == 0 else shift(w, iw[BLOCK_JAC_T])
         if call_function(block[JACOBIAN_OF], x, block[DATA_OF], out) != 0:
             return 1 + b
-        if b > 0:
+        if b == 0:
+            for j in range(n):
+                if size[j] != 1.0:
+                    for i in range(m):
+                        out[j * m + i] *= size[j]
+        else:
             rows, first = block[ROWS_OF], block[FIRST_ROW_OF]
             for j in range(n):
                 for i in range(rows):
-                    a_t[j * mc + first + i] = out[j * rows + i]
+                    a_t[j * mc + first + i] = out[j * rows + i] * size[j]
     return 0
 
 
@@ -136,15 +164,25 @@ def largest_of_rows(w, iw):
             rows[i] = max(rows[i], abs(a_t[j * mc + i]))
 
 
+@kernel("double(double*, int*)")
+def bound_of_gradient(w, iw):
+    """Give the largest |J_j| times |r|."""
+    m, jac_t, weighted, largest = iw[M], shift(w, iw[JAC_T]), shift(w, iw[R_WEIGHTED]), 0.0
+    for j in range(iw[N]):
+        column = shift(jac_t, j * m)
+        largest = max(largest, dot(column, column, m))
+    return math.sqrt(largest * dot(weighted, weighted, m))
+
+
 @kernel("void(double*, int*)")
 def estimate_rounding(w, iw):
     """Put what rounding of x does to each constraint into ROUNDING: the sum of ``eps |A_ij x_j|``."""
     n, mc = iw[N], iw[MC]
-    a_t, rounding, x = shift(w, iw[CONSTRAINT_JAC_T]), shift(w, iw[ROUNDING]), shift(w, iw[X_EVALUATED])
+    a_t, rounding, z = shift(w, iw[CONSTRAINT_JAC_T]), shift(w, iw[ROUNDING]), shift(w, iw[Z])
     for i in range(mc):
         rounding[i] = 0.0
     for j in range(n):
-        size = UNIT * abs(x[j])
+        size = UNIT * abs(z[j])
         for i in range(mc):
             rounding[i] += size * abs(a_t[j * mc + i])
 
@@ -166,6 +204,7 @@ def linearise(w, iw):
         gradient[j] = dot(shift(jac_t, j * m), weighted, m)
     if iw[SCALED] == 0:
         largest_of_rows(w, iw)
+        w[GRADIENT_BOUND] = bound_of_gradient(w, iw)
         choose_scales(w, iw)
     if w[ROOT_SCALE] != 1.0:
         for i in range(m):
@@ -180,8 +219,11 @@ def linearise(w, iw):
     estimate_rounding(w, iw)
     normal, squares = shift(w, iw[NORMAL]), shift(w, iw[COLUMN_SQUARES])
     normal_matrix(m, n, jac_t, normal)
+    largest = 0.0
     for j in range(n):
         squares[j] = max(squares[j], normal[j * n + j])
+        largest = max(largest, normal[j * n + j])
+    w[GRADIENT_BOUND] = math.sqrt(largest * dot(weighted, weighted, m))
     return 0
 
 
@@ -211,7 +253,7 @@ def multiply(w, iw):
 def curvature(w, iw):
     """Form S = sum r_i Hess r_i + sum y_i Hess c_i, lower triangle, of the terms that are evaluated, and B."""
     m, n, mc = iw[M], iw[N], iw[MC]
-    s, x = shift(w, iw[SECOND]), shift(w, iw[X_EVALUATED])
+    s, x, size = shift(w, iw[SECOND]), shift(w, iw[X_EVALUATED]), shift(w, iw[SIZE])
     for i in range(n * n):
         s[i] = 0.0
     weights, r, y = shift(w, iw[CURVATURE_WEIGHT]), shift(w, iw[R]), shift(w, iw[ROW_WORK])
@@ -230,6 +272,9 @@ def curvature(w, iw):
             given = weights if b == 0 else shift(y, block[FIRST_ROW_OF])
             if call_weighted(block[HESSIAN_OF], x, block[HESSIAN_DATA_OF], given, s) != 0:
                 return 1 + b
+    for i in range(n):
+        for j in range(i + 1):
+            s[i * n + j] *= size[i] * size[j]
     if iw[QUASI_NEWTON] != 0:
         quasi = shift(w, iw[QUASI])
         for i in range(n * n):

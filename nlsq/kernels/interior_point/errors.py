@@ -41,9 +41,11 @@ from nlsq.kernels.interior_point.layout import (
     MULTIPLY,
     PRIMAL_ERROR,
     PRODUCT,
+    REPORTED_DUAL_ERROR,
     RESULT,
     ROUNDING,
     ROW_SCALE,
+    SIZE,
     UPPER,
     UPPER_DUAL,
     USER_DUAL_ERROR,
@@ -83,9 +85,9 @@ def update_violation(w, iw):
         total += abs(h[i])
         value, blur = c[i] / scale[i], FORGIVEN * rounding[i] / scale[i]
         if lower[i] > -math.inf:
-            largest = max(largest, (lower[i] - value - blur) / max(1.0, abs(lower[i])))
+            largest = max(largest, (lower[i] - value - blur) * max(1.0, scale[i]) / max(1.0, abs(lower[i])))
         if upper[i] < math.inf:
-            largest = max(largest, (value - upper[i] - blur) / max(1.0, abs(upper[i])))
+            largest = max(largest, (value - upper[i] - blur) * max(1.0, scale[i]) / max(1.0, abs(upper[i])))
     w[VIOLATION] = total
     w[USER_VIOLATION] = largest
 
@@ -117,10 +119,11 @@ def update_errors(w, iw):
     n, mc = iw[N], iw[MC]
     gradient, ay, y, free = shift(w, iw[GRADIENT]), shift(w, iw[AY]), shift(w, iw[Y]), shift(w, iw[FREE])
     zl, zu, dual = shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL]), shift(w, iw[LONG_WORK])
-    sum_bounds, sum_rows, dual_error, primal_error, user = 0.0, 0.0, 0.0, 0.0, 0.0
+    sum_bounds, sum_rows, primal_error, user, reported, size = 0.0, 0.0, 0.0, 0.0, 0.0, shift(w, iw[SIZE])
     for j in range(n):
         dual[j] = (gradient[j] + ay[j] - zl[j] + zu[j]) * free[j]
         user = max(user, abs(dual[j]))
+        reported = max(reported, abs(dual[j]) / size[j])
         if dual[j] != dual[j]:
             user = math.inf
     dual_error = user
@@ -138,6 +141,7 @@ def update_errors(w, iw):
     bound_scale = max(LARGEST_SCALE, sum_bounds / max(1, iw[BOUNDS])) / LARGEST_SCALE
     complementarity(w, iw)
     w[DUAL_ERROR], w[PRIMAL_ERROR], w[USER_DUAL_ERROR] = dual_error, primal_error, user / w[COST_SCALE]
+    w[REPORTED_DUAL_ERROR] = reported / w[COST_SCALE]
     w[ERROR] = max(dual_error / w[DUAL_SCALE], primal_error, w[COMPLEMENTARITY] / bound_scale)
     w[BARRIER_ERROR] = max(dual_error / w[DUAL_SCALE], primal_error, w[BARRIER_ERROR] / bound_scale)
 

@@ -43,7 +43,7 @@ fixed at the start; x is not.
     STEP_NORM,
     ALPHA_SMALLEST,
     USER_VIOLATION,  # largest violation of the constraints as they were given, relative to limits above 1
-    USER_DUAL_ERROR,  # dual infeasibility without scaling
+    USER_DUAL_ERROR,  # dual infeasibility without the scale of the cost
     BEST_COST,
     BEST_VIOLATION,
     START_BARRIER,
@@ -54,6 +54,8 @@ fixed at the start; x is not.
     PREDICTED,
     GAIN_RATIO,
     LAST_VIOLATION,
+    GRADIENT_BOUND,  # largest |J_j| times |r|: no entry of the gradient can be larger
+    REPORTED_DUAL_ERROR,  # dual infeasibility in the units of the problem as it was given
     FIRST_COST,
     LAST_COST,
     RESTORATION_BARRIER,
@@ -62,7 +64,7 @@ fixed at the start; x is not.
     RESTORATION_MERIT,
     PUSH,  # how far a start is moved from its bounds, relative
     HEADER,
-) = range(51)
+) = range(53)
 
 # counters and switches in iw
 (
@@ -174,6 +176,7 @@ VALUE_OF, JACOBIAN_OF, HESSIAN_OF, DATA_OF, HESSIAN_DATA_OF, ROWS_OF, FIRST_ROW_
     XU,
     X_EVALUATED,
     X_BEST,
+    SIZE,  # x = SIZE z: typical sizes of the variables
     COLUMN_WORK,
     COLUMN_SQUARES,  # Marquardt's scaling: largest (J'J)_jj so far
     X_OLD,
@@ -188,7 +191,7 @@ VALUE_OF, JACOBIAN_OF, HESSIAN_OF, DATA_OF, HESSIAN_DATA_OF, ROWS_OF, FIRST_ROW_
     KKT,  # (n + mc, n + mc)
     KKT_FACTOR,
     END,
-) = range(FIRST_VECTOR, FIRST_VECTOR + 57)
+) = range(FIRST_VECTOR, FIRST_VECTOR + 58)
 
 
 def lengths(m: int, n: int, mc: int, longest: int, dense: bool, quasi: bool) -> list[int]:

@@ -30,6 +30,7 @@ from nlsq.kernels.interior_point.layout import (
     EXTRA,
     FILTER_SIZE,
     FIRST_COST,
+    GRADIENT_BOUND,
     KIND,
     LAST_COST,
     LAST_VIOLATION,
@@ -68,10 +69,11 @@ from nlsq.kernels.interior_point.start import start
 from nlsq.status import Status
 
 ACCEPTABLE_ITERATIONS = 15
+ACCEPTABLE_VIOLATION = 1e-6
 EXTRA_ITERATIONS = 12
 CLOSE = 1e-4  # dual infeasibility that is left to rounding, as the problem was given
 FALLING, LITTLE, NOTHING = 0.5, 1e-6, 1e-15  # of the last cost; of the first one
-DUAL_TOLERANCE = 1e-6  # of what is not scaled
+DUAL_TOLERANCE, RELATIVE = 1e-6, 1e-6  # of what is not scaled; its size beyond which that is relative
 DIVERGED = 1e20
 SAME, LONG_SEARCH, STUCK_MOST = 1e-11, 6, 8
 RESTARTS_MOST, LONG_SEARCHES_MOST = 3, 5
@@ -94,13 +96,22 @@ def is_exact(w, iw):
     A cost that still falls to nothing has not: an ill-conditioned problem with residuals of zero is flat near its
     solution.
     """
-    if w[USER_VIOLATION] > w[VIOLATION_TOLERANCE] or w[USER_DUAL_ERROR] > DUAL_TOLERANCE:
+    scale = w[COST_SCALE]
+    largest = DUAL_TOLERANCE * max(1.0, RELATIVE * w[GRADIENT_BOUND] / scale)
+    if w[USER_VIOLATION] > w[VIOLATION_TOLERANCE] or w[USER_DUAL_ERROR] > largest:
         return 0
-    if w[COMPLEMENTARITY] > DUAL_TOLERANCE * w[COST_SCALE]:
+    if w[COMPLEMENTARITY] > DUAL_TOLERANCE * max(scale, RELATIVE * w[COST]):
         return 0
     small = NOTHING * w[FIRST_COST] < w[COST] < LITTLE * w[FIRST_COST]
     falls = small and w[COST] < FALLING * w[LAST_COST]
     return 0 if falls and iw[NIT] > 0 else 1
+
+
+@kernel("int(double*)")
+def is_acceptable(w):
+    """Whether a point at which progress ends has converged to the acceptable level."""
+    small = w[ERROR] <= w[ACCEPTABLE_TOLERANCE]
+    return 1 if small and w[USER_VIOLATION] <= max(ACCEPTABLE_VIOLATION, w[VIOLATION_TOLERANCE]) else 0
 
 
 @kernel("void(double*, int*)")
@@ -112,10 +123,12 @@ def check_convergence(w, iw):
             return
         iw[EXTRA] += 1
         if iw[EXTRA] > EXTRA_ITERATIONS or iw[TINY_STEPS] > 0:
-            close = w[USER_VIOLATION] <= w[VIOLATION_TOLERANCE] and w[USER_DUAL_ERROR] <= CLOSE * w[DUAL_SCALE]
+            close = w[USER_VIOLATION] <= w[VIOLATION_TOLERANCE] and w[USER_DUAL_ERROR] <= CLOSE * max(
+                w[DUAL_SCALE], RELATIVE * w[GRADIENT_BOUND] / w[COST_SCALE]
+            )
             iw[STATUS] = OPTIMALITY if close else ACCEPTABLE
             return
-    iw[ACCEPTABLE_COUNT] = iw[ACCEPTABLE_COUNT] + 1 if w[ERROR] <= w[ACCEPTABLE_TOLERANCE] else 0
+    iw[ACCEPTABLE_COUNT] = iw[ACCEPTABLE_COUNT] + 1 if is_acceptable(w) != 0 else 0
     if iw[ACCEPTABLE_COUNT] >= ACCEPTABLE_ITERATIONS or (iw[TINY_STEPS] >= 2 and iw[ACCEPTABLE_COUNT] > 0):
         iw[STATUS] = ACCEPTABLE
     elif iw[TINY_STEPS] >= 2:
@@ -159,10 +172,10 @@ def begins_anew(w, iw):
     """Whether to begin again from here with other scales: those of the start are small, and steps have become short."""
     if iw[RESTARTS] >= RESTARTS_MOST or iw[LONG_SEARCHES] < LONG_SEARCHES_MOST:
         return 0
-    scale, smallest = shift(w, iw[ROW_SCALE]), w[COST_SCALE]
+    scale, smallest, largest = shift(w, iw[ROW_SCALE]), w[COST_SCALE], w[COST_SCALE]
     for i in range(iw[MC]):
-        smallest = min(smallest, scale[i])
-    return 1 if smallest < STALE else 0
+        smallest, largest = min(smallest, scale[i]), max(largest, scale[i])
+    return 1 if smallest < STALE or largest > 1.0 / STALE else 0
 
 
 @kernel("int(double*, int*)")
@@ -189,14 +202,14 @@ def recover(w, iw):
         elif outcome == OUT_OF_EVALUATIONS:
             iw[STATUS] = LIMIT
         else:
-            iw[STATUS] = ACCEPTABLE if w[ERROR] <= w[ACCEPTABLE_TOLERANCE] else RESTORATION_FAILED
+            iw[STATUS] = ACCEPTABLE if is_acceptable(w) != 0 else RESTORATION_FAILED
         return 0
     if iw[RESTARTS] < RESTARTS_MOST and w[USER_VIOLATION] > w[VIOLATION_TOLERANCE]:
         return begin_anew(w, iw)  # the violation is small only as it is scaled
     iw[FILTER_SIZE] = 0
     w[DAMPING] = max(DAMPING_GROWTH * w[DAMPING], FIRST_DAMPING)
     if w[DAMPING] > MOST_DAMPING:
-        iw[STATUS] = ACCEPTABLE if w[ERROR] <= w[ACCEPTABLE_TOLERANCE] else STALLED
+        iw[STATUS] = ACCEPTABLE if is_acceptable(w) != 0 else STALLED
     return 0
 
 

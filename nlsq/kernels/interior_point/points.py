@@ -1,15 +1,30 @@
 """Which point functions are evaluated at."""
 
 from nlsq.kernels.backend import kernel, shift
-from nlsq.kernels.interior_point.layout import C_TRIAL, CL, CU, KEEP, KEEPS, MC, ROW_SCALE, X_EVALUATED, XL, XU, C, N
+from nlsq.kernels.interior_point.layout import (
+    C_TRIAL,
+    CL,
+    CU,
+    KEEP,
+    KEEPS,
+    MC,
+    ROW_SCALE,
+    SIZE,
+    X_EVALUATED,
+    XL,
+    XU,
+    C,
+    N,
+)
 
 
 @kernel("void(double*, int*, int)")
 def place_evaluated(w, iw, z_offset):
     """Put the x of a point, moved inside the bounds that were given, where functions find it."""
     x, z, lower, upper = shift(w, iw[X_EVALUATED]), shift(w, z_offset), shift(w, iw[XL]), shift(w, iw[XU])
+    size = shift(w, iw[SIZE])
     for j in range(iw[N]):
-        x[j] = min(max(z[j], lower[j]), upper[j])
+        x[j] = min(max(size[j] * z[j], lower[j]), upper[j])
 
 
 @kernel("int(double*, int*)")

@@ -93,6 +93,7 @@ from nlsq.kernels.interior_point.start import estimate_multipliers
 ENOUGH = 0.9  # kappa_resto: share of the violation that has to be left at most
 ITERATIONS = 300
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-12, 1e14
+LITTLE_DAMPING = 1e-11  # above it, it may be the damping that keeps the violation as it is
 ARMIJO = 1e-4
 HALVINGS = 25
 CLOSE = 0.995  # to the boundary
@@ -345,6 +346,9 @@ def is_stuck(w, iw, before):
         lower_restoration_barrier(w, iw)
         return 0
     w[PROXIMITY] *= 0.1
+    if w[RESTORATION_DAMPING] > LITTLE_DAMPING:
+        w[RESTORATION_DAMPING] *= 0.1
+        return 0
     return 1
 
 

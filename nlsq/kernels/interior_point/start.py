@@ -50,6 +50,7 @@ from nlsq.kernels.interior_point.layout import (
     ROOT_SCALE,
     ROW_SCALE,
     SCALED,
+    SIZE,
     SOLUTION,
     SOLVE,
     START_BARRIER,
@@ -75,7 +76,8 @@ from nlsq.kernels.interior_point.layout import (
 )
 from nlsq.status import Status
 
-RELAXED = 1e-8  # of each bound, relative
+RELAXED = 1e-8  # of each limit of a constraint, relative
+RELAXED_BOUNDS = 1e-10  # of each bound: where functions are not evaluated, but extended linearly
 LARGEST_MULTIPLIER = 1e3  # beyond, least-squares multipliers are not used
 FIRST_BOUND_MULTIPLIER = 1.0
 LEAST_ROW = 1e-10  # delta_c while multipliers are estimated: rows may be dependent
@@ -95,18 +97,19 @@ def inside(value, lower, upper, share):
 
 
 @kernel("void(double*, int*)")
-def relax_bounds(w, iw):
+def begin_bounds(w, iw):
     """Fill bounds of variables, relaxed, with none where a variable is held; move x inside."""
     lower, upper, free, z = shift(w, iw[LOWER]), shift(w, iw[UPPER]), shift(w, iw[FREE]), shift(w, iw[Z])
-    given_lower, given_upper = shift(w, iw[XL]), shift(w, iw[XU])
+    given_lower, given_upper, size = shift(w, iw[XL]), shift(w, iw[XU]), shift(w, iw[SIZE])
     for j in range(iw[N]):
+        low, high = given_lower[j] / size[j], given_upper[j] / size[j]
         if given_lower[j] == given_upper[j]:
-            free[j], z[j], lower[j], upper[j] = 0.0, given_lower[j], -math.inf, math.inf
+            free[j], z[j], lower[j], upper[j] = 0.0, low, -math.inf, math.inf
         else:
             free[j] = 1.0
-            lower[j] = given_lower[j] - RELAXED * max(1.0, abs(given_lower[j]))
-            upper[j] = given_upper[j] + RELAXED * max(1.0, abs(given_upper[j]))
-            z[j] = inside(z[j], given_lower[j], given_upper[j], w[PUSH])
+            lower[j] = low - RELAXED_BOUNDS * max(1.0, abs(low))
+            upper[j] = high + RELAXED_BOUNDS * max(1.0, abs(high))
+            z[j] = inside(z[j], low, high, w[PUSH])
 
 
 @kernel("void(double*, int*)")
@@ -122,8 +125,8 @@ def begin_slacks(w, iw):
             free[i], slack[i], lower[i], upper[i] = 0.0, low, -math.inf, math.inf
         else:
             free[i] = 1.0
-            lower[i] = low - RELAXED * max(scale[i], abs(low))
-            upper[i] = high + RELAXED * max(scale[i], abs(high))
+            lower[i] = low - RELAXED * max(min(scale[i], 1.0), abs(low))
+            upper[i] = high + RELAXED * max(min(scale[i], 1.0), abs(high))
             slack[i] = inside(c[i], low, high, w[PUSH])
 
 
@@ -132,7 +135,7 @@ def begin_bound_multipliers(w, iw):
     """Count the bounds; their multipliers begin at 1, or at mu over the distance where they are warm but zero."""
     z, lower, upper = shift(w, iw[Z]), shift(w, iw[LOWER]), shift(w, iw[UPPER])
     zl, zu, y, n = shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL]), shift(w, iw[Y]), iw[N]
-    count = 0
+    size, count = shift(w, iw[SIZE]), 0
     for j in range(iw[N] + iw[MC]):
         has_lower, has_upper = lower[j] > -math.inf, upper[j] < math.inf
         count += (1 if has_lower else 0) + (1 if has_upper else 0)
@@ -141,7 +144,7 @@ def begin_bound_multipliers(w, iw):
             zu[j] = FIRST_BOUND_MULTIPLIER if has_upper else 0.0
         else:
             if j < n:
-                known_lower, known_upper = zl[j] * w[COST_SCALE], zu[j] * w[COST_SCALE]
+                known_lower, known_upper = zl[j] * w[COST_SCALE] * size[j], zu[j] * w[COST_SCALE] * size[j]
             else:
                 known_lower, known_upper = -y[j - n], y[j - n]
             zl[j] = max(known_lower, w[BARRIER] / (z[j] - lower[j])) if has_lower else 0.0
@@ -195,7 +198,7 @@ def start(w, iw):
     w[BARRIER], iw[FILTER_SIZE] = w[START_BARRIER], 0
     if iw[RESTARTS] == 0:
         w[BEST_COST], w[BEST_VIOLATION] = math.inf, math.inf
-    relax_bounds(w, iw)
+    begin_bounds(w, iw)
     copy(shift(w, iw[Z]), shift(w, iw[Z_TRIAL]), n)
     failed = call_step(iw[EVALUATE], w, iw)
     if failed != 0:

@@ -30,7 +30,7 @@ def collect(state: InteriorState) -> ConstrainedResult:
     if not (status.converged or status == Status.LOCALLY_INFEASIBLE):
         _go_to_best(plan)
     m, n, mc = space.m, space.n, space.mc
-    out, active = np.empty(plan.exported), np.empty(n, dtype=np.int64)
+    out, active = np.empty(plan.exported), np.empty(n + mc, dtype=np.int64)
     violation = export.entry()(space.w_handle, space.iw_handle, int(plan.dense), handle(out), handle(active))
     rows = 4 * n + m
     jac: Any
@@ -49,7 +49,8 @@ def collect(state: InteriorState) -> ConstrainedResult:
         jac=jac,
         gradient=out[n : 2 * n],
         optimality=float(w[layout.ERROR]),
-        active_mask=active,
+        active_mask=active[:n],
+        active_constraints=active[n:] != 0,
         status=status,
         nfev=numbers[layout.NFEV],
         nfev_jac=counters.nfev_jac,
@@ -59,7 +60,7 @@ def collect(state: InteriorState) -> ConstrainedResult:
         multipliers=Multipliers(out[rows : rows + mc], out[2 * n : 3 * n], out[3 * n : 4 * n]),
         constr_violation=violation,
         linear_solver=plan.linear_solver(),
-        dual_infeasibility=float(w[layout.USER_DUAL_ERROR]),
+        dual_infeasibility=float(w[layout.REPORTED_DUAL_ERROR]),
         complementarity=float(w[layout.COMPLEMENTARITY]) / scale,
         constraint_values=out[rows + mc : rows + 2 * mc],
         constraint_jac=constraint_jac,
@@ -80,9 +81,9 @@ def _go_to_best(plan: Plan) -> None:
     """Evaluate functions and derivatives at the best point, where the solve did not end at it."""
     space, w = plan.space, plan.space.w
     best, z = space.view(layout.X_BEST), space.view(layout.Z)[: space.n]
-    if not space.iw[layout.NFEV] or np.array_equal(best, np.clip(z, plan.lower, plan.upper)):
+    if not space.iw[layout.NFEV] or np.array_equal(best, np.clip(z * plan.sizes, plan.lower, plan.upper)):
         return
-    z[:] = best
+    z[:] = best / plan.sizes
     space.view(layout.X_EVALUATED)[:] = best
     space.view(layout.R)[:] = plan.residual.value(best)
     if plan.constraints is not None:

@@ -20,6 +20,7 @@ from nlsq.solvers.interior_point.workspace import Workspace
 FloatArray = NDArray[np.float64]
 DENSE_UP_TO = 200  # variables and constraints together: larger systems are sparse where the functions' derivatives are
 FEW = 64  # variables below which a solve is too short to let other threads run
+MODERATE = 1e-2  # sizes of variables from this to its inverse are taken as they are
 DENSE_SERVICES = (
     (layout.EVALUATE, dense_services.evaluate),
     (layout.LINEARISE, dense_services.linearise),
@@ -59,6 +60,8 @@ class Plan:
         What stands in for the dense kernels.
     functions : list of VectorFunction
         Residual and constraints.
+    sizes : ndarray, shape (n,)
+        Typical sizes of the variables.
     calls_python : bool
         Whether a function or a service is Python code.
     takes_differences : bool
@@ -78,6 +81,7 @@ class Plan:
         n = problem.n
         self.lower = np.full(n, -np.inf) if problem.lower is None else problem.lower
         self.upper = np.full(n, np.inf) if problem.upper is None else problem.upper
+        self.sizes = typical_sizes(problem.x0, self.lower, self.upper, problem.scale)
         loss = problem.loss
         if callable(loss.function):
             raise NotImplementedError("problems with constraints take the losses that have names, not a function.")
@@ -153,6 +157,7 @@ class Plan:
         w[layout.COST_SCALE] = w[layout.ROOT_SCALE] = 1.0
         space.view(layout.ROW_SCALE)[:] = 1.0
         space.view(layout.XL)[:], space.view(layout.XU)[:] = self.lower, self.upper
+        space.view(layout.SIZE)[:] = self.sizes
         space.view(layout.CL)[:], space.view(layout.CU)[:] = self.limits
         held = self.problem.constraints
         if held is not None:
@@ -180,6 +185,19 @@ class Plan:
         if self.sparse is not None:
             return str(self.sparse.describe(self.reason))
         return f"dense Bunch-Kaufman factorisation of the condensed system ({self.reason})"
+
+
+def typical_sizes(x0: FloatArray, lower: FloatArray, upper: FloatArray, scale: FloatArray | None) -> FloatArray:
+    """Return what variables are divided by: the user's scale, else powers of two near starts that are far from 1.
+
+    Where the start is 0 the distance between bounds tells, if it is small.
+    """
+    if scale is not None:
+        return scale
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.where(x0 != 0.0, np.abs(x0), np.minimum(upper - lower, 1.0))
+    far = np.isfinite(size) & (size > 0.0) & ((size < MODERATE) | (size > 1.0 / MODERATE))
+    return np.where(far, np.exp2(np.round(np.log2(np.where(far, size, 1.0)))), 1.0)
 
 
 def residual_function(problem: LeastSquaresProblem) -> VectorFunction:

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from nlsq.status import SolveResult
 
 FloatArray = NDArray[np.float64]
-AT_LIMIT = 1e-6  # relative distance at which a constraint or bound is active, whatever its multiplier
-STRONG = 1e-6  # multiplier relative to the gradient: beyond it the constraint is active
 
 
 @dataclass
@@ -35,6 +33,8 @@ class ConstrainedResult(SolveResult):
         Its derivative.
     constraint_lower, constraint_upper : ndarray, shape (mc,)
         cl and cu.
+    active_constraints : ndarray of bool, shape (mc,)
+        Equations, and constraints at a limit: nearer than their multiplier is large, as the problem is scaled.
     constraint_parts : tuple of (str, int)
         Name and number of rows of each constraint as it was given; ``constraint_names`` has a name for each row.
     nhev : int
@@ -58,6 +58,7 @@ class ConstrainedResult(SolveResult):
     constraint_jac: Any = None
     constraint_lower: FloatArray = field(default_factory=lambda: np.empty(0))
     constraint_upper: FloatArray = field(default_factory=lambda: np.empty(0))
+    active_constraints: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
     constraint_parts: tuple[tuple[str, int], ...] = ()
     nhev: int = 0
     factorizations: int = 0
@@ -71,17 +72,6 @@ class ConstrainedResult(SolveResult):
     def constraint_names(self) -> list[str]:
         """What messages call the rows of the constraints: ``"constraints[2][0]"`` is the first of the third."""
         return [f"{name}[{i}]" for name, rows in self.constraint_parts for i in range(rows)]
-
-    @cached_property
-    def active_constraints(self) -> NDArray[np.bool_]:
-        """Rows of the constraints that are equations, or at a limit; shape (mc,)."""
-        low, high, value = self.constraint_lower, self.constraint_upper, self.constraint_values
-        active: NDArray[np.bool_] = low == high
-        for limit in (low, high):
-            finite = np.isfinite(limit)
-            size = np.maximum(1.0, np.abs(np.where(finite, limit, 0.0)))
-            active = active | (finite & (np.abs(value - np.where(finite, limit, np.inf)) <= AT_LIMIT * size))
-        return active
 
     @cached_property
     def active_rows(self) -> Any:

@@ -133,32 +133,50 @@ class SparseServices:
 
     def _evaluate(self) -> None:
         plan, x = self.plan, self._x
-        np.clip(self._trial, plan.lower, plan.upper, out=x)
+        np.clip(self._trial * plan.sizes, plan.lower, plan.upper, out=x)
         self._r_trial[:] = plan.residual.value(x)
-        self._w[layout.COST_TRIAL] = self._w[layout.COST_SCALE] * plan.problem.loss.cost(self._r_trial)
         if plan.constraints is not None:
             np.multiply(plan.constraints.value(x), self._row_scale, out=self._c_trial)
+        self._extend_linearly()
+        self._w[layout.COST_TRIAL] = self._w[layout.COST_SCALE] * plan.problem.loss.cost(self._r_trial)
+
+    def _extend_linearly(self) -> None:
+        """Extend what was evaluated at the bounds to where those are relaxed, by the last Jacobians."""
+        sizes = self.plan.sizes
+        if self._jac is None or np.array_equal(self._x, self._trial * sizes):
+            return
+        beyond = self._trial - self._x / sizes
+        self._r_trial += csr_like(self._jac, self._jac_values) @ beyond / self._w[layout.ROOT_SCALE]
+        if self._a is not None:
+            self._c_trial += csr_like(self._a, self._a_values) @ beyond
 
     def _linearise(self) -> None:
         plan, w = self.plan, self._w
         jac = plan.residual.jacobian(self._x)
         jac, self._weighted[:] = scale_for_loss(plan.problem.loss, jac, self._r.copy())
-        np.copyto(self._gradient, jac.T @ self._weighted)
+        np.multiply(jac.T @ self._weighted, plan.sizes, out=self._gradient)
         a = None if plan.constraints is None else plan.constraints.jacobian(self._x)
         self._jac, self._a = jac, a
         if not self._iw[layout.SCALED]:
             if a is not None:
-                self._row_work[:] = largest_of_rows(a)
+                self._row_work[:] = largest_of_rows(csr_like(a, a.data * plan.sizes[a.indices]))
+            w[layout.GRADIENT_BOUND] = self._bound_of_gradient(jac.data * plan.sizes[jac.indices])
             run_kernel(choose_scales, w, self._iw)
         root = float(w[layout.ROOT_SCALE])
         self._weighted *= root
         self._gradient *= w[layout.COST_SCALE]
-        self._jac_values = jac.data * root if root != 1.0 else jac.data
+        self._jac_values = jac.data * (root * plan.sizes)[jac.indices]
         if a is not None:
-            self._a_values = a.data * np.repeat(self._row_scale, np.diff(a.indptr))
-            self._rounding[:] = EPS * (np.abs(csr_like(a, self._a_values)) @ np.abs(self._x))
+            self._a_values = a.data * np.repeat(self._row_scale, np.diff(a.indptr)) * plan.sizes[a.indices]
+            self._rounding[:] = EPS * (np.abs(csr_like(a, self._a_values)) @ np.abs(self._x / plan.sizes))
         squares = np.bincount(jac.indices, weights=self._jac_values**2, minlength=self._x.size)
         np.maximum(self._squares, squares, out=self._squares)
+        w[layout.GRADIENT_BOUND] = self._bound_of_gradient(self._jac_values)
+
+    def _bound_of_gradient(self, values: FloatArray) -> float:
+        """Return the largest norm of a column of J times that of the residual."""
+        squares = np.bincount(self._jac.indices, weights=values**2, minlength=self._x.size)
+        return float(np.sqrt(squares.max(initial=0.0) * (self._weighted @ self._weighted)))
 
     def _multiply(self) -> None:
         iw, w = self._iw, self._w
@@ -189,6 +207,8 @@ class SparseServices:
         begin = 0 if residual is None else residual.rows.size
         if constraints is not None:
             constraints.into(self._x, self._y * self._row_scale, self._curvature[begin:])
+        sizes = self.plan.sizes
+        self._curvature *= sizes[self._rows] * sizes[self._columns]
 
     def _factorize(self) -> None:
         uses = int(self._iw[layout.USE_HESSIAN])

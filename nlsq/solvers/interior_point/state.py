@@ -40,7 +40,7 @@ def begin(
     chosen = options.tolerance if tolerance is None or tolerance <= 0.0 else tolerance
     w[layout.TOLERANCE], w[layout.ACCEPTABLE_TOLERANCE] = chosen, max(options.acceptable, chosen)
     first = space.start(layout.Z)
-    w[first : first + space.n] = problem.x0
+    w[first : first + space.n] = problem.x0 / plan.sizes
     if warm_start is not None:
         _write_warm_start(plan, warm_start)
     return InteriorState(problem, plan)
@@ -53,7 +53,7 @@ def _write_warm_start(plan: Plan, result: Any) -> None:
     x = np.asarray(result.x, dtype=np.float64)
     if x.shape != (n,):
         raise ValueError(f"warm_start has {x.size} variables, but the problem has {n}.")
-    space.view(layout.Z)[:n] = x
+    space.view(layout.Z)[:n] = x / plan.sizes
     multipliers = getattr(result, "multipliers", None)
     if multipliers is None or multipliers.constraints.shape != (mc,):
         return
@@ -133,7 +133,7 @@ class InteriorState:
             x=space.view(layout.X_EVALUATED).copy(),
             cost=float(w[layout.COST] / w[layout.COST_SCALE]),
             optimality=float(w[layout.ERROR]),
-            step_norm=float(np.abs(space.view(layout.STEP)).max(initial=0.0)),
+            step_norm=float(np.abs(space.view(layout.STEP)[: space.n] * self.plan.sizes).max(initial=0.0)),
             cost_reduction=np.nan,
             gain_ratio=np.nan,
             accepted=True,
@@ -141,8 +141,8 @@ class InteriorState:
             njev=int(iw[layout.NJEV]),
             damping=float(w[layout.DAMPING]),
             residual=space.view(layout.R).copy(),
-            gradient=space.view(layout.GRADIENT) / w[layout.COST_SCALE],
-            dual_infeasibility=float(w[layout.USER_DUAL_ERROR]),
+            gradient=space.view(layout.GRADIENT) / (w[layout.COST_SCALE] * self.plan.sizes),
+            dual_infeasibility=float(w[layout.REPORTED_DUAL_ERROR]),
             constr_violation=float(max(w[layout.USER_VIOLATION], 0.0)),
             complementarity=float(w[layout.COMPLEMENTARITY] / w[layout.COST_SCALE]),
             barrier=float(w[layout.BARRIER]),
