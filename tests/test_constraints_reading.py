@@ -395,6 +395,8 @@ def test_checker_says_how_to_give_parameters_by_name():
 def test_checker_has_to_have_something_to_check():
     with pytest.raises(TypeError, match="nothing to compare"):
         nlsq.check_jacobian(LinearConstraint(np.eye(3), 0.0), X)
+    with pytest.raises(TypeError, match="nothing to compare"):
+        nlsq.check_jacobian(nlsq.linear_constraint({"a": 1.0}, upper=1.0), {"a": 0.0})
     with pytest.raises(TypeError, match="takes a function, its Jacobian and x, or constraints and x"):
         nlsq.check_jacobian(curved, X)
 

@@ -104,7 +104,7 @@ def check_constraint_jacobians(
 
 def _given(constraints: Any) -> list[_Given]:
     """Return the constraints that have Jacobians of their own."""
-    is_one = isinstance(constraints, Mapping) or hasattr(constraints, "fun") or hasattr(constraints, "lb")
+    is_one = isinstance(constraints, Mapping) or any(hasattr(constraints, name) for name in ("fun", "lb", "lower"))
     if not is_one and not hasattr(constraints, "__iter__"):
         raise TypeError("check_jacobian takes a function, its Jacobian and x, or constraints and x.")
     found = []
