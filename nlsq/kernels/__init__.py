@@ -49,6 +49,7 @@ KERNEL_MODULES = (
     "schur_choice",
     "schur_pattern",
     "optimal_control.riccati",
+    "optimal_control.stage_sizes",
     "optimal_control.stage_bounds",
     "optimal_control.stage_evaluation",
     "optimal_control.stage_quadratic",

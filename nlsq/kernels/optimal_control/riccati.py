@@ -29,8 +29,8 @@ from nlsq.kernels.optimal_control.stage_layout import BLOCK, FACTOR_BLOCK, NU, N
 
 STATES = 0
 CONTROLS = 0
-LEAST_PIVOT = 1e-13  # of the largest diagonal entry: below, the controls' Hessian counts as singular
-REPLACEMENT = 1e-8  # of the largest diagonal entry, added to such a pivot
+LEAST_PIVOT = 1e-13  # of its diagonal entry before elimination: below, the controls' Hessian counts as singular
+REPLACEMENT = 1e-8  # of that entry, added to such a pivot; where it is zero the control changes nothing
 
 
 @kernel("int(int)")
@@ -90,15 +90,15 @@ def factorise(blocks, data, work, factors_out):
                 a = block[l * row + i]
                 for j in range(0, row, 4):
                     add_multiple(a, shift(product, l * row + j), shift(matrix, i * row + j))
-        largest = 0.0
-        for i in range(nu):
-            largest = max(largest, abs(matrix[i * row + i] + diagonal[i * lead + k]))
+        for j in range(nu):
+            factor[pivots + j] = abs(matrix[j * row + j] + diagonal[j * lead + k])
         for j in range(nu):
             pivot = matrix[j * row + j] + diagonal[j * lead + k]
-            if not pivot > LEAST_PIVOT * largest:
+            entry = factor[pivots + j]  # before elimination
+            if not pivot > LEAST_PIVOT * entry:
                 if not abs(pivot) <= 1e300:
                     return -1
-                pivot = max(pivot, 0.0) + REPLACEMENT * max(largest, 1.0)
+                pivot = max(pivot, 0.0) + (REPLACEMENT * entry if entry > 0.0 else 1.0)
                 replaced += 1
             inverse = 1.0 / math.sqrt(pivot)
             factor[pivots + j] = inverse

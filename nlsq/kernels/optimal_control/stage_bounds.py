@@ -30,19 +30,19 @@ def measure_distances(iw, direction, bound, z, distances_out):
             out[k] = sign * (here[k] - limit[k])
 
 
-@kernel("void(int*, double*, double*, double, double*, double*)", apart=True)
-def start_rows(iw, distances, extents, barrier, slacks_out, multipliers_io):
+@kernel("void(int*, double*, double*, double, double, double*, double*)", apart=True)
+def start_rows(iw, distances, extents, size, barrier, slacks_out, multipliers_io):
     """Begin on the central path, near the distances and multipliers at hand: ``t l = barrier`` everywhere.
 
     On the path ``t - rho l = e - rho l_old`` gives ``t = (y + sqrt(y^2 + 4 rho barrier)) / 2`` with y the right side,
-    the smoothed complementarity of Chen and Harker, Kanzow and Smale. rho is the square of the row's extent: the wider
-    a control's range, say, the smaller its multipliers.
+    the smoothed complementarity of Chen and Harker, Kanzow and Smale. rho is the square of the row's extent over
+    the size of the cost: the wider a control's range, say, the smaller its multipliers.
     """
     lead = iw[K]
     for b in range(iw[ROWS]):
         first, last = iw[HEADER + 3 * b + 1], iw[HEADER + 3 * b + 2]
         e, t, l = shift(distances, b * lead), shift(slacks_out, b * lead), shift(multipliers_io, b * lead)
-        rho = extents[b] * extents[b]
+        rho = extents[b] * extents[b] / size
         for k in range(first, last):
             y = e[k] - rho * l[k]
             root = math.sqrt(y * y + 4.0 * rho * barrier)
@@ -150,13 +150,27 @@ def advance_rows(iw, slack_changes, changes, length, slacks_io, multipliers_io):
     return total / max(count, 1)
 
 
-@kernel("double(int*, double*)")
-def largest_entry(iw, rows):
-    """Largest absolute value in the bound rows."""
+@kernel("double(int*, double*, double*)")
+def largest_entry(iw, extents, rows):
+    """Largest absolute value in the bound rows, relative to their extents."""
     lead, largest = iw[K], 0.0
     for b in range(iw[ROWS]):
+        own = 0.0
         for k in range(iw[HEADER + 3 * b + 1], iw[HEADER + 3 * b + 2]):
-            largest = max(largest, abs(rows[b * lead + k]))
+            own = max(own, abs(rows[b * lead + k]))
+        largest = max(largest, own / extents[b])
+    return largest
+
+
+@kernel("double(int*, double*, double*)")
+def largest_change(iw, units, rows):
+    """Largest absolute value in the bound rows, times the unit of the component."""
+    lead, largest = iw[K], 0.0
+    for b in range(iw[ROWS]):
+        own = 0.0
+        for k in range(iw[HEADER + 3 * b + 1], iw[HEADER + 3 * b + 2]):
+            own = max(own, abs(rows[b * lead + k]))
+        largest = max(largest, own * units[iw[HEADER + 3 * b]])
     return largest
 
 
@@ -170,14 +184,15 @@ def add_multipliers(iw, direction, multipliers, gradient_io):
             gradient_io[component * lead + k] -= direction[b] * multipliers[b * lead + k]
 
 
-@kernel("double(int*, double*, double*)")
-def complementarity(iw, distances, multipliers):
-    """Largest ``|e l|``, or distance beyond a bound."""
+@kernel("double(int*, double*, double*, double, double*)")
+def complementarity(iw, distances, multipliers, size, units):
+    """Largest ``|e l|`` relative to the size of the cost, or distance beyond a bound in the component's unit."""
     lead, largest = iw[K], 0.0
     for b in range(iw[ROWS]):
+        unit = units[iw[HEADER + 3 * b]]
         for k in range(iw[HEADER + 3 * b + 1], iw[HEADER + 3 * b + 2]):
             e = distances[b * lead + k]
-            largest = max(largest, abs(e * multipliers[b * lead + k]), -e)
+            largest = max(largest, abs(e * multipliers[b * lead + k]) / size, -e / unit)
     return largest
 
 

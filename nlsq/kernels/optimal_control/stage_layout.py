@@ -21,7 +21,7 @@ of a matrix behind. There are N stages and the terminal state ``x_N``.
     QP_TOLERANCE,
     COST,
     COST_NEW,
-    DEFECT,  # sum of |defects| of the dynamics
+    DEFECT,  # weighted sum of |defects| of the dynamics
     DEFECT_NEW,
     PENALTY,  # of the merit function: cost + penalty * defect
     STATIONARITY,
@@ -35,8 +35,11 @@ of a matrix behind. There are N stages and the terminal state ``x_N``.
     ANCHOR_COST,
     ANCHOR_DEFECT,
     ANCHOR_DESCENT,  # g'd there
+    COST_SIZE,  # what the tolerance of barriers and gradients is relative to
+    GRADIENT_BOUND,
+    RELATIVE_STATIONARITY,
     SCALARS,
-) = range(19)
+) = range(22)
 
 # integers in iw: sizes
 (
@@ -64,7 +67,11 @@ of a matrix behind. There are N stages and the terminal state ``x_N``.
     MULTIPLIERS,
     ROW_WORK,  # and six of scratch
     DIRECTIONS,  # +1 or -1 for each bound row
-    EXTENTS,  # and what a large distance is
+    EXTENTS,  # and what a large distance is,
+    WIDTHS,  # as far as it is known beforehand: half the range; 0 where there is but one bound
+    SIZES,  # largest absolute values in the plan (NZ),
+    UNITS,  # and what stands for them where they are zero (NZ)
+    WEIGHTS,  # of the defects in the merit function (NX)
     ANCHOR,  # where the watchdog began: z, then costates
     KEPT,  # the last good plan: z, costates, multipliers
     # services, each an address and its data
@@ -102,7 +109,7 @@ of a matrix behind. There are N stages and the terminal state ``x_N``.
     INFEASIBLE_LEFT,  # steps that may still be taken towards programs without a feasible point
     REGULARISED,  # pivots of the controls' Hessian that were replaced
     HEADER,
-) = range(58)
+) = range(62)
 
 # codes of STATUS
 RUNNING, SOLVED, ITERATION_LIMIT, NOT_FINITE, INFEASIBLE, NO_PROGRESS, FAILED, INDEFINITE = range(8)

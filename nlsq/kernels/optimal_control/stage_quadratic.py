@@ -5,7 +5,7 @@
         predict: solve with m = 0; how far it may go says how much centring is needed, sigma = (mu_affine / mu)^3
         correct: m = sigma mu - dt dl; solve with the same factors
         step to 0.995 of the boundary
-    until t l is at the tolerance, and the last step left slacks and distances equal
+    until t l is at the tolerance, and the last step left slacks and distances equal, and multipliers where they belong
 
 With Gauss-Newton matrices for H the program is convex. With exact Hessians it is so as long as no pivot of the controls
 is replaced; else `INDEFINITE` is returned. Where no point satisfies the dynamics within the bounds the
@@ -25,6 +25,7 @@ from nlsq.kernels.optimal_control.stage_bounds import (
     condense,
     correct,
     find_changes,
+    largest_change,
     largest_entry,
     mean_product,
     measure_distances,
@@ -36,6 +37,7 @@ from nlsq.kernels.optimal_control.stage_layout import (
     BLOCKS,
     BOUNDS,
     COST,
+    COST_SIZE,
     DAMPING,
     DIRECTIONS,
     DZ,
@@ -58,6 +60,7 @@ from nlsq.kernels.optimal_control.stage_layout import (
     SLACK_ERROR,
     SLACKS,
     SUBSTITUTE,
+    UNITS,
     VECTORS,
     WARM_BARRIER,
     WORK,
@@ -68,24 +71,28 @@ from nlsq.kernels.optimal_control.stage_layout import (
 
 BOUNDARY = 0.995  # of the way to it: Mehrotra 1992, section 6
 SHORTEST = 1e-9  # steps below make no progress
-LEAST_BARRIER = 1e-16
-FIRST_BARRIER = 1e-2
+LEAST_BARRIER = 1e-16  # relative to the size of the cost, as
+FIRST_BARRIER = 1e-2  # at least
 SPREAD = 5.0  # how many times the tolerance single products may be
-USABLE = 1e-3  # a program that was not solved to its tolerance may leave slacks as wrong as this
+USABLE = 1e-3  # a program that was not solved to its tolerance may leave slacks as wrong as this, relative to extents
 
 
-@kernel("void(int*, double*, double, double*, double*)", apart=True)
-def begin_sums(iw, gradient, damping, gradient_out, diagonal_out):
-    """Copy the gradient, and let the diagonal begin with the damping."""
-    for i in range((iw[NX] + iw[NU]) * iw[K]):
-        gradient_out[i] = gradient[i]
-        diagonal_out[i] = damping
+@kernel("void(int*, double*, double, double*, double*, double*)", apart=True)
+def begin_sums(iw, gradient, damping, units, gradient_out, diagonal_out):
+    """Copy the gradient, and let the diagonal begin with the damping, over the squares of the units."""
+    lead = iw[K]
+    for j in range(iw[NX] + iw[NU]):
+        value = damping / (units[j] * units[j]) if damping > 0.0 else 0.0
+        for i in range(j * lead, (j + 1) * lead):
+            gradient_out[i] = gradient[i]
+            diagonal_out[i] = value
 
 
 @kernel("int(double*, int*, double, int)")
 def iterate(w, iw, barrier, limit):
     """Iterate from the last program's slacks and multipliers with some barrier, or anew where it is zero."""
-    lead = iw[K]
+    lead, cost_size = iw[K], w[COST_SIZE]
+    least, tolerance = LEAST_BARRIER * cost_size, w[QP_TOLERANCE] * cost_size
     size = iw[ROWS] * lead
     work = shift(w, iw[WORK])
     diagonal = shift(work, (iw[NX] + iw[NU]) * lead)
@@ -94,17 +101,17 @@ def iterate(w, iw, barrier, limit):
     distances = shift(w, iw[ROW_WORK])
     weights, inverses, targets = shift(distances, size), shift(distances, 2 * size), shift(distances, 3 * size)
     slack_changes, changes = shift(distances, 4 * size), shift(distances, 5 * size)
-    gradient = shift(w, iw[VECTORS] + iw[NX] * lead)
+    gradient, extents, units = shift(w, iw[VECTORS] + iw[NX] * lead), shift(w, iw[EXTENTS]), shift(w, iw[UNITS])
     measure_distances(iw, direction, shift(w, iw[BOUNDS]), shift(w, iw[Z]), distances)
     if barrier > 0.0:
-        start_rows(iw, distances, shift(w, iw[EXTENTS]), barrier, slacks, multipliers)
+        start_rows(iw, distances, extents, cost_size, barrier, slacks, multipliers)
     else:
-        barrier = max(w[COST] / max(iw[ROWS] * iw[N], 1), FIRST_BARRIER)
-        start_cold(iw, distances, shift(w, iw[EXTENTS]), barrier, slacks, multipliers)
+        barrier = max(w[COST] / max(iw[ROWS] * iw[N], 1), FIRST_BARRIER * cost_size)
+        start_cold(iw, distances, extents, barrier, slacks, multipliers)
     w[SLACK_ERROR] = 0.0
     for _ in range(limit):
         iw[QP_ITERATIONS] += 1
-        begin_sums(iw, gradient, w[DAMPING], work, diagonal)
+        begin_sums(iw, gradient, w[DAMPING] * cost_size, units, work, diagonal)
         condense(iw, direction, distances, slacks, multipliers, weights, inverses, work, diagonal)
         replaced = call_weighted(iw[FACTORISE], blocks, iw[SELF], work, factors)
         if replaced < 0:
@@ -120,20 +127,22 @@ def iterate(w, iw, barrier, limit):
             iw, direction, distances, step, slacks, multipliers, weights, inverses, targets, slack_changes, changes
         )
         affine = mean_product(iw, slacks, multipliers, slack_changes, changes, 1.0 / max(1.0, ratio))
-        centring = affine / max(barrier, LEAST_BARRIER)
+        centring = affine / max(barrier, least)
         target = barrier * centring * centring * centring
         correct(iw, direction, target, slack_changes, changes, inverses, targets, work)
         call_weighted(iw[SUBSTITUTE], blocks, iw[SELF], work, factors)
         ratio = find_changes(
             iw, direction, distances, step, slacks, multipliers, weights, inverses, targets, slack_changes, changes
         )
-        length = min(1.0, BOUNDARY / max(ratio, LEAST_BARRIER))
+        length = min(1.0, BOUNDARY / max(ratio, BOUNDARY))
         barrier = advance_rows(iw, slack_changes, changes, length, slacks, multipliers)
-        w[BARRIER], w[SLACK_ERROR] = barrier, (1.0 - length) * largest_entry(iw, slack_changes)
+        w[BARRIER], w[SLACK_ERROR] = barrier, (1.0 - length) * largest_entry(iw, extents, slack_changes)
         if not abs(barrier) <= 1e300:
             return NOT_FINITE
-        if barrier <= w[QP_TOLERANCE] and w[SLACK_ERROR] <= w[QP_TOLERANCE]:
-            if complementarity_after(iw, direction, distances, step, slacks, multipliers) <= SPREAD * w[QP_TOLERANCE]:
+        if barrier <= tolerance and w[SLACK_ERROR] <= w[QP_TOLERANCE]:
+            short = (1.0 - length) * largest_change(iw, units, changes)
+            spread = complementarity_after(iw, direction, distances, step, slacks, multipliers)
+            if short <= tolerance and spread <= SPREAD * tolerance:
                 return 0
         if length < SHORTEST:
             break

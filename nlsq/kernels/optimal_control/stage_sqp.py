@@ -25,7 +25,7 @@ from nlsq.kernels.backend import kernel, shift
 from nlsq.kernels.dense import copy
 from nlsq.kernels.optimal_control.riccati import find_costates, row_length
 from nlsq.kernels.optimal_control.stage_bounds import clip
-from nlsq.kernels.optimal_control.stage_evaluation import evaluate, linearise, test_conditions
+from nlsq.kernels.optimal_control.stage_evaluation import add_defects, evaluate, linearise, test_conditions
 from nlsq.kernels.optimal_control.stage_layout import (
     ANCHOR,
     ANCHOR_COST,
@@ -36,6 +36,7 @@ from nlsq.kernels.optimal_control.stage_layout import (
     BOUNDS,
     COST,
     COST_NEW,
+    COST_SIZE,
     COSTATES,
     COSTATES_NEW,
     DAMPING,
@@ -62,10 +63,10 @@ from nlsq.kernels.optimal_control.stage_layout import (
     PENALTY,
     QP_ITERATIONS,
     QP_TOLERANCE,
+    RELATIVE_STATIONARITY,
     RELAXED,
     ROWS,
     SOLVED,
-    STATIONARITY,
     STATUS,
     STEP_LENGTH,
     TESTS,
@@ -81,10 +82,12 @@ from nlsq.kernels.optimal_control.stage_layout import (
     Z,
 )
 from nlsq.kernels.optimal_control.stage_quadratic import solve_quadratic
+from nlsq.kernels.optimal_control.stage_sizes import choose_units, expect_cost, measure
 
 SUFFICIENT = 1e-4  # Nocedal and Wright, algorithm 18.3: eta
 SHARE = 0.5  # rho of their (18.36): how much of the decrease the penalty's part has to be
 ROUNDING = 1e-13  # of the merit function: less is no change
+NO_DEFECT = 1e-12  # relative to states: less is rounding, and no penalty helps against it
 SHORTEST = 1e-6  # length of a step
 PATIENT = 8  # full steps on trial, at first
 INFEASIBLE_STEPS = 5  # towards linear programs without a feasible point, before the problem is called infeasible
@@ -92,7 +95,7 @@ WAIT = 2  # iterations without exact Hessians after they were not good
 FIRST_DAMPING = 1e-3
 LARGEST_DAMPING = 1e10
 QP_SHARE = 0.1  # of the tolerance, to which programs are solved in the end,
-LOOSE = 0.01  # of the gradient of the Lagrangian, before
+LOOSE = 1e-3  # of the gradient of the Lagrangian, before
 RESTART = 0.01  # of a bound's share in the cost: the barrier with which a program begins that is like the last one
 
 
@@ -116,7 +119,7 @@ def cost_slope(w, iw):
                 total += hessian[i * row + j] * step[j * lead + k]
             descent += slope[i * lead + k] * d
             curvature += total * d
-    if w[DEFECT] > 0.0:
+    if w[DEFECT] > NO_DEFECT:
         needed = (descent + curvature) / ((1.0 - SHARE) * w[DEFECT])
         if w[PENALTY] < needed:
             w[PENALTY] = 2.0 * needed
@@ -252,19 +255,33 @@ def take_step(w, iw):
                 return code
         elif code != NO_PROGRESS or w[DAMPING] >= LARGEST_DAMPING:
             return code
+        elif w[QP_TOLERANCE] > QP_SHARE * w[TOLERANCE]:
+            w[QP_TOLERANCE] = QP_SHARE * w[TOLERANCE]
         else:
             w[DAMPING] = max(10.0 * w[DAMPING], FIRST_DAMPING)
 
 
 @kernel("void(double*, int*)")
 def prepare_program(w, iw):
-    """Choose how accurately the next program is solved, loosely far from the optimum, and from where it begins."""
+    """Choose how accurately the next program is solved, and from where it begins.
+
+    Far from the optimum it is solved loosely, as long as its steps are taken whole.
+    """
+    if iw[ITERATIONS] == 0:
+        expect_cost(w, iw)
     w[QP_TOLERANCE] = QP_SHARE * w[TOLERANCE]
-    if iw[TESTS] != 0:
-        w[QP_TOLERANCE] = max(w[QP_TOLERANCE], LOOSE * min(w[STATIONARITY], 1.0))
+    if iw[TESTS] != 0 and w[STEP_LENGTH] == 1.0:
+        w[QP_TOLERANCE] = max(w[QP_TOLERANCE], LOOSE * min(w[RELATIVE_STATIONARITY], 1.0))
     w[WARM_BARRIER] = 0.0
     if iw[IS_WARM] != 0 or iw[ITERATIONS] > 0:
-        w[WARM_BARRIER] = max(RESTART * w[COST] / max(iw[ROWS] * iw[N], 1), 10.0 * w[QP_TOLERANCE])
+        share = w[COST] / max(iw[ROWS] * iw[N], 1)
+        w[WARM_BARRIER] = max(RESTART * share, 10.0 * w[QP_TOLERANCE] * w[COST_SIZE])
+
+
+@kernel("int(double*, int*)")
+def is_stationary(w, iw):
+    """Whether the gradient that was tested last is within the tolerance."""
+    return 1 if iw[TESTS] != 0 and w[RELATIVE_STATIONARITY] <= w[TOLERANCE] else 0
 
 
 @kernel("int(double*, int*)")
@@ -273,17 +290,28 @@ def solve_stages(w, iw):
     iw[ITERATIONS] = iw[EVALUATIONS] = iw[QP_ITERATIONS] = iw[RELAXED] = iw[WAITING] = 0
     iw[PATIENCE], iw[INFEASIBLE_LEFT] = PATIENT, INFEASIBLE_STEPS
     w[PENALTY] = w[DAMPING] = 0.0
+    w[STEP_LENGTH] = 1.0
     while True:
         code = 0
         iw[IS_EXACT] = 1 if iw[USES_EXACT] != 0 and iw[WAITING] == 0 else 0
         iw[WAITING] = max(iw[WAITING] - 1, 0)
         if iw[TESTS] != 0 or iw[ITERATIONS] < iw[MAX_ITERATIONS]:
             code = linearise(w, iw)
+            if code == 0:
+                measure(w, iw)
+            if code == 0 and iw[ITERATIONS] == 0:
+                choose_units(w, iw)
+                add_defects(w, iw)
         if code == 0 and iw[TESTS] != 0 and test_conditions(w, iw) != 0 and is_worse_than_anchor(w, iw) == 0:
             code = SOLVED
         elif code == 0 and iw[ITERATIONS] >= iw[MAX_ITERATIONS]:
             code = ITERATION_LIMIT
-        elif code == 0 and iw[TESTS] != 0 and is_worse_than_anchor(w, iw) != 0 and w[STATIONARITY] <= w[TOLERANCE]:
+        elif (
+            code == 0
+            and iw[TESTS] != 0
+            and is_worse_than_anchor(w, iw) != 0
+            and w[RELATIVE_STATIONARITY] <= w[TOLERANCE]
+        ):
             return_to_anchor(w, iw)
             accept(w, iw)
         elif code == 0:

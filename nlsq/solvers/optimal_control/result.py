@@ -14,6 +14,11 @@ from nlsq.status import Status
 
 FloatArray = NDArray[np.float64]
 
+INFEASIBLE = (
+    "The bounds of states cannot be kept from this x0: relax them, or let them give way, with a slack as a control "
+    "whose size is a residual."
+)
+
 _STATUSES = {
     layout.RUNNING: Status.RUNNING,
     layout.SOLVED: Status.OPTIMALITY,
@@ -103,6 +108,8 @@ class OptimalControlResult:
     @property
     def message(self) -> str:
         """What happened, in a sentence."""
+        if self.status is Status.LOCALLY_INFEASIBLE:
+            return INFEASIBLE
         return self.status.message
 
 

@@ -73,6 +73,10 @@ class StageWorkspace:
             layout.ROW_WORK: ROW_PARTS * len(rows) * lead,
             layout.DIRECTIONS: len(rows),
             layout.EXTENTS: len(rows),
+            layout.WIDTHS: len(rows),
+            layout.SIZES: nz,
+            layout.UNITS: nz,
+            layout.WEIGHTS: nx,
             layout.ANCHOR: (nz + nx) * lead,
             layout.KEPT: (nz + nx + len(rows)) * lead,
         }
@@ -104,7 +108,8 @@ class StageWorkspace:
             self.iw[place : place + 3] = component, first, first + self.stages
             self.w[directions + b] = side
             bounds[b, : self.stages + 1] = (lower if side > 0.0 else upper)[component]
-            self.w[int(self.iw[layout.EXTENTS]) + b] = _extent(lower[component], upper[component])
+            width = np.max(upper[component] - lower[component])
+            self.w[int(self.iw[layout.WIDTHS]) + b] = 0.5 * width if np.isfinite(width) else 0.0
 
     def _write_kernels(self) -> None:
         sizes = {"STATES": self.nx, "CONTROLS": self.nu} if self.nx + self.nu <= LARGEST_SPECIALISED else {}
@@ -145,14 +150,6 @@ def write_options(
     iw[layout.MAX_ITERATIONS], iw[layout.TESTS], iw[layout.GLOBALISES] = iterations, tests, tests
     iw[layout.USES_EXACT] = tests and iw[layout.LINEARISE_EXACT] != 0 and iw[layout.LINEARISE_END_EXACT] != 0
     iw[layout.IS_WARM], iw[layout.SHIFTS] = is_warm, layout.SHIFT_NEXT if shifts else 0
-
-
-def _extent(lower: FloatArray, upper: FloatArray) -> float:
-    """Return what a large distance to a bound of some component is: half its range, or the size of its only bound."""
-    width = np.max(upper - lower)
-    if np.isfinite(width):
-        return 0.5 * float(width)
-    return max(1.0, float(np.abs(np.where(np.isfinite(lower), lower, upper)).max()))
 
 
 def _aligned(size: int) -> FloatArray:
