@@ -349,7 +349,8 @@ def test_scales_leave_no_gradient_above_100(mode):
     scene = Scene(mode, mc=4)
     scene.set(layout.GRADIENT, [1.0, -2e4, 3.0, 1e9, 5e9])
     scene.v(layout.FREE)[:5] = [1.0, 1.0, 1.0, 0.0, 0.0]
-    scene.set(layout.ROW_WORK, [50.0, 400.0, 1e30, np.inf])
+    scene.w[layout.GRADIENT_BOUND] = 3e4
+    scene.set(layout.ROW_WORK, [50.0, 400.0, 1e10, 1e-2])
     c = scene.v(layout.C).copy()
     scene.call(scaling.choose_scales)
     assert scene.w[layout.COST_SCALE] == pytest.approx(100.0 / 2e4)
@@ -357,6 +358,23 @@ def test_scales_leave_no_gradient_above_100(mode):
     assert scene.w[layout.COST] == pytest.approx(2.5 * 100.0 / 2e4)
     assert_allclose(scene.v(layout.ROW_SCALE), [1.0, 0.25, 1e-8, 1.0])
     assert_allclose(scene.v(layout.C), c * [1.0, 0.25, 1e-8, 1.0])
+
+
+@MODE
+def test_scales_bring_up_what_is_small_for_its_units(mode):
+    """But neither a gradient that is small where J is not, nor a row that is zero but for rounding."""
+    scene = Scene(mode, mc=4)
+    scene.set(layout.GRADIENT, np.full(5, 1e-9))
+    scene.w[layout.GRADIENT_BOUND] = 1e-6
+    scene.set(layout.ROW_WORK, [1e-5, 0.5, 0.0, 1e-15])
+    scene.call(scaling.choose_scales)
+    assert scene.w[layout.COST_SCALE] == pytest.approx(1e6)
+    assert_allclose(scene.v(layout.ROW_SCALE), [1e5, 1.0, 1.0, 1.0])
+    scene = Scene(mode, mc=4)
+    scene.set(layout.GRADIENT, np.full(5, 1e-9))
+    scene.w[layout.GRADIENT_BOUND] = 1.0
+    scene.call(scaling.choose_scales)
+    assert scene.w[layout.COST_SCALE] == scene.w[layout.ROOT_SCALE] == 1.0
 
 
 @MODE
@@ -383,7 +401,7 @@ def test_bounds_are_relaxed_and_equal_ones_held(mode):
     scene.set(layout.XL, [2.0, -np.inf, -500.0])
     scene.set(layout.XU, [2.0, 3.0, np.inf])
     scene.v(layout.Z)[:3] = [9.0, 9.0, -900.0]
-    scene.call(start.relax_bounds)
+    scene.call(start.begin_bounds)
     assert_allclose(scene.v(layout.Z)[:3], [2.0, 2.97, -495.0])
     assert scene.v(layout.FREE)[:3].tolist() == [0.0, 1.0, 1.0]
     assert_allclose(scene.v(layout.LOWER)[:3], [-np.inf, -np.inf, -500.0 - 5e-6], rtol=1e-12)
@@ -471,7 +489,7 @@ def test_structured_secant(mode, seed, which):
     scene.iw[layout.QUASI_NEWTON] = which
     scene.set(layout.QUASI, b)
     scene.set(layout.X_OLD, old)
-    scene.set(layout.X_EVALUATED, new)
+    scene.v(layout.Z)[:5] = new
     assert scene.call(acceptance.gradient_before) == 0
     terms = {1: scene.jac.T @ scene.r, 2: scene.a.T @ scene.v(layout.Y)}
     before = sum(value for bit, value in terms.items() if which & bit)
@@ -522,9 +540,10 @@ def test_what_is_told_is_in_the_scale_of_the_problem(mode):
     z[0] = xl[0] + 1e-10  # at its lower bound; x[1] is near its upper one, with a multiplier; x[3] near, without
     z[1], scene.v(layout.UPPER_DUAL)[1] = xu[1] - 1e-5, 0.5
     z[3], scene.v(layout.LOWER_DUAL)[3] = xl[3] + 1e-5, 1e-9
-    out, mask = np.empty(4 * 4 + 7 + 2 * 4 + 4 * 11), np.empty(4, dtype=np.int64)
+    out, mask = np.empty(4 * 4 + 7 + 2 * 4 + 4 * 11), np.empty(8, dtype=np.int64)
     violation = call(export.export, mode, scene.w, scene.iw, 1, out, mask)
-    assert mask.tolist() == [-1, 1, 0, 0]
+    assert mask[:4].tolist() == [-1, 1, 0, 0]
+    assert mask[4] == 1  # an equation
     x, g, lower, upper = out[:16].reshape(4, 4)
     assert_allclose(x, z[:4])
     assert_allclose(g, scene.v(layout.GRADIENT) / scale)

@@ -14,7 +14,6 @@ from nlsq.kernels.backend import compile_disabled
 SEEDS = st.integers(0, 10**6)
 INF = np.inf
 pytestmark = pytest.mark.skipif(compile_disabled(), reason="NLSQ_DISABLE_COMPILE is set: slow, and no graphs")
-CLIPPED = "clipped points in relaxed bounds: the cost does not follow its gradient"
 LINEAR_SOLVERS = st.sampled_from(["dense", "sparse"])
 
 
@@ -74,7 +73,6 @@ def test_equalities(seed, n, linear_solver):
     assert result.nit <= 3
 
 
-@pytest.mark.xfail(strict=True, reason=CLIPPED)
 @settings(max_examples=40, derandomize=True)
 @given(SEEDS, st.integers(1, 7), LINEAR_SOLVERS)
 def test_bounds(seed, n, linear_solver):
@@ -91,7 +89,6 @@ def test_bounds(seed, n, linear_solver):
     assert not result.active_mask[far].any()
 
 
-@pytest.mark.xfail(strict=True, reason=CLIPPED)
 @pytest.mark.parametrize("n", [2, 4, 7])
 def test_convex_problems_with_bounds_end_at_the_tolerance(n):
     statuses = []

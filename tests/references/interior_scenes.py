@@ -73,6 +73,7 @@ class Scene:
         self.set(layout.XL, np.where(has["lower"][:n], self.v(layout.LOWER)[:n], -np.inf))
         self.set(layout.XU, np.where(has["upper"][:n], self.v(layout.UPPER)[:n], np.inf))
         self.set(layout.X_EVALUATED, z[:n])
+        self.set(layout.SIZE, np.ones(n))
         self.iw[layout.BOUNDS] = has["lower"].sum() + has["upper"].sum()
         self.jac, self.r = rng.standard_normal((m, n)), rng.standard_normal(m)
         self.a = rng.standard_normal((mc, n))
