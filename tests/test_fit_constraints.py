@@ -139,6 +139,21 @@ def test_gradient_is_balanced_by_multipliers_of_constraints_and_bounds():
     assert result.stderr["c"] == 0 and result.stderr["a"] == pytest.approx(result.stderr["b"])
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6])
+def test_what_is_active_does_not_depend_on_units(unit):
+    def fitted(limit):
+        constraint = linear_constraint({"height": 1}, upper=limit * unit)
+        return nlsq.fit(decay, X, DECAY * unit, [unit, 1], constraints=constraint)
+
+    free, held = fitted(5.0), fitted(1.8)
+    assert free.converged and held.converged
+    assert not free.constraints[0].active[0] and held.constraints[0].active[0]
+    alone = nlsq.fit(decay, X, DECAY, [1, 1])
+    np.testing.assert_allclose(free.stderr / [unit, 1], alone.stderr, rtol=1e-3)
+    assert held.params["height"] == pytest.approx(1.8 * unit, rel=1e-6) and held.dof == free.dof + 1
+    assert held.stderr["height"] == 0.0 and held.stderr["rate"] > 0.0
+
+
 def test_multiplier_is_the_change_of_the_cost_with_the_limit():
     def cost(limit):
         constraint = linear_constraint({"height": 1}, upper=limit)

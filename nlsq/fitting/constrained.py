@@ -140,9 +140,11 @@ def constrained_end(task: FitTask, params: FloatArray, solved: Any) -> Constrain
     values = [constraint.value(params) for constraint in task.constraints]
     if rows.size != sum(value.size for value in values):
         rows = np.full(sum(value.size for value in values), np.nan)
+    active = getattr(solved, "active_constraints", None)
     outcomes, first = [], 0
     for constraint, value in zip(task.constraints, values, strict=True):
-        outcomes.append(_outcome(constraint, value, rows[first : first + value.size]))
+        here = slice(first, first + value.size)
+        outcomes.append(_outcome(constraint, value, rows[here], None if active is None else active[here]))
         first += value.size
     ends = []
     for side in ("lower", "upper"):
@@ -170,13 +172,17 @@ def held_end(task: FitTask, params: FloatArray) -> ConstrainedEnd | None:
     return ConstrainedEnd(outcomes, np.zeros(params.size), np.zeros(params.size), largest, nothing, 0)
 
 
-def _outcome(constraint: FitConstraint, value: FloatArray, multipliers: FloatArray) -> ConstraintOutcome:
+def _outcome(
+    constraint: FitConstraint, value: FloatArray, multipliers: FloatArray, active: NDArray[np.bool_] | None = None
+) -> ConstraintOutcome:
+    """Put an outcome together; which rows are active is the solver's to say, who knows their units, where it does."""
     lower, upper = constraint.limits(value.size)
-    active = lower == upper
-    for limit in (lower, upper):
-        with np.errstate(invalid="ignore"):  # of infinite limits
-            active |= np.isfinite(limit) & (np.abs(value - limit) <= AT_LIMIT * np.maximum(1.0, np.abs(limit)))
-    return ConstraintOutcome(constraint.name, value, lower, upper, multipliers.copy(), active)
+    if active is None or active.size != value.size:
+        active = lower == upper
+        for limit in (lower, upper):
+            with np.errstate(invalid="ignore"):  # of infinite limits
+                active |= np.isfinite(limit) & (np.abs(value - limit) <= AT_LIMIT * np.maximum(1.0, np.abs(limit)))
+    return ConstraintOutcome(constraint.name, value, lower, upper, multipliers.copy(), active.copy())
 
 
 def constraint_jacobian(core: FitCore) -> FloatArray:
