@@ -46,6 +46,9 @@ class StageSpec:
         Address of the costates of the next stage.
     values : ndarray
         p of all stages, flat, by components that are `lead` apart; it begins with the first stage.
+    sizes, units : ndarray, shape (n,)
+        Sizes of the components of z as the solver keeps them up to date, and what stands for those that are zero:
+        differences are taken over steps in proportion.
     """
 
     functions: list[Callable[..., Any]]
@@ -55,6 +58,8 @@ class StageSpec:
     lead: int
     parameters: int
     values: FloatArray
+    sizes: FloatArray
+    units: FloatArray
     costates: int = 0
 
     @property
@@ -187,8 +192,9 @@ class StageService:
 
         def jacobian(*_: Any) -> int:
             try:
+                sizes = np.where(self.spec.sizes > 0.0, self.spec.sizes, self.spec.units)
                 for j in range(n):
-                    step = RELATIVE_STEP * max(abs(z[j]), 1.0)
+                    step = RELATIVE_STEP * max(abs(z[j]), sizes[j])
                     ahead, behind = z.copy(), z.copy()
                     ahead[j] += step
                     behind[j] -= step

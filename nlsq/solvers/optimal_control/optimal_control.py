@@ -171,11 +171,11 @@ class OptimalControl:
         dynamics, residual, terminal = self._functions
         stage = StageSpec(
             [dynamics, residual], list(self._lengths[:2]), StageShape(nx, nu, 0, nx, row, block), stages, lead,
-            self.parameters, values, space.costates_address,
+            self.parameters, values, space.sizes, space.units, space.costates_address,
         )  # fmt: skip
         end = StageSpec(
             [terminal], [self._lengths[2]], StageShape(nx, nu, nu, 0, row, block), 1, lead, self.parameters,
-            values[stages:],
+            values[stages:], space.sizes[nu:], space.units[nu:],
         )  # fmt: skip
         services = StageService(stage), StageService(end)
         space.write_services(*services)
@@ -215,6 +215,8 @@ class OptimalControl:
         lower, upper = self._bounds
         np.clip(space.z[:, 1 : stages + 1], lower[:, 1:], upper[:, 1:], out=space.z[:, 1 : stages + 1])
         np.clip(space.z[:nu, 0], lower[:nu, 0], upper[:nu, 0], out=space.z[:nu, 0])
+        if space.calls_python:
+            space.guess_sizes(lower, upper)
 
     def use_exact(self, space: StageWorkspace, services: tuple[StageService, StageService]) -> None:
         """Have exact Hessians compiled at the first solve with a tolerance."""
@@ -243,7 +245,9 @@ class OptimalControl:
         parameters : array_like, optional
             p, shape (np,) or (N + 1, np).
         tolerance : float
-            Of the Lagrangian's gradient, the violation of the dynamics and complementarity, each in its own unit.
+            Of the violation of the dynamics, relative to the sizes that states have in the plan; and of the Lagrangian's
+            gradient, times the sizes of states and controls, and complementary products, relative to what controls of
+            that size make of the cost. So the units of states, controls and residuals do not matter.
         max_iterations : int
             Limit of SQP iterations.
         warm_start : OptimalControlResult, optional
@@ -293,8 +297,8 @@ class OptimalControl:
         iterations : int
             SQP iterations in each step; with a tolerance, the most that it may take.
         tolerance : float, optional
-            Iterate until the first-order conditions hold within it, with a line search; by default the number of
-            iterations is fixed, and steps are full.
+            Iterate until the first-order conditions hold within it, as in `solve`, with a line search; by default the
+            number of iterations is fixed, and steps are full.
         parameters : array_like, optional
             p, to begin with.
         shift : bool

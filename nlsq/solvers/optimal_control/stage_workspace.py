@@ -42,6 +42,10 @@ class StageWorkspace:
         All doubles, all integers.
     z, step, costates : ndarray
         Views by components, (nu + nx, K), (nu + nx, K) and (nx, K).
+    sizes, units : ndarray
+        Sizes of controls and states, and what stands for those that are zero.
+    calls_python : bool
+        Whether functions are called back, and differenced.
     """
 
     def __init__(self, stages: int, nx: int, nu: int, lower: FloatArray, upper: FloatArray) -> None:
@@ -90,6 +94,9 @@ class StageWorkspace:
         self.vectors = self._view(layout.VECTORS, 2 * nx + nu + 1)
         self.multipliers, self.slacks = self._view(layout.MULTIPLIERS, len(rows)), self._view(layout.SLACKS, len(rows))
         self.initial = self.w[iw[layout.INITIAL] :][:nx]
+        self.sizes, self.units = self.w[iw[layout.SIZES] :][:nz], self.w[iw[layout.UNITS] :][:nz]
+        self.units[...] = 1.0
+        self.calls_python = False
         self.rows, self.knows_exact = rows, False
         self._write_bounds(lower, upper)
         self._write_kernels()
@@ -125,12 +132,22 @@ class StageWorkspace:
     def write_services(self, stage: Any, terminal: Any) -> None:
         """Write the addresses of the functions."""
         iw = self.iw
+        self.calls_python = stage.calls_python or terminal.calls_python
         for service, linearise, evaluate in (
             (stage, layout.LINEARISE, layout.EVALUATE),
             (terminal, layout.LINEARISE_END, layout.EVALUATE_END),
         ):
             iw[linearise], iw[evaluate] = service.linearise, service.evaluate
             iw[linearise + 1] = iw[evaluate + 1] = service.table_address
+
+    def guess_sizes(self, lower: FloatArray, upper: FloatArray) -> None:
+        """Write sizes to difference the first stages with: those of the guess, of bounds, of the largest state, or 1."""
+        count = self.stages + 1
+        self.sizes[...] = np.abs(self.z[:, :count]).max(axis=1)
+        largest = self.sizes[self.nu :].max()
+        bounds = [np.where(np.isfinite(one), np.abs(one), 0.0).max(axis=1) for one in (lower, upper)]
+        self.units[...] = np.maximum(*bounds)
+        self.units[self.units == 0.0] = largest if largest > 0.0 else 1.0
 
 
 def write_exact(space: StageWorkspace, stage: Any, terminal: Any) -> None:
