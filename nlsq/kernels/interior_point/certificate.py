@@ -35,10 +35,10 @@ from nlsq.kernels.interior_point.layout import (
     N,
     Z,
 )
-from nlsq.kernels.interior_point.points import place_evaluated
+from nlsq.kernels.interior_point.points import breaks_kept, place_evaluated
 from nlsq.kernels.interior_point.start import inside
 
-STATIONARY = 1e-6  # gradient of the violation, relative
+STATIONARY = 1e-5  # gradient of the violation, relative
 NEAR_BOUND = 1e-6
 DIRECTIONS = 40  # around a stationary point
 FIRST_LENGTH = 1e-2  # of them, relative to x; then 10, 100, 1000 times as long
@@ -76,6 +76,8 @@ def is_stationary(w, iw):
         value = c[i] / scale[i]
         v[i] = (value - min(max(value, lower[i]), upper[i])) / scale[i]
         largest = max(largest, abs(v[i]))
+        if v[i] != v[i]:
+            return 0
     failed = constraints_transposed(w, iw, iw[ROW_WORK], iw[COLUMN_WORK])
     if failed != 0:
         return -failed
@@ -88,6 +90,8 @@ def is_stationary(w, iw):
         if share < 0.0 and xu[j] < math.inf and xu[j] - z[j] <= NEAR_BOUND * max(1.0, abs(xu[j])):
             share = 0.0
         size = max(size, abs(share))
+        if share != share:
+            return 0
     return 1 if size <= STATIONARY * max(largest, 1e-300) else 0
 
 
@@ -105,7 +109,7 @@ def escape(w, iw):
         for j in range(n):
             state = (1103515245 * state + 12345) % 2147483648
             size = length * max(1.0, abs(z[j])) * (state / 1073741824.0 - 1.0)
-            step[j] = (min(max(z[j] + size, inside(z[j], xl[j], xu[j], 1e-9)), xu[j]) - z[j]) * free[j]
+            step[j] = (inside(z[j] + size, xl[j], xu[j], 1e-9) - z[j]) * free[j]
             if not xl[j] < z[j] + step[j] < xu[j]:
                 step[j] = 0.0
         for i in range(mc):
@@ -121,7 +125,7 @@ def escape(w, iw):
             there = max(there, lower[i] - value, value - upper[i])
             if value != value:
                 there = math.inf
-        if there < (1.0 - 1e-6) * here and w[COST_TRIAL] < math.inf:
+        if there < (1.0 - 1e-6) * here and w[COST_TRIAL] < math.inf and breaks_kept(w, iw) == 0:
             take_point(w, iw)
             for i in range(mc):
                 if slack_free[i] != 0.0:

@@ -81,8 +81,9 @@ from nlsq.kernels.interior_point.layout import (
     Z,
 )
 from nlsq.kernels.interior_point.points import place_evaluated
+from nlsq.kernels.interior_point.robust_rows import bend, reweight
 from nlsq.kernels.interior_point.scaling import choose_scales
-from nlsq.kernels.robust import LINEAR, apply_loss, rho_first, robust_cost
+from nlsq.kernels.robust import LINEAR, rho_first, robust_cost
 from nlsq.kernels.symmetric_product import normal_matrix
 
 REFINEMENTS = 3
@@ -199,7 +200,7 @@ def linearise(w, iw):
     if iw[LOSS] == LINEAR:
         copy(shift(w, iw[R]), weighted, m)
     else:
-        apply_loss(shift(w, iw[R]), m, n, iw[LOSS], w[LOSS_SCALE], jac_t, weighted)
+        reweight(shift(w, iw[R]), m, n, iw[LOSS], w[LOSS_SCALE], jac_t, weighted)
     for j in range(n):
         gradient[j] = dot(shift(jac_t, j * m), weighted, m)
     if iw[SCALED] == 0:
@@ -275,6 +276,8 @@ def curvature(w, iw):
     for i in range(n):
         for j in range(i + 1):
             s[i * n + j] *= size[i] * size[j]
+    if iw[LOSS] != LINEAR and iw[EXACT_RESIDUAL] != 0:
+        bend(w, iw)
     if iw[QUASI_NEWTON] != 0:
         quasi = shift(w, iw[QUASI])
         for i in range(n * n):

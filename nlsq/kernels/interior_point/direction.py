@@ -52,6 +52,7 @@ from nlsq.kernels.interior_point.layout import (
     PRIMAL_LENGTH,
     QUASI_NEWTON,
     REGULARISATION,
+    RESIDUAL_OF_SOLVE,
     RHS,
     ROW_REGULARISATION,
     SLACK_RHS,
@@ -82,6 +83,7 @@ FASTEST_GROWTH, GROWTH, DECAY = 100.0, 8.0, 1.0 / 3.0  # kappa_w^+ at first, kap
 ROW_REGULARISED = 1e-8  # delta_c = this times mu^(1/4)
 FARTHEST = 1e4  # of a variable's size or of 1, that a step may go
 SHORTENED_MOST = 12  # times that delta_w is raised for that
+INACCURATE = 1e-4  # residual of a linear system, relative, beyond which its solution is none
 DEPENDENT = 1e10  # multipliers beyond this times the gradient
 SMALLEST_WEIGHT = 1e-20  # of a slack far from its bounds
 
@@ -247,6 +249,8 @@ def row_regularisation_of(w):
 def seems_dependent(w, iw):
     """Whether the multipliers of the step are so large that some constraints follow from others but for rounding."""
     y, y_step, gradient = shift(w, iw[Y]), shift(w, iw[Y_STEP]), shift(w, iw[GRADIENT])
+    if not w[RESIDUAL_OF_SOLVE] <= INACCURATE:
+        return 1
     largest, size = 0.0, 1.0
     for j in range(iw[N]):
         size = max(size, abs(gradient[j]))
@@ -276,7 +280,7 @@ def factorize_again(w, iw):
         return failed
     iw[FACTORIZATIONS] += 1
     w[LAST_REGULARISATION] = w[REGULARISATION]
-    return 0 if iw[INERTIA] == INERTIA_RIGHT else -1
+    return 0
 
 
 @kernel("int(double*, int*)")
@@ -301,10 +305,12 @@ def compute_search_direction(w, iw):
     while failed == 0 and attempts < SHORTENED_MOST and runs_off(w, iw) != 0:
         attempts += 1
         iw[CORRECTIONS] += 1
-        raise_regularisation(w, iw)
+        w[REGULARISATION] = max(FASTEST_GROWTH * w[REGULARISATION], FIRST_REGULARISATION)
         failed = factorize_again(w, iw)
-        if failed == 0:
+        if failed == 0 and iw[INERTIA] == INERTIA_RIGHT:
             failed = newton_step(w, iw)
+    if failed == 0 and iw[INERTIA] != INERTIA_RIGHT:
+        return -1
     if failed != 0:
         return failed
     write_bound_multiplier_steps(w, iw)

@@ -131,8 +131,12 @@ def update_errors(w, iw):
         dual[n + i] = (zu[n + i] - y[i] - zl[n + i]) * free[n + i]
         dual_error = max(dual_error, abs(dual[n + i]))
         sum_rows += abs(y[i])
+    if sum_rows != sum_rows:
+        dual_error = math.inf
     for j in range(n + mc):
         sum_bounds += zl[j] + zu[j]
+    if sum_bounds != sum_bounds:
+        dual_error = math.inf
     h, rounding = shift(w, iw[H]), shift(w, iw[ROUNDING])
     for i in range(mc):
         primal_error = max(primal_error, abs(h[i]) - FORGIVEN * rounding[i])

@@ -13,6 +13,8 @@ from nlsq.kernels.interior_point.layout import (
     FREE,
     GRADIENT,
     JAC_T,
+    LOSS,
+    LOSS_SCALE,
     LOWER,
     LOWER_DUAL,
     MC,
@@ -32,6 +34,7 @@ from nlsq.kernels.interior_point.layout import (
     Z,
 )
 from nlsq.kernels.interior_point.points import place_evaluated
+from nlsq.kernels.robust import LINEAR, rho_first, row_factor
 
 AT_BOUND = 1e-8  # relative distance, that of the relaxation of bounds
 NEAR_BOUND = 1e-4  # farther away a bound is not active, whatever its multiplier
@@ -94,6 +97,18 @@ def worst_violation(w, iw):
     return worst
 
 
+@kernel("void(double*, int*, double*)", cold=True)
+def correct_rows(w, iw, jac_t_io):
+    """Turn rows weighted with the root of rho' into those of Triggs' correction, as other solvers leave them."""
+    m, r = iw[M], shift(w, iw[R])
+    for i in range(m):
+        t = r[i] / w[LOSS_SCALE]
+        first = rho_first(iw[LOSS], t * t)
+        factor = row_factor(iw[LOSS], t * t) / math.sqrt(first) if first > 0.0 else 0.0
+        for j in range(iw[N]):
+            jac_t_io[j * m + i] *= factor
+
+
 @kernel("double(double*, int*, int, double*, int*)")
 def export(w, iw, dense, out, mask_out):
     """Fill x, gradient, z_L, z_U (n each), r (m), y, c (mc each) and, where they are dense, J' (n, m) and A' (n, mc).
@@ -121,4 +136,6 @@ def export(w, iw, dense, out, mask_out):
                 matrices[j * m + i] = jac_t[j * m + i] / (root * size[j])
             for i in range(mc):
                 matrices[n * m + j * mc + i] = a_t[j * mc + i] / (row_scale[i] * size[j])
+        if iw[LOSS] != LINEAR:
+            correct_rows(w, iw, matrices)
     return worst_violation(w, iw)

@@ -50,9 +50,6 @@ fixed at the start; x is not.
     RESIDUAL_OF_SOLVE,  # relative residual of the last linear system
     RESTORED_FROM,  # theta where the last restoration began
     VIOLATION_TOLERANCE,
-    LAST_STEP_NORM,
-    PREDICTED,
-    GAIN_RATIO,
     LAST_VIOLATION,
     GRADIENT_BOUND,  # largest |J_j| times |r|: no entry of the gradient can be larger
     REPORTED_DUAL_ERROR,  # dual infeasibility in the units of the problem as it was given
@@ -61,10 +58,9 @@ fixed at the start; x is not.
     RESTORATION_BARRIER,
     RESTORATION_DAMPING,
     PROXIMITY,  # zeta
-    RESTORATION_MERIT,
     PUSH,  # how far a start is moved from its bounds, relative
     HEADER,
-) = range(53)
+) = range(49)
 
 # counters and switches in iw
 (

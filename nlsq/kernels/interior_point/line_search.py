@@ -29,7 +29,6 @@ from nlsq.kernels.interior_point.layout import (
     FILTER,
     FILTER_MOST,
     FILTER_SIZE,
-    FREE,
     H_CORRECTED,
     H_TRIAL,
     KIND,
@@ -58,6 +57,7 @@ from nlsq.kernels.interior_point.layout import (
     Z,
 )
 from nlsq.kernels.interior_point.points import breaks_kept, place_evaluated
+from nlsq.kernels.interior_point.slacks import reset_trial_slacks
 
 VIOLATION_SHARE, MERIT_SHARE = 1e-5, 1e-8  # gamma_theta, gamma_phi
 ARMIJO = 1e-8  # eta_phi
@@ -86,19 +86,6 @@ def barrier_function(w, iw, z_offset, cost):
                 return math.inf
             total += math.log(upper[j] - z[j])
     return cost - mu * total
-
-
-@kernel("void(double*, int*)")
-def reset_trial_slacks(w, iw):
-    """Move slacks of the trial point to constraints that lie farther inside: violation and phi both fall."""
-    n, c = iw[N], shift(w, iw[C_TRIAL])
-    lower, upper, slack = shift(w, iw[LOWER] + n), shift(w, iw[UPPER] + n), shift(w, iw[Z_TRIAL] + n)
-    free = shift(w, iw[FREE] + n)
-    for i in range(iw[MC]):
-        if free[i] != 0.0:
-            room = min(c[i] - lower[i], upper[i] - c[i])
-            if room >= min(slack[i] - lower[i], upper[i] - slack[i]):
-                slack[i] = c[i]
 
 
 @kernel("int(double*, int*, int, double)")

@@ -64,7 +64,7 @@ from nlsq.kernels.interior_point.line_search import (
     augment_filter,
     find_acceptable_trial_point,
 )
-from nlsq.kernels.interior_point.restoration import restore_feasibility
+from nlsq.kernels.interior_point.restoration import end_restoration, restore_feasibility
 from nlsq.kernels.interior_point.start import start
 from nlsq.status import Status
 
@@ -195,6 +195,9 @@ def recover(w, iw):
             return 0
         if outcome < 0:
             return -outcome
+        failed = end_restoration(w, iw)  # multipliers of the problem itself
+        if failed != 0:
+            return failed
         if outcome == INFEASIBLE:
             iw[STATUS] = LOCALLY_INFEASIBLE
         elif outcome == UNDEFINED:

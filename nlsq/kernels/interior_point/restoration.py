@@ -24,6 +24,7 @@ from nlsq.kernels.backend import call_step, kernel, shift
 from nlsq.kernels.dense import copy
 from nlsq.kernels.interior_point.acceptance import linearise_here, take_point
 from nlsq.kernels.interior_point.certificate import (
+    FAILED,
     INFEASIBLE,
     NO_EVALUATIONS,
     RESTORED,
@@ -33,7 +34,7 @@ from nlsq.kernels.interior_point.certificate import (
     try_restoration,
 )
 from nlsq.kernels.interior_point.direction import longest_primal
-from nlsq.kernels.interior_point.errors import constraints_transposed, update_errors, update_violation
+from nlsq.kernels.interior_point.errors import constraints_transposed, update_errors
 from nlsq.kernels.interior_point.layout import (
     BARRIER,
     BOUNDS,
@@ -41,6 +42,7 @@ from nlsq.kernels.interior_point.layout import (
     COST,
     COST_TRIAL,
     CURVATURE,
+    CURVATURE_KNOWN,
     DIAGONAL,
     ESCAPES,
     EXACT_CONSTRAINTS,
@@ -80,7 +82,6 @@ from nlsq.kernels.interior_point.layout import (
     USE_HESSIAN,
     VIOLATION,
     Z_TRIAL,
-    C,
     H,
     N,
     Y,
@@ -88,12 +89,12 @@ from nlsq.kernels.interior_point.layout import (
 )
 from nlsq.kernels.interior_point.line_search import augment_filter, barrier_function, is_dominated
 from nlsq.kernels.interior_point.points import breaks_kept, place_evaluated
+from nlsq.kernels.interior_point.slacks import reset_slacks
 from nlsq.kernels.interior_point.start import estimate_multipliers
 
 ENOUGH = 0.9  # kappa_resto: share of the violation that has to be left at most
 ITERATIONS = 300
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-12, 1e14
-LITTLE_DAMPING = 1e-11  # above it, it may be the damping that keeps the violation as it is
 ARMIJO = 1e-4
 HALVINGS = 25
 CLOSE = 0.995  # to the boundary
@@ -101,7 +102,7 @@ PROXIMITY_SHARE = 1e-2
 LARGEST_BOUND_MULTIPLIER = 1e3
 LEAST_BARRIER = 1e-13
 SLOW, SLOW_STEPS = 1e-5, 3  # violation that falls by less, so many times
-ESCAPES_MOST = 3
+ESCAPES_MOST, LOWERED_MOST = 6, 4
 LETTER_R = 114
 
 
@@ -141,6 +142,7 @@ def factorize_restoration(w, iw):
         if failed != 0:
             return failed
         iw[NHEV] += 1
+        iw[CURVATURE_KNOWN] = 0  # S is weighted with h now
         iw[USE_HESSIAN] = 2
         failed = call_step(iw[FACTORIZE], w, iw)
         if failed != 0:
@@ -271,21 +273,6 @@ def restoration_step(w, iw):
     return 0
 
 
-@kernel("void(double*, int*)")
-def reset_slacks(w, iw):
-    """Move each slack to its constraint where that lies inside its bounds, else as near as the bounds allow."""
-    n, c, free = iw[N], shift(w, iw[C]), shift(w, iw[FREE] + iw[N])
-    lower, upper, slack = shift(w, iw[LOWER] + n), shift(w, iw[UPPER] + n), shift(w, iw[Z] + n)
-    for i in range(iw[MC]):
-        if free[i] != 0.0:
-            room = 1e-2 * min(slack[i] - lower[i], upper[i] - slack[i])
-            if room == math.inf:
-                slack[i] = c[i]
-            else:
-                slack[i] = min(max(c[i], lower[i] + room), upper[i] - room)
-    update_violation(w, iw)
-
-
 @kernel("int(double*, int*)")
 def end_restoration(w, iw):
     """Go back to the problem itself: multipliers anew."""
@@ -346,9 +333,6 @@ def is_stuck(w, iw, before):
         lower_restoration_barrier(w, iw)
         return 0
     w[PROXIMITY] *= 0.1
-    if w[RESTORATION_DAMPING] > LITTLE_DAMPING:
-        w[RESTORATION_DAMPING] *= 0.1
-        return 0
     return 1
 
 
@@ -357,7 +341,7 @@ def restore_feasibility(w, iw):
     """Lower the violation until the filter takes the point: RESTORED or why not; below 0 what a function returned."""
     augment_filter(w, iw)
     begin_restoration(w, iw)
-    escapes, slow, k = 0, 0, 0
+    escapes, slow, lowered, k = 0, 0, 0, 0
     while k < ITERATIONS:
         k += 1
         before = w[VIOLATION]
@@ -378,8 +362,15 @@ def restore_feasibility(w, iw):
             slow = SLOW_STEPS if w[RESTORATION_DAMPING] > MOST_DAMPING else slow
         if slow >= SLOW_STEPS:
             found = conclude(w, iw)
-            if found != INFEASIBLE or escapes >= ESCAPES_MOST:
+            if found == FAILED and lowered < LOWERED_MOST:  # it may be the damping that keeps the violation as it is
+                w[RESTORATION_DAMPING] = max(1e-3 * w[RESTORATION_DAMPING], LEAST_DAMPING)
+                lowered += 1
+                slow = 0
+                continue
+            if found != INFEASIBLE:
                 break
+            if escapes >= ESCAPES_MOST:
+                return INFEASIBLE if escape(w, iw) == 0 else FAILED
             iw[ESCAPES] += 1
             escapes += 1
             slow = 0

@@ -24,12 +24,15 @@ from nlsq.kernels.interior_point.layout import (
     BOUNDS,
     C_TRIAL,
     CL,
+    COLUMN_SQUARES,
     COST,
     COST_SCALE,
     COST_TRIAL,
     CU,
+    CURVATURE_KNOWN,
     DIAGONAL,
     EVALUATE,
+    EXTRA,
     FACTORIZE,
     FILTER_SIZE,
     FIRST_COST,
@@ -44,6 +47,8 @@ from nlsq.kernels.interior_point.layout import (
     NFEV,
     OTHER_FACTORIZATIONS,
     PUSH,
+    QUASI,
+    QUASI_NEWTON,
     R_TRIAL,
     RESTARTS,
     RHS,
@@ -55,6 +60,7 @@ from nlsq.kernels.interior_point.layout import (
     SOLVE,
     START_BARRIER,
     STATUS,
+    TINY_STEPS,
     UPPER,
     UPPER_DUAL,
     USE_HESSIAN,
@@ -187,6 +193,18 @@ def estimate_multipliers(w, iw):
     return update_multiplied(w, iw)
 
 
+@kernel("void(double*, int*)", cold=True)
+def forget_scaled(w, iw):
+    """Forget what was gathered in the scale of the last start: Marquardt's scaling and the quasi-Newton matrix."""
+    n, squares = iw[N], shift(w, iw[COLUMN_SQUARES])
+    for j in range(n):
+        squares[j] = 0.0
+    if iw[QUASI_NEWTON] != 0:
+        quasi = shift(w, iw[QUASI])
+        for i in range(n * n):
+            quasi[i] = 0.0
+
+
 @kernel("int(double*, int*)")
 def start(w, iw):
     """Begin at the x in Z, at first or anew; nonzero: a function failed. STATUS says where there is no way to begin."""
@@ -196,8 +214,11 @@ def start(w, iw):
         scale[i] = 1.0
     w[COST_SCALE], w[ROOT_SCALE], iw[SCALED] = 1.0, 1.0, 0
     w[BARRIER], iw[FILTER_SIZE] = w[START_BARRIER], 0
+    iw[EXTRA], iw[TINY_STEPS], iw[CURVATURE_KNOWN] = 0, 0, 0
     if iw[RESTARTS] == 0:
         w[BEST_COST], w[BEST_VIOLATION] = math.inf, math.inf
+    else:
+        forget_scaled(w, iw)
     begin_bounds(w, iw)
     copy(shift(w, iw[Z]), shift(w, iw[Z_TRIAL]), n)
     failed = call_step(iw[EVALUATE], w, iw)

@@ -129,7 +129,18 @@ class SparseServices:
         from scipy.sparse import csr_array
 
         a = csr_array((0, self.plan.space.n)) if self._a is None else self._a.copy()
-        return (None if self._jac is None else self._jac.copy()), a
+        return (None if self._jac is None else self._corrected()), a
+
+    def _corrected(self) -> Any:
+        """Return J with the rows of Triggs' correction, as other solvers leave them."""
+        loss, jac = self.plan.problem.loss, self._jac
+        if loss.is_linear:
+            return jac.copy()
+        rho = loss.of_residual(self._r)
+        roots = np.repeat(np.sqrt(rho[1]), np.diff(jac.indptr))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            data = np.where(roots > 0.0, jac.data / roots, 0.0)
+        return scale_for_loss(loss, csr_like(jac, data), self._r.copy(), rho)[0]
 
     def _evaluate(self) -> None:
         plan, x = self.plan, self._x
@@ -153,7 +164,11 @@ class SparseServices:
     def _linearise(self) -> None:
         plan, w = self.plan, self._w
         jac = plan.residual.jacobian(self._x)
-        jac, self._weighted[:] = scale_for_loss(plan.problem.loss, jac, self._r.copy())
+        self._weighted[:] = self._r
+        if not plan.problem.loss.is_linear:  # J'J is definite with rho' alone
+            roots = np.sqrt(plan.problem.loss.of_residual(self._r)[1])
+            self._weighted *= roots
+            jac = csr_like(jac, jac.data * np.repeat(roots, np.diff(jac.indptr)))
         np.multiply(jac.T @ self._weighted, plan.sizes, out=self._gradient)
         a = None if plan.constraints is None else plan.constraints.jacobian(self._x)
         self._jac, self._a = jac, a
