@@ -639,3 +639,34 @@ def test_nothing_is_compiled_and_the_answer_is_the_same(tmp_path):
         assert_allclose(slow[2], fast[2], atol=1e-7)
         if fast[0] == Status.OPTIMALITY:
             assert_allclose(slow[3], fast[3], atol=1e-6)
+
+
+@pytest.mark.parametrize("linear_solver", ["dense", "sparse"])
+@pytest.mark.parametrize("sizes", [[1e-4, 1e3, 1.0], [1e5, 1e5, 1e5], [1.0, 1e-6, 1e-6]])
+def test_units_of_variables_do_not_matter(sizes, linear_solver):
+    """Bounds, multipliers and gradients are in the units of the variables, whatever the solver divides them by."""
+    one, sizes = constrained.load("hs65"), np.array(sizes)
+    start = np.array([-4.0, 3.0, 1.0])
+    lower, upper = np.array([-4.5, -4.5, -5.0]), np.array([4.5, 3.0, 5.0])
+    plain, scaled = (
+        solve(
+            LeastSquaresProblem(
+                lambda x, unit=unit: one.residual(x / unit),
+                start * unit,
+                bounds=(lower * unit, upper * unit),
+                constraints=[NonlinearConstraint(lambda x, unit=unit: one.constraints(x / unit), one.cl, one.cu)],
+            ),
+            InteriorPoint(linear_solver=linear_solver),
+        )
+        for unit in (np.ones(3), sizes)
+    )
+    assert plain.status == scaled.status == Status.OPTIMALITY
+    assert_allclose(scaled.x / sizes, plain.x, rtol=1e-5)
+    assert scaled.x[1] == pytest.approx(3.0 * sizes[1], rel=1e-7)
+    assert_allclose(scaled.gradient * sizes, plain.gradient, atol=1e-4)
+    assert_allclose(scaled.multipliers.constraints, plain.multipliers.constraints, atol=1e-4)
+    assert plain.multipliers.upper[1] > 1e-3
+    assert_allclose(scaled.multipliers.upper * sizes, plain.multipliers.upper, atol=1e-4)
+    assert scaled.active_mask.tolist() == plain.active_mask.tolist() == [0, 1, 0]
+    jac = scaled.jac if linear_solver == "dense" else scaled.jac.toarray()
+    assert_allclose(jac * sizes, derivatives(one.residual, scaled.x / sizes), rtol=1e-6, atol=1e-6)
