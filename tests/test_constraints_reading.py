@@ -1,5 +1,6 @@
 """Constraints as users write them: SciPy's objects, SLSQP's dicts, and everything that can be wrong with them."""
 
+import pickle
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from scipy.sparse import coo_matrix, csr_array
 
 import nlsq
 from nlsq.compiler import routes
+from nlsq.derivatives import MissingEntryError
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.constraints import read_constraints
 
@@ -167,6 +169,21 @@ def test_sparsity_of_differences():
     found = read(NonlinearConstraint(curved, 0.0, 1.0, jac="3-point", finite_diff_jac_sparsity=pattern))
     assert found.is_sparse and found.function.pattern.nnz == 4
     assert np.allclose(found.function.jacobian(X).toarray(), curved_jacobian(X), atol=1e-8)
+
+
+def test_entry_that_is_missing_is_one_of_the_constraint():
+    lacking = np.array([[1, 1, 0], [1, 0, 0]])
+
+    def fun(x):
+        return [x[0] * x[1] + float(str(0.0)), x[0] * x[2]]
+
+    held = read([nonlinear(fun, 0.0, 1.0, finite_diff_jac_sparsity=lacking)])
+    said = r"^constraints\[0\]: sparsity lacks entry \(row 1, column 2\): value 1 depends on parameter 2\. Add"
+    for jacobian in (held.function.jacobian, held.function.dense_jacobian):
+        with pytest.raises(MissingEntryError, match=said) as caught:
+            jacobian(np.array([0.3, 0.5, 0.7]))
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (again.row, again.column, again.name, str(again)) == (1, 2, "constraints[0]", str(caught.value))
 
 
 def test_sparse_linear_constraints():
@@ -382,6 +399,14 @@ def test_checker_takes_parameters_by_name(fun, jac, args, columns, wrong):
     if wrong:
         assert report.name == "product" and f"row 0, column 1 ({columns[1]}): jac has" in str(report)
         assert report.x.size == len(columns)
+
+
+def test_checker_takes_the_params_of_a_fit():
+    x = np.linspace(0.0, 1.0, 9)
+    params = nlsq.fit(lambda x, a, b: a + b * x, x, 1.0 + 2.0 * x, [1.0, 1.0]).params
+    one = {"type": "eq", "fun": lambda b, a: a * a + b, "jac": lambda b, a: [1.0, a]}
+    report = nlsq.check_jacobian(one, params)
+    assert "row 0, column 1 (a): jac has 1, differences 2" in str(report)
 
 
 def test_checker_says_how_to_give_parameters_by_name():

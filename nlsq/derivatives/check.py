@@ -119,7 +119,8 @@ def check_jacobian(
     """Compare a Jacobian with differences of the function.
 
     For constraints: ``check_jacobian(constraints, x)``, with one of SciPy's objects or dicts or a sequence of them. For
-    those of a fit, whose functions take parameters by name, x is a dict: ``check_jacobian(constraints, {"a": 1.0})``.
+    those of a fit, whose functions take parameters by name, x is a dict, ``check_jacobian(constraints, {"a": 1.0})``,
+    or ``result.params``.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def check_constraint_jacobians(
         could be wrong.
     x : array_like, shape (n,), or dict
         Where to compare; by name for functions that take parameters by name, with all parameters of the model in their
-        order.
+        order, or the ``params`` of a fit.
     bounds, scale, names, rtol, raise_on_error
         As for `check_jacobian`, over all parameters.
 
@@ -70,6 +70,7 @@ def check_constraint_jacobians(
     given = _given(constraints)
     if not given:
         raise TypeError("none of the constraints has a function for its Jacobian, so that there is nothing to compare.")
+    x = x.to_dict() if hasattr(x, "to_dict") else x  # the params of a fit
     by_name = isinstance(x, Mapping)
     names = tuple(x) if isinstance(x, Mapping) else names
     point = np.array(list(x.values()) if isinstance(x, Mapping) else x, dtype=np.float64).reshape(-1)
