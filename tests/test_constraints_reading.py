@@ -177,7 +177,7 @@ def test_entry_that_is_missing_is_one_of_the_constraint():
     def fun(x):
         return [x[0] * x[1] + float(str(0.0)), x[0] * x[2]]
 
-    held = read([nonlinear(fun, 0.0, 1.0, finite_diff_jac_sparsity=lacking)])
+    held = read(NonlinearConstraint(fun, 0.0, 1.0, finite_diff_jac_sparsity=lacking))
     said = r"^constraints\[0\]: sparsity lacks entry \(row 1, column 2\): value 1 depends on parameter 2\. Add"
     for jacobian in (held.function.jacobian, held.function.dense_jacobian):
         with pytest.raises(MissingEntryError, match=said) as caught:

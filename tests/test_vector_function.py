@@ -134,6 +134,28 @@ def test_njit_function_is_compiled_once():
     assert once.residual.jacobian_address == again.residual.jacobian_address
 
 
+@numba.njit
+def whole(x):
+    return np.array([int(10.0 * x[0]), int(10.0 * x[1])])
+
+
+@needs_compilation
+def test_njit_function_of_whole_numbers_is_called():
+    function = vector_function(whole, 3, X, name="c")
+    assert function.calls_python and np.array_equal(function.value(X), [3.0, 5.0])
+    assert function.notes == ["c is called plainly, since it returns numbers of type int64"]
+    compiled = vector_function(nlsq.compile(whole, kind="residual"), 3, X, name="c")
+    assert compiled.jacobian_kind == "2-point" and np.array_equal(compiled.value(X), [3.0, 5.0])
+    assert "it returns numbers of type int64, which have lost their derivatives" in compiled.notes[0]
+    assert np.array_equal(compiled.dense_jacobian(X), np.zeros((2, 3)))
+
+
+@needs_compilation
+def test_njit_function_of_complex_numbers_is_refused():
+    with pytest.raises(TypeError, match="c returned complex numbers; real ones are needed"):
+        vector_function(numba.njit(lambda x: x * 1j), 3, X, name="c")
+
+
 @needs_compilation
 def test_njit_function_of_a_number_is_called():
     function = vector_function(numba.njit(lambda x: x[0] * x[1]), 3, X)
@@ -378,8 +400,13 @@ def test_exceptions_at_the_start_pass_through():
     [
         (None, TypeError, "c returned None"),
         (np.array([1j]), TypeError, "c returned complex numbers"),
-        ("one", TypeError, "c returned an array of <U3"),
-        ([None, 1.0], TypeError, "c returned an array of object"),
+        ("one", TypeError, "c returned text, 'one'; there must be numbers"),
+        (["one", "two"], TypeError, "c returned text, 'one'; there must be numbers"),
+        ([1.0, None], TypeError, r"c returned None at \[1\]; there must be numbers"),
+        ([1.0, "one", None], TypeError, r"c returned text, 'one'|c returned a str at \[1\]"),
+        (np.array(None), TypeError, "c returned None; there must be numbers"),
+        ([{}, 1.0], TypeError, r"c returned a dict at \[0\]; there must be numbers"),
+        (csr_array(np.eye(2)), TypeError, "c returned a csr_array; there must be numbers"),
         ([[1.0], [1.0, 2.0]], TypeError, "c returned parts of different lengths"),
         (np.ones((2, 2)), ValueError, r"c returned shape \(2, 2\)"),
         ([], ValueError, "c returned no values"),

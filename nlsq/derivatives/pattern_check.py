@@ -37,17 +37,20 @@ class MissingEntryError(ValueError):
     ----------
     row, column : int
         The entry.
+    name : str
+        What the function is called whose Jacobian it is; empty for the residual.
     """
 
-    def __init__(self, row: int, column: int) -> None:
+    def __init__(self, row: int, column: int, name: str = "") -> None:
+        of_name, what = (f"{name}: ", "value") if name else ("", "residual")
         super().__init__(
-            f"sparsity lacks entry (row {row}, column {column}): residual {row} depends on parameter {column}. Add the"
-            " entry, or find the pattern with nlsq.detect_sparsity."
+            f"{of_name}sparsity lacks entry (row {row}, column {column}): {what} {row} depends on parameter {column}. "
+            "Add the entry, or find the pattern with nlsq.detect_sparsity."
         )
-        self.row, self.column = row, column
+        self.row, self.column, self.name = row, column, name
 
     def __reduce__(self) -> Any:
-        return MissingEntryError, (self.row, self.column)
+        return MissingEntryError, (self.row, self.column, self.name)
 
 
 @final

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, errors, types
 from numba.extending import intrinsic
 
 from nlsq.kernels.backend import dual_curvature
@@ -245,19 +245,18 @@ def stack_memory(count: int) -> Any:
 
 @intrinsic
 def store_partials(typing_context: Any, number: Any, out: Any, row: Any, stride: Any) -> Any:
-    """Store partial k at ``out[k * stride + row]``; a number without partials does not depend on any parameter."""
-    settled = number if isinstance(number, DualType) else types.float64
+    """Store partial k at ``out[k * stride + row]``; numbers without partials, such as whole ones, are refused."""
+    if not isinstance(number, DualType):
+        raise errors.TypingError(f"it returns numbers of type {number}, which have lost their derivatives")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         packed, pointer, place, step = arguments
-        partials = unpack(builder, settled, packed)[1]
-        assert partials is not None
-        for part in partials:
+        for part in unpack(builder, number, packed)[1] or ():
             builder.store(part, builder.gep(pointer, [place]))
             place = builder.add(place, step)
         return context.get_dummy_value()
 
-    return types.void(settled, out, types.int64, types.int64), generate
+    return types.void(number, out, types.int64, types.int64), generate
 
 
 # What numba is told

@@ -8,9 +8,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlsq.derivatives.pattern_check import MissingEntryError
 from nlsq.problem.vector_function.values import values_of
 
 FloatArray = NDArray[np.float64]
+RESIDUAL = "residual"  # the name of the function that needs none
 
 
 @final
@@ -69,12 +71,17 @@ class Estimated:
         return values
 
     def jacobian(self, x: FloatArray) -> Any:
-        """Estimate the Jacobian."""
+        """Estimate the Jacobian; where its pattern lacks an entry the error names the function."""
         if self._last is None or not np.array_equal(self._last[0], x):
             self.evaluations += 1
             self.values(x)
         assert self._last is not None
-        jac = self._prepared.evaluate(x, self._last[1], None)
+        try:
+            jac = self._prepared.evaluate(x, self._last[1], None)
+        except MissingEntryError as error:
+            if self._name == RESIDUAL:
+                raise
+            raise MissingEntryError(error.row, error.column, self._name) from None
         self.evaluations += self._prepared.residual_calls
         return jac
 

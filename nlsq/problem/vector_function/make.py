@@ -117,6 +117,8 @@ def _compiled(function: Any, x0: FloatArray, args: tuple[Any, ...], name: str) -
     value = function(x0.copy())
     if np.ndim(value) != 1 or not isinstance(value, np.ndarray):  # numbers and tuples
         return None, f"{name} is called plainly, since it returns {type(value).__name__}, not an array"
+    if value.dtype.kind != "f":
+        return None, f"{name} is called plainly, since it returns numbers of type {value.dtype}"
     try:
         bound = _compiled_once(function).bind(x0)
         assert bound.address

@@ -34,12 +34,28 @@ def numbers_of(value: Any, what: str, verb: str = "returned") -> NDArray[Any]:
         raise TypeError(f"{what} {verb} complex numbers; real ones are needed.")
     if array.dtype.kind in "biu":
         return array.astype(np.float64)
+    if array.dtype.kind != "O":
+        said = f"text, {array.flat[0].item()!r}" if array.dtype.kind in "US" and array.size else f"{array.dtype} values"
+        raise TypeError(f"{what} {verb} {said}; there must be numbers.")
+    numbers = np.empty(array.size)
+    for k, one in enumerate(array.flat):
+        number = _number(one)
+        if number is None:
+            kind = "None" if one is None else f"a {type(one).__name__}"
+            place = f" at [{', '.join(str(i) for i in np.unravel_index(k, array.shape))}]" if array.ndim else ""
+            raise TypeError(f"{what} {verb} {kind}{place}; there must be numbers.")
+        numbers[k] = number
+    return numbers.reshape(array.shape)
+
+
+def _number(one: Any) -> float | None:
+    """Return an object as a number; None where it is none."""
+    if one is None or isinstance(one, str | bytes):
+        return None
     try:
-        if array.dtype.kind != "O" or any(isinstance(one, str | bytes) or one is None for one in array.flat):
-            raise TypeError("no numbers")
-        return np.array([float(one) for one in array.flat]).reshape(array.shape)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} {verb} an array of {array.dtype}; there must be numbers.") from error
+        return float(one)
+    except (TypeError, ValueError):
+        return None
 
 
 def first_values(value: Any, name: str) -> NDArray[Any]:
