@@ -647,7 +647,7 @@ def test_units_of_variables_do_not_matter(sizes, linear_solver):
     """Bounds, multipliers and gradients are in the units of the variables, whatever the solver divides them by."""
     one, sizes = constrained.load("hs65"), np.array(sizes)
     start = np.array([-4.0, 3.0, 1.0])
-    lower, upper = np.array([-4.5, -4.5, -5.0]), np.array([4.5, 3.0, 5.0])
+    lower, upper = np.array([-4.5, -4.5, -5.0]), np.array([4.5, 3.0, 6.0])
     plain, scaled = (
         solve(
             LeastSquaresProblem(
