@@ -59,7 +59,8 @@ _MESSAGES = {
     Status.MAX_EVALUATIONS: "Stopped at the limit of evaluations; raise max_evaluations or start closer.",
     Status.TIME_LIMIT: "Stopped at the time limit; raise time_limit to go on from this point.",
     Status.CALLBACK: "Stopped by the callback.",
-    Status.NONFINITE_START: "The residuals are not finite at the start; move x0 to where the model is defined.",
+    Status.NONFINITE_START: "The residuals, or constraints, are not finite at the start; "
+    "move x0 to where they are defined.",
     Status.NONFINITE_JACOBIAN: "The Jacobian is not finite at the best point; check jac, or bound the parameters.",
     Status.COST_FLOOR: "The cost tolerance is below rounding: no further reduction of the cost is possible.",
     Status.STEP_FLOOR: "The step tolerance is below rounding: no further improvement of x is possible.",

@@ -113,9 +113,10 @@ fixed at the start; x is not.
     RESTARTS,  # with other scales
     STUCK,  # iterations in a row that changed nothing beyond rounding
     LONG_SEARCHES,  # in a row
+    ROUGH,  # derivatives are forward differences, and may be made finer
     KEEPS,  # whether there are constraints to be kept
     FIRST_VECTOR,
-) = range(51)
+) = range(52)
 
 INERTIA_RIGHT, INERTIA_NEGATIVE, INERTIA_SINGULAR = range(3)
 CONSTRAINTS_TRANSPOSED, RESIDUAL_TRANSPOSED, CONSTRAINTS_TIMES, RESIDUAL_TIMES = range(4)

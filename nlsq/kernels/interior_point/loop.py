@@ -40,6 +40,7 @@ from nlsq.kernels.interior_point.layout import (
     NIT,
     NJEV,
     RESTARTS,
+    ROUGH,
     ROW_SCALE,
     STATUS,
     STUCK,
@@ -77,6 +78,7 @@ DUAL_TOLERANCE, RELATIVE = 1e-6, 1e-6  # of what is not scaled; its size beyond 
 DIVERGED = 1e20
 SAME, LONG_SEARCH, STUCK_MOST = 1e-11, 6, 8
 RESTARTS_MOST, LONG_SEARCHES_MOST = 3, 5
+ROUGH_MOST = 3  # long line searches, or acceptable points, in a row before finer derivatives are asked for
 STALE = 1e-2  # scale of cost or constraint, that may be another one elsewhere
 DAMPING_GROWTH, FIRST_DAMPING, MOST_DAMPING = 10.0, 1e-3, 1e12
 OPTIMALITY, ACCEPTABLE = int(Status.OPTIMALITY), int(Status.ACCEPTABLE)
@@ -129,9 +131,10 @@ def check_convergence(w, iw):
             iw[STATUS] = OPTIMALITY if close else ACCEPTABLE
             return
     iw[ACCEPTABLE_COUNT] = iw[ACCEPTABLE_COUNT] + 1 if is_acceptable(w) != 0 else 0
-    if iw[ACCEPTABLE_COUNT] >= ACCEPTABLE_ITERATIONS or (iw[TINY_STEPS] >= 2 and iw[ACCEPTABLE_COUNT] > 0):
+    enough = ROUGH_MOST if iw[ROUGH] != 0 else ACCEPTABLE_ITERATIONS
+    if iw[ACCEPTABLE_COUNT] >= enough or (iw[TINY_STEPS] >= 2 and iw[ACCEPTABLE_COUNT] > 0):
         iw[STATUS] = ACCEPTABLE
-    elif iw[TINY_STEPS] >= 2:
+    elif iw[TINY_STEPS] >= 2 or (iw[ROUGH] != 0 and iw[LONG_SEARCHES] >= ROUGH_MOST):
         iw[STATUS] = STALLED
     elif iw[STUCK] >= STUCK_MOST:
         iw[STATUS] = ACCEPTABLE if iw[ACCEPTABLE_COUNT] > 0 else STALLED

@@ -273,7 +273,7 @@ def restoration_step(w, iw):
     return 0
 
 
-@kernel("int(double*, int*)")
+@kernel("int(double*, int*)", cold=True)
 def end_restoration(w, iw):
     """Go back to the problem itself: multipliers anew."""
     z, lower, upper, mu = shift(w, iw[Z]), shift(w, iw[LOWER]), shift(w, iw[UPPER]), w[BARRIER]
@@ -336,7 +336,7 @@ def is_stuck(w, iw, before):
     return 1
 
 
-@kernel("int(double*, int*)")
+@kernel("int(double*, int*)", cold=True)
 def restore_feasibility(w, iw):
     """Lower the violation until the filter takes the point: RESTORED or why not; below 0 what a function returned."""
     augment_filter(w, iw)

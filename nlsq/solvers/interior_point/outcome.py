@@ -41,6 +41,7 @@ def collect(state: InteriorState) -> ConstrainedResult:
         constraint_jac = out[first + n * m :].reshape(n, mc).T
     else:
         jac, constraint_jac = plan.sparse.jacobians()
+    undefined = status == Status.NONFINITE_START
     counters, scale, numbers = problem.counters, float(w[layout.COST_SCALE]), iw[: layout.FIRST_VECTOR].tolist()
     return ConstrainedResult(
         x=out[:n],
@@ -48,7 +49,7 @@ def collect(state: InteriorState) -> ConstrainedResult:
         residual=out[4 * n : rows],
         jac=jac,
         gradient=out[n : 2 * n],
-        optimality=float(w[layout.ERROR]),
+        optimality=np.nan if undefined else float(w[layout.ERROR]),
         active_mask=active[:n],
         active_constraints=active[n:] != 0,
         status=status,
@@ -56,11 +57,11 @@ def collect(state: InteriorState) -> ConstrainedResult:
         nfev_jac=counters.nfev_jac,
         njev=numbers[layout.NJEV],
         nit=numbers[layout.NIT],
-        fallbacks=[*problem.fallbacks, *state.fallbacks],
+        fallbacks=[*problem.fallbacks, *state.fallbacks, *(_undefined(plan) if undefined else ())],
         multipliers=Multipliers(out[rows : rows + mc], out[2 * n : 3 * n], out[3 * n : 4 * n]),
         constr_violation=violation,
         linear_solver=plan.linear_solver(),
-        dual_infeasibility=float(w[layout.REPORTED_DUAL_ERROR]),
+        dual_infeasibility=np.nan if undefined else float(w[layout.REPORTED_DUAL_ERROR]),
         complementarity=float(w[layout.COMPLEMENTARITY]) / scale,
         constraint_values=out[rows + mc : rows + 2 * mc],
         constraint_jac=constraint_jac,
@@ -77,6 +78,19 @@ def collect(state: InteriorState) -> ConstrainedResult:
     )
 
 
+def _undefined(plan: Plan) -> list[str]:
+    """Say what is not finite at the start."""
+    held, found = plan.problem.constraints, []
+    for values, is_residual in ((plan.space.view(layout.R), True), (plan.space.view(layout.C), False)):
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if wrong.size:
+            first = int(wrong[0])
+            name = f"residual {first}" if is_residual or held is None else held.row_name(first)
+            more = f", and {wrong.size - 1} more" if wrong.size > 1 else ""
+            found.append(f"{name} is {values[first]} at the start{more}")
+    return found
+
+
 def _go_to_best(plan: Plan) -> None:
     """Evaluate functions and derivatives at the best point, where the solve did not end at it."""
     space, w = plan.space, plan.space.w
@@ -91,4 +105,3 @@ def _go_to_best(plan: Plan) -> None:
     w[layout.COST] = plan.problem.loss.cost(space.view(layout.R)) * w[layout.COST_SCALE]
     if not linearise_here.entry()(space.w_handle, space.iw_handle):
         update_errors.entry()(space.w_handle, space.iw_handle)
-    space.iw[layout.NFEV] += 1

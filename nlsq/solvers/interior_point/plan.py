@@ -156,6 +156,7 @@ class Plan:
         w[layout.START_BARRIER], w[layout.PUSH] = options.first_barrier, options.push
         w[layout.COST_SCALE] = w[layout.ROOT_SCALE] = 1.0
         space.view(layout.ROW_SCALE)[:] = 1.0
+        iw[layout.ROUGH] = any(one.parts.use_central is not None for one in self.functions)
         space.view(layout.XL)[:], space.view(layout.XU)[:] = self.lower, self.upper
         space.view(layout.SIZE)[:] = self.sizes
         space.view(layout.CL)[:], space.view(layout.CU)[:] = self.limits

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlsq.kernels.interior_point import layout
-from nlsq.kernels.interior_point.loop import advance, solve_constrained
+from nlsq.kernels.interior_point.loop import advance, begin_anew, solve_constrained
 from nlsq.kernels.interior_point.start import start
 from nlsq.problem import LeastSquaresProblem
 from nlsq.solvers.dense import EVALUATIONS
@@ -16,11 +16,14 @@ from nlsq.solvers.interior_point.options import InteriorPoint
 from nlsq.solvers.interior_point.outcome import collect
 from nlsq.solvers.interior_point.plan import Plan, plan_of
 from nlsq.solvers.termination import Tolerances
-from nlsq.status import StepReport
+from nlsq.status import Status, StepReport
 
 FloatArray = NDArray[np.float64]
 WARM_BARRIER = 1e-6  # barrier parameter at a warm start, at most
 WARM_PUSH = 1e-8
+LACK_DIGITS = frozenset(
+    {Status.ACCEPTABLE, Status.STALLED, Status.KKT_FAILED, Status.RESTORATION_FAILED, Status.LOCALLY_INFEASIBLE}
+)
 KINDS = {0: "", 70: "s", 72: "s"}  # corrected steps; other letters are themselves
 
 
@@ -93,6 +96,10 @@ class InteriorState:
     def run_whole(self) -> None:
         """Let the kernels run to the end."""
         self._call(solve_constrained)
+        while self._goes_on_with_central():
+            self._call(begin_anew)
+            if not self.status:
+                self._call(solve_constrained)
 
     def advance(self) -> None:
         """Make one iteration; the first one begins the solve too."""
@@ -100,6 +107,24 @@ class InteriorState:
             self._call(start)
         if not self.status:
             self._call(advance)
+        if self._goes_on_with_central():
+            self._call(begin_anew)
+
+    def _goes_on_with_central(self) -> bool:
+        """Go on with central differences where forward ones may be what ended the solve: they have half the digits."""
+        plan, space = self.plan, self.plan.space
+        if self.status not in LACK_DIGITS or not plan.takes_differences:
+            return False
+        if not any([one.use_central() for one in plan.functions]):
+            return False
+        self.fallbacks.append("tolerances beyond the digits of forward differences: went on with central ones")
+        w, iw = space.w, space.iw
+        for name in (layout.STATUS, layout.TINY_STEPS, layout.STUCK, layout.ACCEPTABLE_COUNT):
+            iw[name] = 0
+        iw[layout.ROUGH], w[layout.DAMPING] = 0, 0.0
+        w[layout.START_BARRIER], w[layout.PUSH] = min(w[layout.START_BARRIER], WARM_BARRIER), WARM_PUSH
+        self.status = 0
+        return True
 
     def _call(self, kernel: Any) -> None:
         plan, space = self.plan, self.plan.space
