@@ -165,3 +165,16 @@ def test_message_of_infeasible_problems():
     assert "x0" in result.message
     assert "residual" in result.message
     assert "start elsewhere" not in result.message
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_warm_starts(expected, unit):
+    dynamics, x0, keywords = CASES["pendulum"]
+    problem = scaled(dynamics, unit, unit, unit, unit, **keywords)
+    first = problem.solve(np.multiply(x0, unit))
+    again = problem.solve(np.multiply(x0, unit * (1.0 + 1e-4)), warm_start=first)
+    assert again.converged
+    assert again.nit <= 3
+    controller = problem.controller(start=first, shift=False)  # one iteration from a plan that is optimal
+    u = controller.step(np.multiply(x0, unit))
+    assert u[0] / unit == pytest.approx(expected("pendulum").controls[0, 0], abs=1e-4)

@@ -245,9 +245,9 @@ class OptimalControl:
         parameters : array_like, optional
             p, shape (np,) or (N + 1, np).
         tolerance : float
-            Of the violation of the dynamics, relative to the sizes that states have in the plan; and of the Lagrangian's
-            gradient, times the sizes of states and controls, and complementary products, relative to what controls of
-            that size make of the cost. So the units of states, controls and residuals do not matter.
+            Of the violation of the dynamics, relative to the sizes that states have in the plan; and of the gradient
+            of the Lagrangian, times the sizes of states and controls, and of complementary products, relative to what
+            controls of that size make of the cost. So the units of states, controls and residuals do not matter.
         max_iterations : int
             Limit of SQP iterations.
         warm_start : OptimalControlResult, optional

@@ -141,7 +141,7 @@ class StageWorkspace:
             iw[linearise + 1] = iw[evaluate + 1] = service.table_address
 
     def guess_sizes(self, lower: FloatArray, upper: FloatArray) -> None:
-        """Write sizes to difference the first stages with: those of the guess, of bounds, of the largest state, or 1."""
+        """Write sizes for the first differences: those of the guess, else of bounds, of the largest state, or 1."""
         count = self.stages + 1
         self.sizes[...] = np.abs(self.z[:, :count]).max(axis=1)
         largest = self.sizes[self.nu :].max()
