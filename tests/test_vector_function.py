@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import NonlinearConstraint
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.linalg import aslinearoperator
 
@@ -535,6 +536,90 @@ def test_sparse_second_derivatives_from_the_jacobian(jac):
     assert np.allclose(dense, np.tril(hessian(X, v)), atol=1e-6)
     assert function.sparse_hessian_kind == "differences of the Jacobian"
     assert vector_function(plain, 3, X, jac="3-point", sparsity=PATTERN).sparse_hessian is None
+
+
+def summed(second, x, v):
+    found = np.empty(second.rows.size)
+    second.into(x, v, found)
+    assert (second.rows >= second.columns).all()
+    return coo_array((found, (second.rows, second.columns)), shape=(3, 3)).toarray()
+
+
+@pytest.mark.parametrize("convert", [np.array, csr_array, coo_array])
+@pytest.mark.parametrize(
+    ("options", "entries"),
+    [
+        ({"jac": lambda x: csr_array(jacobian(x)), "sparsity": PATTERN}, 5),
+        ({"jac": "2-point", "sparsity": PATTERN}, 5),
+        ({"compile": True, "sparsity": "auto"}, 5),
+        ({}, 6),
+    ],
+)
+def test_given_second_derivatives_of_sparse_problems(convert, options, entries):
+    weights = []
+
+    def given(x, v):
+        weights.append(v.copy())
+        return convert(hessian(x, v))
+
+    function = vector_function(plain, 3, X, hess=given, **options)
+    second, v = function.sparse_hessian, np.array([2.0, -3.0])
+    assert function.sparse_hessian_kind == "given"
+    assert second.rows.dtype == np.int64 and second.rows.size == (entries if convert is np.array else 3)
+    assert np.array_equal(summed(second, X + 1.0, v), np.tril(hessian(X + 1.0, v)))
+    assert np.array_equal(weights[-1], v)
+    both = stacked_function([vector_function(plain, 3, X, compile=True, sparsity="auto"), function], 3, "c")
+    expected = np.tril(hessian(X + 1.0, v) + hessian(X + 1.0, v[::-1]))
+    assert np.allclose(summed(both.sparse_hessian, X + 1.0, np.append(v[::-1], v)), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("convert", "said"), [(csr_array, "the entries of the first matrix"), (np.array, "no row of the Jacobian")]
+)
+def test_given_second_derivatives_with_an_entry_outside_their_pattern(convert, said):
+    def grows(x, v):
+        h = np.diag([1.0, 1.0, 1.0])
+        h[2, 1] = h[1, 2] = x[0] - X[0]
+        return convert(h)
+
+    second = vector_function(plain, 3, X, hess=grows, jac="2-point", sparsity=PATTERN, name="c").sparse_hessian
+    assert np.array_equal(summed(second, X, np.ones(2)), np.eye(3))
+    with pytest.raises(ValueError, match=rf"c: hess has an entry at row 2, column 1 that .* lacks; {said}"):
+        summed(second, X + 1.0, np.ones(2))
+
+
+def test_given_second_derivatives_that_are_none():
+    function = vector_function(plain, 3, X, hess=lambda x, v: None, jac="2-point", sparsity=PATTERN, name="c")
+    with pytest.raises(TypeError, match="c: hess returned None"):
+        _ = function.sparse_hessian
+    function = vector_function(plain, 3, X, hess=lambda x, v: csr_array((2, 2)), jac="2-point", sparsity=PATTERN)
+    with pytest.raises(JacobianShapeError, match=r"residual: hess returned shape \(2, 2\), expected \(3, 3\)"):
+        _ = function.sparse_hessian
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_sparse_solve_takes_given_second_derivatives_and_what_they_raise(fails_at):
+    calls = []
+
+    def opaque(x):
+        return [x[0] ** 2 + x[1] - 1.0 + float(str(0.0)), np.sin(x[2]) * x[0]]
+
+    def given(x, v):
+        calls.append(v)
+        if len(calls) == fails_at:
+            raise Broken
+        return csr_array(hessian(x, v))
+
+    def solved():
+        constraint = NonlinearConstraint(opaque, 0.0, 0.1, jac=jacobian, hess=given, finite_diff_jac_sparsity=PATTERN)
+        problem = nlsq.LeastSquaresProblem(lambda x: x - 2.0, X, constraints=constraint, sparsity="auto")
+        return nlsq.solve(problem, nlsq.InteriorPoint(linear_solver="sparse"))
+
+    with pytest.raises(Broken):
+        solved()
+    calls.extend([None, None])
+    result = solved()
+    assert result.converged and "constraints: given" in result.hessian
 
 
 # Sparse Jacobians

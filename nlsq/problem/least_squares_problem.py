@@ -60,7 +60,8 @@ class LeastSquaresProblem:
         bounds is moved inside where there are constraints; ``fallbacks`` of the result says so.
     hess : callable, optional
         Second derivatives of the residual, for problems with constraints: ``(x, v) -> sum_i v_i r_i''(x)``, shape (n,
-        n). Default: exact where the residual is compiled or traced; see `InteriorPoint`.
+        n), symmetric. A sparse matrix has to hold all entries that may be nonzero, from the first one on. Default:
+        exact where the residual is compiled or traced; see `InteriorPoint`.
     manifold : object, optional
         Reserved; anything but None raises.
     loss : str or callable

@@ -49,7 +49,7 @@ def parts_by_address(options: Options, residual: CompiledResidual, graph: Graph 
         exact_kind=EXACT_DUAL if graph is None else EXACT_GRAPH,
         calls_python=residual.calls_python,
         second=partial(second_derivatives, options, m),
-        sparse_second=partial(sparse_second_derivatives, options),
+        sparse_second=partial(sparse_second_derivatives, options, m),
         is_affine=bool if graph is None else cache(partial(is_affine, graph)),
         alive=[residual, graph],
     )
@@ -93,7 +93,7 @@ def parts_by_calls(options: Options, function: Callable[..., Any], first: NDArra
     m = first.size
     options.settle_pattern(function, m)
     back = CalledBack(options.name, m, options.n)
-    second, sparse_second = partial(second_derivatives, options, m), partial(sparse_second_derivatives, options)
+    second, sparse_second = partial(second_derivatives, options, m), partial(sparse_second_derivatives, options, m)
     parts = Parts(values=0, data=0, calls_python=True, called_back=back, second=second, sparse_second=sparse_second)
     know: list[Callable[[FloatArray, FloatArray], None]] = [back.know]
     if options.given_jacobian is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from nlsq.pattern import SparsityPattern
 from nlsq.problem.compiled_residual import WeightedHessian
 from nlsq.problem.vector_function.called_back import CalledBack
 from nlsq.problem.vector_function.options import Options
@@ -14,6 +17,7 @@ from nlsq.problem.vector_function.parts import (
     Parts,
     SecondDerivatives,
 )
+from nlsq.problem.vector_function.sparse import GivenHessian
 
 MOST_ENTRIES = 2**24  # of dense matrices: 128 MiB
 PRECISE = (EXACT_GRAPH, EXACT_DUAL, GIVEN, "cs")  # Jacobians whose differences have digits
@@ -66,12 +70,16 @@ def second_derivatives(options: Options, m: int, parts: Parts) -> SecondDerivati
     return SecondDerivatives(found.address, found.data_address, OF_JACOBIAN, reason)
 
 
-def sparse_second_derivatives(options: Options, parts: Parts) -> tuple[WeightedHessian | None, str]:
+def sparse_second_derivatives(options: Options, m: int, parts: Parts) -> tuple[WeightedHessian | None, str]:
     """Return the second derivatives as a sparse matrix, and where they come from, in words.
 
-    From the graph; else by coloured differences of the Jacobian.
+    The user's; else from the graph; else by coloured differences of the Jacobian.
     """
-    if parts.residual is not None and options.given_hessian is None:
+    given = options.given_hessian
+    if given is not None:
+        pattern = _everywhere(m, options.n) if parts.sparse is None else parts.sparse.pattern
+        return GivenHessian(options.name, given, options.x0, pattern), GIVEN
+    if parts.residual is not None:
         exact = parts.residual.sparse_hessian
         if exact is not None:
             return exact, parts.exact_kind
@@ -88,3 +96,7 @@ def sparse_second_derivatives(options: Options, parts: Parts) -> tuple[WeightedH
         scale=options.sizes_given,
     )
     return (None, "") if differences is None else (differences, OF_JACOBIAN)
+
+
+def _everywhere(m: int, n: int) -> SparsityPattern:
+    return SparsityPattern.from_dense(np.ones((m, n), dtype=np.bool_))
