@@ -24,6 +24,7 @@ from nlsq.problem.vector_function.sparse import EstimatedSparse, GivenSparse, Gr
 from nlsq.problem.vector_function.values import is_sparse
 
 FloatArray = NDArray[np.float64]
+CENTRAL = "3-point"
 INSTEAD = "{}: forward differences instead of exact derivatives: {}"
 
 
@@ -125,8 +126,10 @@ def _with_table(parts: Parts, table: DifferenceTable, kind: str) -> Parts:
 
 def _take_steps(parts: Parts, table: DifferenceTable, options: Options, dtype: Any, central: bool) -> None:
     """Take central differences in a table, or forward ones."""
+    if central == (parts.jacobian_kind == CENTRAL):
+        return
     table.take_steps(options.sizes(dtype, central))
-    parts.jacobian_kind = "3-point" if central else options.kind
+    parts.jacobian_kind = CENTRAL if central else options.kind
 
 
 def _with_given(options: Options, parts: Parts, m: int) -> Parts:
@@ -164,8 +167,9 @@ def _with_estimate(options: Options, parts: Parts, function: Any, m: int, dtype:
         central = cache(partial(options.prepared, CentralDifference(), counting, m, dtype))
 
         def use_central(is_wanted: bool) -> None:
-            estimated.use(central() if is_wanted else prepared)
-            parts.jacobian_kind = "3-point" if is_wanted else options.kind
+            if is_wanted or parts.jacobian_kind == CENTRAL:
+                estimated.use(central() if is_wanted else prepared)
+            parts.jacobian_kind = CENTRAL if is_wanted else options.kind
 
         parts.use_central = use_central
     if options.sparsity is not None:

@@ -55,9 +55,8 @@ def _parts(functions: Sequence[VectorFunction], m: int, n: int) -> Parts:
         functions[int(table[places.FAILED])].raise_original(x)
 
     def use_central(central: bool) -> None:
-        for one in functions:
-            one.use_central(central)
-        parts.jacobian_kind = _kinds(functions)
+        if any([one.use_central(central) for one in functions]):
+            parts.jacobian_kind = _kinds(functions)
 
     parts = Parts(
         values=address_of_kernel(places.stacked_values),
