@@ -178,3 +178,21 @@ def test_warm_starts(expected, unit):
     controller = problem.controller(start=first, shift=False)  # one iteration from a plan that is optimal
     u = controller.step(np.multiply(x0, unit))
     assert u[0] / unit == pytest.approx(expected("pendulum").controls[0, 0], abs=1e-4)
+
+
+def test_a_control_that_costs_little_is_found_all_the_same():
+    """Two pendulums beside each other, of which the second one's residuals are in a large unit."""
+
+    def both(x, u):
+        return np.concatenate([pendulum(x[:2], u[:1]), pendulum(x[2:], u[1:])])
+
+    share = 1e-2
+    problem = nlsq.OptimalControl(
+        both,
+        lambda x, u: np.concatenate([x[:2], 0.1 * u[:1], share * x[2:], 0.1 * share * u[1:]]),
+        lambda x: np.concatenate([3.0 * x[:2], 3.0 * share * x[2:]]),
+        stages=STAGES, states=4, controls=2, control_bounds=(-2.5, 2.5),
+    )  # fmt: skip
+    result = problem.solve([2.0, 0.0, 2.0, 0.0])
+    assert result.converged
+    np.testing.assert_allclose(result.controls[:, 1], result.controls[:, 0], atol=1e-6)

@@ -73,6 +73,7 @@ BOUNDARY = 0.995  # of the way to it: Mehrotra 1992, section 6
 SHORTEST = 1e-9  # steps below make no progress
 LEAST_BARRIER = 1e-16  # relative to the size of the cost, as
 FIRST_BARRIER = 1e-2  # at least
+DEEP = 1e-3  # of the tolerance: with a barrier below, multipliers come of rounding, and get worse
 SPREAD = 5.0  # how many times the tolerance single products may be
 USABLE = 1e-3  # a program that was not solved to its tolerance may leave slacks as wrong as this, relative to extents
 
@@ -142,7 +143,7 @@ def iterate(w, iw, barrier, limit):
         if barrier <= tolerance and w[SLACK_ERROR] <= w[QP_TOLERANCE]:
             short = (1.0 - length) * largest_change(iw, units, changes)
             spread = complementarity_after(iw, direction, distances, step, slacks, multipliers)
-            if short <= tolerance and spread <= SPREAD * tolerance:
+            if (short <= tolerance and spread <= SPREAD * tolerance) or barrier <= DEEP * tolerance:
                 return 0
         if length < SHORTEST:
             break

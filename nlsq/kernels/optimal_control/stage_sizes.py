@@ -32,6 +32,7 @@ from nlsq.kernels.optimal_control.stage_layout import (
     Z,
 )
 
+LEAST_INFLUENCE = 1e-3  # of the control of largest influence: that of others counts as so much
 LEAST_SHARE = 1e-6  # of the bound of the cost's gradient, that the size of the cost is at least
 
 
@@ -76,19 +77,20 @@ def influence(w, iw, j):
 
 @kernel("double(double*, int*, double*)")
 def cost_of_controls(w, iw, sizes):
-    """Cost that the control of largest influence makes, for some sizes of controls."""
-    largest = 0.0
+    """Cost that the control of least influence makes, for some sizes, or a share of what that of the largest makes."""
+    least, largest = math.inf, 0.0
     for j in range(iw[NU]):
         if sizes[j] > 0.0:
-            largest = max(largest, sizes[j] * sizes[j] * influence(w, iw, j))
-    return largest
+            made = sizes[j] * sizes[j] * influence(w, iw, j)
+            least, largest = min(least, made), max(largest, made)
+    return min(max(least, LEAST_INFLUENCE * largest), largest)
 
 
 @kernel("void(double*, int*)")
 def measure_cost(w, iw):
     """Write the size of the cost at the plan whose sizes are known; 1 where there is no cost.
 
-    It is what the control of largest influence makes, and at least a small share of ``max_j |J_j| |r|``, which bounds
+    It is what the control of least influence makes, and at least a small share of ``max_j |J_j| |r|``, which bounds
     the gradient; J has the columns of all components of z, times their sizes.
     """
     sizes, column = shift(w, iw[SIZES]), 0.0
