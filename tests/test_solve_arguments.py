@@ -1,12 +1,13 @@
 """Arguments of a problem and of nlsq.solve that are wrong: errors name the argument and what to write instead."""
 
+import copy
 import pickle
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.optimize import Bounds, NonlinearConstraint
+from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
 
 import nlsq
 from nlsq import LeastSquaresProblem, Status, solve
@@ -286,6 +287,22 @@ def test_two_threads_take_turns():
         assert np.array_equal(one.x, alone.x) and one.nfev == alone.nfev
 
 
-def test_problems_pickle():
-    problem = pickle.loads(pickle.dumps(free()))
-    assert solve(problem).converged and not problem.turn.lock.locked()
+COPIES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda one: pickle.loads(pickle.dumps(one))}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_problems_are_copied_without_the_memory_of_their_solves(how):
+    original = free()
+    solve(original, "interior-point")
+    problem = COPIES[how](original)
+    assert original.plans and not problem.plans
+    assert solve(problem, "interior-point").converged and not problem.turn.lock.locked()
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+@pytest.mark.parametrize("constraint", [DISC, LinearConstraint([[1.0, 1.0]], -np.inf, 1.0)])
+def test_constraints_are_not_copied(how, constraint):
+    problem = LeastSquaresProblem(rosenbrock, X0, constraints=constraint)
+    with pytest.raises(TypeError, match=r"constraints\[0\] is held by addresses of memory.* make another LeastSquares"):
+        COPIES[how](problem)
+    assert solve(copy.copy(problem)).converged

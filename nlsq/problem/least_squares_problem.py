@@ -139,6 +139,10 @@ class LeastSquaresProblem:
         self.counters = Counters()
         self.turn = Turn()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of copies and pickles what holds addresses of memory; it is made again."""
+        return self.__dict__ | {"plans": {}}
+
     def _settle_estimator(self, sparse: Any) -> None:
         """Choose the estimator that is the default for the residual; `sparse` evaluates a sparse Jacobian."""
         self.sparse = self._is_default and sparse is not None

@@ -63,6 +63,19 @@ class VectorFunction:
         self._sparse_second: tuple[WeightedHessian | None, str] | None = None
         self._evaluations_before = 0
 
+    def __reduce__(self) -> Any:
+        """Refuse copies and pickles: addresses in them would point to memory of the original.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(
+            f"{self.name} is held by addresses of memory, which can be neither copied nor pickled; make another "
+            "LeastSquaresProblem instead."
+        )
+
     def refresh(self) -> bool:
         """See whether a plain function can be evaluated by the kernels of its graph now, with what it reads now.
 
