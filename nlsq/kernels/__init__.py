@@ -67,6 +67,7 @@ KERNEL_MODULES = (
     "interior_point.loop",
     "interior_point.points",
     "interior_point.restoration",
+    "interior_point.restoration_model",
     "interior_point.scaling",
     "interior_point.start",
     "bunch_kaufman",

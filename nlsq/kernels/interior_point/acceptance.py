@@ -140,39 +140,28 @@ def gradient_before(w, iw):
 
 @kernel("void(double*, int*)")
 def structured_secant(w, iw):
-    """Update B by the sized symmetric rank-one formula, so that B s = (J1 - J0)'r1 + (A1 - A0)'y1.
+    """Update B by the symmetric rank-one formula, so that B s = (J1 - J0)'r1 + (A1 - A0)'y1.
 
-    Structured secant: Dennis, Gay and Welsch 1981, section 3, whose sizing comes first; SR1: Nocedal and Wright 2006,
-    (6.24) and (6.26).
+    Structured secant: Dennis, Gay and Welsch 1981, section 3; SR1: Nocedal and Wright 2006, (6.24) and (6.26).
     """
     n = iw[N]
     quasi, x, old = shift(w, iw[QUASI]), shift(w, iw[Z]), shift(w, iw[X_OLD])
     wanted, v = shift(w, iw[MISSING_OLD]), shift(w, iw[COLUMN_WORK])
     gradient, ay, which = shift(w, iw[GRADIENT]), shift(w, iw[AY]), iw[QUASI_NEWTON]
-    curvature, present = 0.0, 0.0
-    for i in range(n):
-        wanted[i] = (gradient[i] if which % 2 == 1 else 0.0) + (ay[i] if which >= 2 else 0.0) - wanted[i]
-        total = 0.0
-        for j in range(n):
-            total += quasi[i * n + j] * (x[j] - old[j])
-        v[i] = total
-        present += total * (x[i] - old[i])
-        curvature += wanted[i] * (x[i] - old[i])
-    size = 1.0
-    if present != 0.0:
-        size = min(1.0, abs(curvature) / abs(present))
     v_norm, s_norm, inner = 0.0, 0.0, 0.0
     for i in range(n):
-        v[i] = wanted[i] - size * v[i]
-        step = x[i] - old[i]
-        v_norm += v[i] * v[i]
-        s_norm += step * step
-        inner += v[i] * step
-    takes = abs(inner) > SECANT_LEAST * math.sqrt(v_norm) * math.sqrt(s_norm) and inner != 0.0
-    for i in range(n):
+        total = (gradient[i] if which % 2 == 1 else 0.0) + (ay[i] if which >= 2 else 0.0) - wanted[i]
         for j in range(n):
-            entry = size * quasi[i * n + j]
-            quasi[i * n + j] = entry + v[i] * v[j] / inner if takes else entry
+            total -= quasi[i * n + j] * (x[j] - old[j])
+        v[i] = total
+        step = x[i] - old[i]
+        v_norm += total * total
+        s_norm += step * step
+        inner += total * step
+    if abs(inner) > SECANT_LEAST * math.sqrt(v_norm) * math.sqrt(s_norm) and inner != 0.0:
+        for i in range(n):
+            for j in range(n):
+                quasi[i * n + j] += v[i] * v[j] / inner
 
 
 @kernel("int(double*, int*)")

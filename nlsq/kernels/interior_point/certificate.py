@@ -42,7 +42,7 @@ STATIONARY = 1e-5  # gradient of the violation, relative
 NEAR_BOUND = 1e-6
 DIRECTIONS = 40  # around a stationary point
 FIRST_LENGTH = 1e-2  # of them, relative to x; then 10, 100, 1000 times as long
-RESTORED, INFEASIBLE, FAILED, NO_EVALUATIONS, UNDEFINED = 1, 2, 3, 4, 5
+RESTORED, INFEASIBLE, FAILED, NO_EVALUATIONS, UNDEFINED, NO_ITERATIONS = 1, 2, 3, 4, 5, 6
 
 
 @kernel("int(double*, int*, int, double)")
@@ -97,7 +97,7 @@ def is_stationary(w, iw):
 
 @kernel("int(double*, int*)")
 def escape(w, iw):
-    """Look for a point near a stationary one with less violation, and go there: 1, 0; below 0 a failure."""
+    """Look for a point with less violation near a stationary one, and go there: 1, 0, NO_EVALUATIONS, or a failure."""
     n, mc = iw[N], iw[MC]
     z, step, xl, xu = shift(w, iw[Z]), shift(w, iw[STEP]), shift(w, iw[LOWER]), shift(w, iw[UPPER])
     slack_free, lower, upper = shift(w, iw[FREE] + n), shift(w, iw[CL]), shift(w, iw[CU])
@@ -115,14 +115,19 @@ def escape(w, iw):
         for i in range(mc):
             step[n + i] = 0.0
         if iw[NFEV] >= iw[MAX_EVALUATIONS]:
-            return 0
+            place_evaluated(w, iw, iw[Z])
+            return NO_EVALUATIONS
         failed = try_restoration(w, iw, iw[STEP], 1.0)
         if failed != 0:
             return -failed
         there = 0.0
         for i in range(mc):
             value = c[i] / scale[i]
-            there = max(there, lower[i] - value, value - upper[i])
+            unit = max(1.0, scale[i])
+            if lower[i] > -math.inf:
+                there = max(there, (lower[i] - value) * unit / max(1.0, abs(lower[i])))
+            if upper[i] < math.inf:
+                there = max(there, (value - upper[i]) * unit / max(1.0, abs(upper[i])))
             if value != value:
                 there = math.inf
         if there < (1.0 - 1e-6) * here and w[COST_TRIAL] < math.inf and breaks_kept(w, iw) == 0:

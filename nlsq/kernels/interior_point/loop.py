@@ -15,7 +15,7 @@ References
 from nlsq.kernels.backend import kernel, shift
 from nlsq.kernels.interior_point.acceptance import accept_trial_point
 from nlsq.kernels.interior_point.barrier import update_barrier
-from nlsq.kernels.interior_point.certificate import INFEASIBLE, RESTORED, UNDEFINED
+from nlsq.kernels.interior_point.certificate import INFEASIBLE, NO_ITERATIONS, RESTORED, UNDEFINED
 from nlsq.kernels.interior_point.certificate import NO_EVALUATIONS as OUT_OF_EVALUATIONS
 from nlsq.kernels.interior_point.direction import compute_search_direction
 from nlsq.kernels.interior_point.layout import (
@@ -98,11 +98,11 @@ def is_exact(w, iw):
     A cost that still falls to nothing has not: an ill-conditioned problem with residuals of zero is flat near its
     solution.
     """
-    scale = w[COST_SCALE]
-    largest = DUAL_TOLERANCE * max(1.0, RELATIVE * w[GRADIENT_BOUND] / scale)
+    scale, tolerance = w[COST_SCALE], max(DUAL_TOLERANCE, 100.0 * w[TOLERANCE])
+    largest = tolerance * max(1.0, RELATIVE * w[GRADIENT_BOUND] / scale)
     if w[USER_VIOLATION] > w[VIOLATION_TOLERANCE] or w[USER_DUAL_ERROR] > largest:
         return 0
-    if w[COMPLEMENTARITY] > DUAL_TOLERANCE * max(scale, RELATIVE * w[COST]):
+    if w[COMPLEMENTARITY] > tolerance * max(scale, RELATIVE * w[COST]):
         return 0
     small = NOTHING * w[FIRST_COST] < w[COST] < LITTLE * w[FIRST_COST]
     falls = small and w[COST] < FALLING * w[LAST_COST]
@@ -207,6 +207,8 @@ def recover(w, iw):
             iw[STATUS] = NONFINITE_JACOBIAN
         elif outcome == OUT_OF_EVALUATIONS:
             iw[STATUS] = LIMIT
+        elif outcome == NO_ITERATIONS:
+            iw[STATUS] = ITERATIONS
         else:
             iw[STATUS] = ACCEPTABLE if is_acceptable(w) != 0 else RESTORATION_FAILED
         return 0

@@ -20,13 +20,14 @@ References
 
 import math
 
-from nlsq.kernels.backend import call_step, kernel, shift
+from nlsq.kernels.backend import kernel, shift
 from nlsq.kernels.dense import copy
 from nlsq.kernels.interior_point.acceptance import linearise_here, take_point
 from nlsq.kernels.interior_point.certificate import (
     FAILED,
     INFEASIBLE,
     NO_EVALUATIONS,
+    NO_ITERATIONS,
     RESTORED,
     UNDEFINED,
     conclude,
@@ -34,63 +35,49 @@ from nlsq.kernels.interior_point.certificate import (
     try_restoration,
 )
 from nlsq.kernels.interior_point.direction import longest_primal
-from nlsq.kernels.interior_point.errors import constraints_transposed, update_errors
+from nlsq.kernels.interior_point.errors import constraints_transposed, update_errors, update_violation
 from nlsq.kernels.interior_point.layout import (
     BARRIER,
     BOUNDS,
     COLUMN_WORK,
     COST,
     COST_TRIAL,
-    CURVATURE,
-    CURVATURE_KNOWN,
-    DIAGONAL,
     ESCAPES,
-    EXACT_CONSTRAINTS,
-    EXACT_RESIDUAL,
-    FACTORIZE,
-    FREE,
+    FILTER_SIZE,
     H_TRIAL,
-    INERTIA,
-    INERTIA_RIGHT,
     KIND,
-    LONG_WORK,
     LOWER,
     LOWER_DUAL,
     MAX_EVALUATIONS,
+    MAX_ITERATIONS,
     MC,
     MERIT,
     NFEV,
-    NHEV,
     NIT,
-    OTHER_FACTORIZATIONS,
     PROXIMITY,
-    QUASI_NEWTON,
     REFERENCE,
     RESTORATION_BARRIER,
     RESTORATION_DAMPING,
     RESTORATIONS,
     RESTORED_FROM,
-    RHS,
-    SLACK_WEIGHT,
-    SOLUTION,
-    SOLVE,
+    ROW_SCALE,
     STEP,
     TO_BOUNDARY,
     TRIALS,
     UPPER,
     UPPER_DUAL,
-    USE_HESSIAN,
     VIOLATION,
     Z_TRIAL,
+    C,
     H,
     N,
-    Y,
     Z,
 )
 from nlsq.kernels.interior_point.line_search import augment_filter, barrier_function, is_dominated
 from nlsq.kernels.interior_point.points import breaks_kept, place_evaluated
+from nlsq.kernels.interior_point.restoration_model import restoration_direction, restoration_merit, restoration_slope
 from nlsq.kernels.interior_point.slacks import reset_slacks
-from nlsq.kernels.interior_point.start import estimate_multipliers
+from nlsq.kernels.interior_point.start import begin_slacks, estimate_multipliers
 
 ENOUGH = 0.9  # kappa_resto: share of the violation that has to be left at most
 ITERATIONS = 300
@@ -104,112 +91,6 @@ LEAST_BARRIER = 1e-13
 SLOW, SLOW_STEPS = 1e-5, 3  # violation that falls by less, so many times
 ESCAPES_MOST, LOWERED_MOST = 6, 4
 LETTER_R = 114
-
-
-@kernel("double(double*, int*, int)")
-def proximity_weight(w, iw, j):
-    """Weight of the distance from where restoration began: zeta D_j^2, D_j = min(1, 1/|z_j|)."""
-    size = max(1.0, abs(shift(w, iw[REFERENCE])[j]))
-    return w[PROXIMITY] / (size * size)
-
-
-@kernel("double(double*, int*, int, int)")
-def restoration_merit(w, iw, z_offset, h_offset):
-    """Evaluate what restoration minimises."""
-    z, h, reference = shift(w, z_offset), shift(w, h_offset), shift(w, iw[REFERENCE])
-    total = 0.0
-    for i in range(iw[MC]):
-        total += 0.5 * h[i] * h[i]
-    for j in range(iw[N] + iw[MC]):
-        distance = z[j] - reference[j]
-        total += 0.5 * proximity_weight(w, iw, j) * distance * distance
-    saved = w[BARRIER]
-    w[BARRIER] = w[RESTORATION_BARRIER]
-    total = barrier_function(w, iw, z_offset, total)
-    w[BARRIER] = saved
-    return total
-
-
-@kernel("int(double*, int*)")
-def factorize_restoration(w, iw):
-    """Factorise with second derivatives of the constraints, weighted with h, or without: 0, -1 or a failure."""
-    exact = iw[EXACT_RESIDUAL]
-    if iw[EXACT_CONSTRAINTS] != 0 and iw[QUASI_NEWTON] == 0:
-        copy(shift(w, iw[H]), shift(w, iw[Y]), iw[MC])
-        iw[EXACT_RESIDUAL] = 0
-        failed = call_step(iw[CURVATURE], w, iw)
-        iw[EXACT_RESIDUAL] = exact
-        if failed != 0:
-            return failed
-        iw[NHEV] += 1
-        iw[CURVATURE_KNOWN] = 0  # S is weighted with h now
-        iw[USE_HESSIAN] = 2
-        failed = call_step(iw[FACTORIZE], w, iw)
-        if failed != 0:
-            return failed
-        iw[OTHER_FACTORIZATIONS] += 1
-        if iw[INERTIA] == INERTIA_RIGHT:
-            return 0
-    iw[USE_HESSIAN] = 0
-    failed = call_step(iw[FACTORIZE], w, iw)
-    if failed != 0:
-        return failed
-    iw[OTHER_FACTORIZATIONS] += 1
-    return 0 if iw[INERTIA] == INERTIA_RIGHT else -1
-
-
-@kernel("int(double*, int*)")
-def restoration_direction(w, iw):
-    """Solve for the step and leave it in STEP, the gradient by z without the part of h in LONG_WORK."""
-    n, mc, mu = iw[N], iw[MC], w[RESTORATION_BARRIER]
-    z, lower, upper, free = shift(w, iw[Z]), shift(w, iw[LOWER]), shift(w, iw[UPPER]), shift(w, iw[FREE])
-    zl, zu, reference = shift(w, iw[LOWER_DUAL]), shift(w, iw[UPPER_DUAL]), shift(w, iw[REFERENCE])
-    d, rhs, h, g = shift(w, iw[DIAGONAL]), shift(w, iw[RHS]), shift(w, iw[H]), shift(w, iw[LONG_WORK])
-    weight, step = shift(w, iw[SLACK_WEIGHT]), shift(w, iw[STEP])
-    for j in range(n + mc):
-        near = proximity_weight(w, iw, j)
-        d[j] = w[RESTORATION_DAMPING] + near
-        g[j] = near * (z[j] - reference[j])
-        if lower[j] > -math.inf:
-            d[j] += zl[j] / (z[j] - lower[j])
-            g[j] -= mu / (z[j] - lower[j])
-        if upper[j] < math.inf:
-            d[j] += zu[j] / (upper[j] - z[j])
-            g[j] += mu / (upper[j] - z[j])
-        g[j] *= free[j]
-        rhs[j] = -g[j]
-    for i in range(mc):
-        weight[i] = free[n + i] / d[n + i]
-        rhs[n + i] = -h[i] - weight[i] * g[n + i]
-        d[n + i] = 1.0 + weight[i]
-    failed = factorize_restoration(w, iw)
-    if failed != 0:
-        return failed
-    failed = call_step(iw[SOLVE], w, iw)
-    if failed != 0:
-        return failed
-    solution = shift(w, iw[SOLUTION])
-    for j in range(n):
-        step[j] = solution[j] * free[j]
-    for i in range(mc):
-        step[n + i] = weight[i] * (solution[n + i] - g[n + i])
-    return 0
-
-
-@kernel("double(double*, int*)")
-def restoration_slope(w, iw):
-    """Form the whole gradient in LONG_WORK (A'h is in COLUMN_WORK) and return its product with the step."""
-    n, mc = iw[N], iw[MC]
-    g, h, ah = shift(w, iw[LONG_WORK]), shift(w, iw[H]), shift(w, iw[COLUMN_WORK])
-    step, free = shift(w, iw[STEP]), shift(w, iw[FREE])
-    total = 0.0
-    for j in range(n):
-        g[j] += ah[j] * free[j]
-    for i in range(mc):
-        g[n + i] -= h[i] * free[n + i]
-    for j in range(n + mc):
-        total += g[j] * step[j]
-    return total
 
 
 @kernel("void(double*, int*, double)")
@@ -337,12 +218,32 @@ def is_stuck(w, iw, before):
 
 
 @kernel("int(double*, int*)", cold=True)
+def even_rows(w, iw):
+    """Give all constraints one scale, so that the violation is weighted as it was given; nonzero: a function failed."""
+    mc, scale, c = iw[MC], shift(w, iw[ROW_SCALE]), shift(w, iw[C])
+    smallest = math.inf
+    for i in range(mc):
+        smallest = min(smallest, scale[i])
+    for i in range(mc):
+        c[i] *= smallest / scale[i]
+        scale[i] = smallest
+    begin_slacks(w, iw)
+    iw[FILTER_SIZE] = 0
+    update_violation(w, iw)
+    copy(shift(w, iw[Z]), shift(w, iw[REFERENCE]), iw[N] + mc)
+    w[RESTORATION_DAMPING], w[RESTORED_FROM] = FIRST_DAMPING, w[VIOLATION]
+    return linearise_here(w, iw)
+
+
+@kernel("int(double*, int*)", cold=True)
 def restore_feasibility(w, iw):
     """Lower the violation until the filter takes the point: RESTORED or why not; below 0 what a function returned."""
     augment_filter(w, iw)
     begin_restoration(w, iw)
-    escapes, slow, lowered, k = 0, 0, 0, 0
+    escapes, slow, lowered, even, k = 0, 0, 0, 0, 0
     while k < ITERATIONS:
+        if iw[NIT] >= iw[MAX_ITERATIONS]:
+            return NO_ITERATIONS
         k += 1
         before = w[VIOLATION]
         outcome = restoration_step(w, iw)
@@ -367,15 +268,22 @@ def restore_feasibility(w, iw):
                 lowered += 1
                 slow = 0
                 continue
+            if found == FAILED and even == 0:
+                failed = even_rows(w, iw)
+                if failed != 0:
+                    return min(-failed, -1)
+                even, slow, lowered = 1, 0, 0
+                continue
             if found != INFEASIBLE:
                 break
             if escapes >= ESCAPES_MOST:
-                return INFEASIBLE if escape(w, iw) == 0 else FAILED
+                moved = escape(w, iw)
+                return moved if moved < 0 or moved == NO_EVALUATIONS else INFEASIBLE if moved == 0 else FAILED
             iw[ESCAPES] += 1
             escapes += 1
             slow = 0
             moved = escape(w, iw)
-            if moved < 0:
+            if moved < 0 or moved == NO_EVALUATIONS:
                 return moved
             if moved == 0:
                 return INFEASIBLE

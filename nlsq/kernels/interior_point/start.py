@@ -40,6 +40,7 @@ from nlsq.kernels.interior_point.layout import (
     GRADIENT,
     INERTIA,
     INERTIA_RIGHT,
+    KEEP,
     LAST_COST,
     LOWER,
     LOWER_DUAL,
@@ -124,15 +125,16 @@ def begin_slacks(w, iw):
     n, c, scale = iw[N], shift(w, iw[C]), shift(w, iw[ROW_SCALE])
     given_lower, given_upper = shift(w, iw[CL]), shift(w, iw[CU])
     lower, upper = shift(w, iw[LOWER] + n), shift(w, iw[UPPER] + n)
-    free, slack = shift(w, iw[FREE] + n), shift(w, iw[Z] + n)
+    free, slack, keep = shift(w, iw[FREE] + n), shift(w, iw[Z] + n), shift(w, iw[KEEP])
     for i in range(iw[MC]):
         low, high = given_lower[i] * scale[i], given_upper[i] * scale[i]
         if given_lower[i] == given_upper[i]:
             free[i], slack[i], lower[i], upper[i] = 0.0, low, -math.inf, math.inf
         else:
             free[i] = 1.0
-            lower[i] = low - RELAXED * max(min(scale[i], 1.0), abs(low))
-            upper[i] = high + RELAXED * max(min(scale[i], 1.0), abs(high))
+            share = RELAXED if keep[i] == 0.0 else 0.0
+            lower[i] = low - share * max(min(scale[i], 1.0), abs(low)) if low > -math.inf else low
+            upper[i] = high + share * max(min(scale[i], 1.0), abs(high)) if high < math.inf else high
             slack[i] = inside(c[i], low, high, w[PUSH])
 
 

@@ -67,6 +67,8 @@ def use_what_agrees(plan: Plan, x: Any) -> bool:
             continue
         one.use_function(DISAGREES)
         changed = True
+    if changed:
+        plan.take_functions()
     return changed
 
 

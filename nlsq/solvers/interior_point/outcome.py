@@ -28,7 +28,7 @@ def collect(state: InteriorState) -> ConstrainedResult:
     w, iw, problem = space.w, space.iw, state.problem
     status = Status(state.status)
     if not (status.converged or status == Status.LOCALLY_INFEASIBLE):
-        _go_to_best(plan)
+        _go_to_best(state)
     m, n, mc = space.m, space.n, space.mc
     out, active = np.empty(plan.exported), np.empty(n + mc, dtype=np.int64)
     violation = export.entry()(space.w_handle, space.iw_handle, int(plan.dense), handle(out), handle(active))
@@ -42,10 +42,13 @@ def collect(state: InteriorState) -> ConstrainedResult:
     else:
         jac, constraint_jac = plan.sparse.jacobians()
     undefined = status == Status.NONFINITE_START
+    cost = float(w[layout.COST]) / float(w[layout.COST_SCALE])
+    if _ends_beyond(plan):
+        cost, violation = _evaluate_at(plan, out)
     counters, scale, numbers = problem.counters, float(w[layout.COST_SCALE]), iw[: layout.FIRST_VECTOR].tolist()
     return ConstrainedResult(
         x=out[:n],
-        cost=float(w[layout.COST]) / scale,
+        cost=cost,
         residual=out[4 * n : rows],
         jac=jac,
         gradient=out[n : 2 * n],
@@ -78,6 +81,28 @@ def collect(state: InteriorState) -> ConstrainedResult:
     )
 
 
+def _ends_beyond(plan: Plan) -> bool:
+    """Whether the last point is where bounds are relaxed, and functions were extended."""
+    space = plan.space
+    if not plan.bounded or not space.iw[layout.NJEV]:
+        return False
+    x = space.view(layout.Z)[: space.n] * plan.sizes
+    return bool(((x < plan.lower) | (x > plan.upper)).any())
+
+
+def _evaluate_at(plan: Plan, out: FloatArray) -> tuple[float, float]:
+    """Put the functions' own values at x into what was exported; return cost and violation."""
+    m, n, mc = plan.space.m, plan.space.n, plan.space.mc
+    out[4 * n : 4 * n + m] = plan.residual.value(out[:n])
+    violation = 0.0
+    if plan.constraints is not None:
+        first = 4 * n + m + mc
+        values = out[first : first + mc]
+        values[:] = plan.constraints.value(out[:n])
+        violation = max(0.0, float(np.max(plan.limits[0] - values)), float(np.max(values - plan.limits[1])))
+    return float(plan.problem.loss.cost(out[4 * n : 4 * n + m])), violation
+
+
 def _undefined(plan: Plan) -> list[str]:
     """Say what is not finite at the start."""
     held, found = plan.problem.constraints, []
@@ -91,8 +116,9 @@ def _undefined(plan: Plan) -> list[str]:
     return found
 
 
-def _go_to_best(plan: Plan) -> None:
+def _go_to_best(state: InteriorState) -> None:
     """Evaluate functions and derivatives at the best point, where the solve did not end at it."""
+    plan = state.plan
     space, w = plan.space, plan.space.w
     best, z = space.view(layout.X_BEST), space.view(layout.Z)[: space.n]
     if not space.iw[layout.NFEV] or np.array_equal(best, np.clip(z * plan.sizes, plan.lower, plan.upper)):
@@ -103,5 +129,8 @@ def _go_to_best(plan: Plan) -> None:
     if plan.constraints is not None:
         space.view(layout.C)[:] = plan.constraints.value(best) * space.view(layout.ROW_SCALE)
     w[layout.COST] = plan.problem.loss.cost(space.view(layout.R)) * w[layout.COST_SCALE]
-    if not linearise_here.entry()(space.w_handle, space.iw_handle):
+    failed = linearise_here.entry()(space.w_handle, space.iw_handle)
+    if failed > 0:
+        state.raise_original(failed)
+    if not failed:
         update_errors.entry()(space.w_handle, space.iw_handle)

@@ -62,6 +62,8 @@ class Plan:
         Residual and constraints.
     sizes : ndarray, shape (n,)
         Typical sizes of the variables.
+    bounded : bool
+        Whether any bound is finite.
     calls_python : bool
         Whether a function or a service is Python code.
     takes_differences : bool
@@ -81,6 +83,7 @@ class Plan:
         n = problem.n
         self.lower = np.full(n, -np.inf) if problem.lower is None else problem.lower
         self.upper = np.full(n, np.inf) if problem.upper is None else problem.upper
+        self.bounded = problem.lower is not None
         self.sizes = typical_sizes(problem.x0, self.lower, self.upper, problem.scale)
         loss = problem.loss
         if callable(loss.function):
@@ -94,12 +97,12 @@ class Plan:
         self._fixed = self.space.iw[layout.MC + 1 : layout.FIRST_VECTOR].copy()
         m, mc = self.space.m, self.space.mc
         self.exported = 4 * n + m + 2 * mc + (n * (m + mc) if self.dense else 0)
-        self._take_functions()
+        self.take_functions()
 
     def refresh(self) -> None:
         """Look how plain functions are to be evaluated now, before each solve."""
         if any([one.refresh() for one in self.functions]):
-            self._take_functions()
+            self.take_functions()
 
     def _is_dense(self) -> tuple[bool, str]:
         wanted = self.options.linear_solver
@@ -112,7 +115,7 @@ class Plan:
             return False, f"{order} unknowns and sparse derivatives"
         return True, "no sparse derivatives are known"
 
-    def _take_functions(self) -> None:
+    def take_functions(self) -> None:
         """Write addresses, choose second derivatives and see what a solve begins with."""
         self.space.w[:] = 0.0
         self.space.iw[layout.MC + 1 : layout.FIRST_VECTOR] = self._fixed

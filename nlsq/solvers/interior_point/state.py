@@ -132,9 +132,9 @@ class InteriorState:
         self.status = int(space.iw[layout.STATUS])
         self._count()
         if failed:
-            self._raise(int(failed))
+            self.raise_original(int(failed))
 
-    def _raise(self, failed: int) -> None:
+    def raise_original(self, failed: int) -> None:
         """Raise what the user's function raised."""
         if self.plan.sparse is not None:
             self.plan.sparse.raise_kept()
