@@ -196,3 +196,13 @@ def test_a_control_that_costs_little_is_found_all_the_same():
     result = problem.solve([2.0, 0.0, 2.0, 0.0])
     assert result.converged
     np.testing.assert_allclose(result.controls[:, 1], result.controls[:, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_state_that_is_zero_but_for_rounding(expected, unit):
+    problem = scaled(linear, unit, unit, unit, unit, bounds=(-1.0, 1.0))
+    result = problem.solve(np.multiply([3.0, 1e-16], unit))
+    assert result.converged
+    assert result.nit <= expected("active bounds").nit + 1
+    reference = answer(expected("active bounds"), 1.0, 1.0, 1.0)
+    np.testing.assert_allclose(answer(result, unit, unit, unit), reference, atol=1e-6)

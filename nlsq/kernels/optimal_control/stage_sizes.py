@@ -33,6 +33,7 @@ from nlsq.kernels.optimal_control.stage_layout import (
 )
 
 LEAST_INFLUENCE = 1e-3  # of the control of largest influence: that of others counts as so much
+NEGLIGIBLE = 1e-8  # of what the dynamics make of other components: a state is as good as zero
 LEAST_SHARE = 1e-6  # of the bound of the cost's gradient, that the size of the cost is at least
 
 
@@ -160,7 +161,7 @@ def choose_units(w, iw):
     """Write units of all components, weights of the dynamics' defects and extents of the bounds.
 
     A unit is the component's size, or else what its bounds, the dynamics or the cost say of it, and 1 where these say
-    nothing.
+    nothing. A state that is zero but for rounding has no size of its own either.
     """
     nx, nu = iw[NX], iw[NU]
     sizes, units = shift(w, iw[SIZES]), shift(w, iw[UNITS])
@@ -171,8 +172,9 @@ def choose_units(w, iw):
         if units[j] == 0.0 and j < nu:
             units[j] = size_from_cost(w, iw, j)
     for i in range(nx):
-        if units[nu + i] == 0.0:
-            units[nu + i] = size_from_dynamics(w, iw, units, i)
+        made = size_from_dynamics(w, iw, units, i)
+        if units[nu + i] <= NEGLIGIBLE * made:
+            units[nu + i] = made
     for j in range(nx + nu):
         if units[j] == 0.0:
             units[j] = size_from_cost(w, iw, j)
