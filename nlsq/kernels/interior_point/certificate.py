@@ -95,14 +95,25 @@ def is_stationary(w, iw):
     return 1 if size <= STATIONARY * max(largest, 1e-300) else 0
 
 
+@kernel("double(double*, int*, int)")
+def squares_of_violation(w, iw, c_offset):
+    """Sum the squares of the violations, as constraints were given, from scaled values; infinite for NaN."""
+    c, scale, lower, upper = shift(w, c_offset), shift(w, iw[ROW_SCALE]), shift(w, iw[CL]), shift(w, iw[CU])
+    total = 0.0
+    for i in range(iw[MC]):
+        value = c[i] / scale[i]
+        outside = value - min(max(value, lower[i]), upper[i])
+        total += outside * outside
+    return total if total == total else math.inf
+
+
 @kernel("int(double*, int*)")
 def escape(w, iw):
     """Look for a point with less violation near a stationary one, and go there: 1, 0, NO_EVALUATIONS, or a failure."""
     n, mc = iw[N], iw[MC]
     z, step, xl, xu = shift(w, iw[Z]), shift(w, iw[STEP]), shift(w, iw[LOWER]), shift(w, iw[UPPER])
-    slack_free, lower, upper = shift(w, iw[FREE] + n), shift(w, iw[CL]), shift(w, iw[CU])
-    scale, c, free = shift(w, iw[ROW_SCALE]), shift(w, iw[C_TRIAL]), shift(w, iw[FREE])
-    here = w[USER_VIOLATION]
+    slack_free, free = shift(w, iw[FREE] + n), shift(w, iw[FREE])
+    here = squares_of_violation(w, iw, iw[C])
     state, length = 12345 + iw[ESCAPES], FIRST_LENGTH
     for k in range(DIRECTIONS):
         length = FIRST_LENGTH if k % 4 == 0 else 10.0 * length
@@ -120,16 +131,7 @@ def escape(w, iw):
         failed = try_restoration(w, iw, iw[STEP], 1.0)
         if failed != 0:
             return -failed
-        there = 0.0
-        for i in range(mc):
-            value = c[i] / scale[i]
-            unit = max(1.0, scale[i])
-            if lower[i] > -math.inf:
-                there = max(there, (lower[i] - value) * unit / max(1.0, abs(lower[i])))
-            if upper[i] < math.inf:
-                there = max(there, (value - upper[i]) * unit / max(1.0, abs(upper[i])))
-            if value != value:
-                there = math.inf
+        there = squares_of_violation(w, iw, iw[C_TRIAL])
         if there < (1.0 - 1e-6) * here and w[COST_TRIAL] < math.inf and breaks_kept(w, iw) == 0:
             take_point(w, iw)
             for i in range(mc):
