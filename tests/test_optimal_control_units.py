@@ -203,6 +203,6 @@ def test_a_state_that_is_zero_but_for_rounding(expected, unit):
     problem = scaled(linear, unit, unit, unit, unit, bounds=(-1.0, 1.0))
     result = problem.solve(np.multiply([3.0, 1e-16], unit))
     assert result.converged
-    assert result.nit <= expected("active bounds").nit + 1
+    assert problem._space.units[2] > 1e-3 * unit  # what its defects are weighed by in the merit function
     reference = answer(expected("active bounds"), 1.0, 1.0, 1.0)
     np.testing.assert_allclose(answer(result, unit, unit, unit), reference, atol=1e-6)
