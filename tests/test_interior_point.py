@@ -92,12 +92,7 @@ def multipliers_at(problem, x):
     return y[: problem.mc], np.maximum(-of_bounds, 0.0), np.maximum(of_bounds, 0.0)
 
 
-EXTENDED = pytest.mark.xfail(strict=True, reason="the cost that is told is that of residuals extended past the bounds")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=EXTENDED) if name in ("hs15", "hs32") else name for name in BOOK]
-)
+@pytest.mark.parametrize("name", BOOK)
 def test_values_and_multipliers_of_the_book(name):
     problem = constrained.load(name)
     result = solved(name)
@@ -578,7 +573,6 @@ def test_tolerances_of_a_solve_come_before_the_methods():
     assert rough.optimality > 1e-8 > fine.optimality
 
 
-@pytest.mark.xfail(strict=True, reason="extra iterations, while the barrier parameter cannot fall")
 def test_a_loose_tolerance_takes_no_longer():
     rough, fine = (solved("hs65", tolerances=Tolerances(optimality=one, cost=None, step=None)) for one in (1e-3, 1e-8))
     assert rough.converged

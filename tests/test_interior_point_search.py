@@ -18,6 +18,8 @@ from nlsq.kernels.interior_point import (
     loop,
     points,
     restoration,
+    restoration_model,
+    slacks,
     start,
 )
 from nlsq.kernels.robust import CAUCHY, LINEAR
@@ -141,7 +143,7 @@ def test_slacks_of_trial_points_move_to_their_constraints(mode, seed):
     c = scene.v(layout.Z)[5:] + 0.8 * np.random.default_rng(seed).standard_normal(12)
     scene.set(layout.C_TRIAL, c)
     scene.set(layout.Z_TRIAL, scene.v(layout.Z))
-    scene.call(line_search.reset_trial_slacks)
+    scene.call(slacks.reset_trial_slacks)
     point = scene.point
     args = (point.z[5:], point.lower[5:], point.upper[5:], point.free[5:])
     expected = slow.reset_slacks(c, *args)
@@ -293,12 +295,12 @@ def test_restoration_direction_is_a_damped_gauss_newton_step(mode, seed, exact):
         scene.serve(layout.CURVATURE, curvature)
     scene.iw[layout.EXACT_RESIDUAL] = 1
     reference = scene.v(layout.REFERENCE).copy()
-    assert scene.call(restoration.restoration_direction) == 0
+    assert scene.call(restoration_model.restoration_direction) == 0
     whole = None if second is None else second + np.tril(second, -1).T
     step, gradient = slow.restoration_direction(scene.point, reference, 0.2, 0.05, 0.01, whole)
     assert_allclose(scene.v(layout.STEP), step, rtol=1e-9, atol=1e-9)
     scene.set(layout.COLUMN_WORK, scene.a.T @ scene.v(layout.H))
-    assert scene.call(restoration.restoration_slope) == pytest.approx(gradient @ step, rel=1e-9)
+    assert scene.call(restoration_model.restoration_slope) == pytest.approx(gradient @ step, rel=1e-9)
     assert_allclose(scene.v(layout.LONG_WORK), gradient, rtol=1e-9, atol=1e-12)
     assert scene.iw[layout.EXACT_RESIDUAL] == 1
     if exact:
@@ -311,7 +313,7 @@ def test_restoration_merit(mode, seed):
     scene = at_restoration(mode, seed)
     point = scene.point
     args = point.h, point.z, scene.v(layout.REFERENCE), 0.2, 0.05, point.lower, point.upper
-    found = scene.call(restoration.restoration_merit, scene.at(layout.Z), scene.at(layout.H))
+    found = scene.call(restoration_model.restoration_merit, scene.at(layout.Z), scene.at(layout.H))
     assert found == pytest.approx(slow.restoration_objective(*args), rel=1e-12)
     assert scene.w[layout.BARRIER] == 0.03
     step = np.zeros(9)
@@ -364,7 +366,7 @@ def test_slacks_in_restoration_stay_inside(mode):
     z, lower, upper = (scene.v(name)[5:].copy() for name in (layout.Z, layout.LOWER, layout.UPPER))
     c = np.array([50.0, 50.0, 50.0, lower[3] + 0.5 * (z[3] - lower[3])])
     scene.set(layout.C, c)
-    scene.call(restoration.reset_slacks)
+    scene.call(slacks.reset_slacks)
     room = 1e-2 * min(z[1] - lower[1], upper[1] - z[1])
     assert_allclose(scene.v(layout.Z)[5:], [z[0], upper[1] - room, 50.0, c[3]])
     assert_allclose(scene.v(layout.H), c - scene.v(layout.Z)[5:], atol=1e-15)
@@ -395,14 +397,16 @@ def test_a_stationary_violation(mode, bound):
     assert scene.call(certificate.is_stationary) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="NaN is dropped by max")
 @MODE
 def test_no_certificate_comes_from_what_is_no_number(mode):
     scene = Scene(mode)
     scene.v(layout.CONSTRAINT_JAC_T)[:] = 0.0
     assert scene.call(certificate.is_stationary) == 1
     scene.v(layout.CONSTRAINT_JAC_T)[0] = np.nan
-    assert scene.call(certificate.is_stationary) != 1
+    assert scene.call(certificate.is_stationary) == 0
+    scene.v(layout.CONSTRAINT_JAC_T)[0] = 0.0
+    scene.v(layout.C)[1] = np.nan
+    assert scene.call(certificate.is_stationary) == 0
 
 
 # the loop

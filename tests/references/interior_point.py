@@ -240,10 +240,7 @@ def restoration_direction(point, reference, zeta, mu, damping, second=None):
 
 
 def secant_update(b, s, wanted):
-    """Return B after sizing and a symmetric rank-one update, so that B s = wanted: Dennis, Gay and Welsch 1981."""
-    curvature = s @ b @ s
-    size = min(1.0, abs(s @ wanted) / abs(curvature)) if curvature != 0.0 else 1.0
-    b = size * b
+    """Return B after a symmetric rank-one update, so that B s = wanted: Nocedal and Wright 2006, (6.24), (6.26)."""
     v = wanted - b @ s
     if abs(v @ s) <= 1e-8 * np.linalg.norm(v) * np.linalg.norm(s):
         return b
@@ -263,3 +260,26 @@ def kkt_of_result(gradient, jac_c, result):
     """Return g + A'y - z_L + z_U from derivatives that the solver did not compute."""
     y, lower, upper = result.multipliers
     return gradient + jac_c.T @ y - lower + upper
+
+
+LOSSES = {  # rho, by z
+    "huber": lambda z: z if z <= 1.0 else 2.0 * np.sqrt(z) - 1.0,
+    "soft_l1": lambda z: 2.0 * (np.sqrt(1.0 + z) - 1.0),
+    "cauchy": np.log1p,
+    "arctan": np.arctan,
+}
+
+
+def robust_cost(r, loss, scale):
+    """Return 1/2 sum s^2 rho((r/s)^2)."""
+    return 0.5 * scale**2 * sum(LOSSES[loss](value) for value in (r / scale) ** 2)
+
+
+def by_differences(function, x, step):
+    """Return the derivative of a scalar or vector by x, from central differences: the last axis is that of x."""
+    columns = []
+    for j in range(x.size):
+        moved = np.zeros(x.size)
+        moved[j] = step
+        columns.append((np.asarray(function(x + moved)) - np.asarray(function(x - moved))) / (2.0 * step))
+    return np.stack(columns, axis=-1)
