@@ -408,7 +408,7 @@ def test_a_problem_is_solved_again_after_an_exception():
     assert again.x.tolist() == clean.x.tolist() and again.nit == clean.nit
 
 
-@pytest.mark.parametrize("of", ["residual", "c", *(unmended(of, "it is swallowed") for of in ("jac", "jac_c"))])
+@pytest.mark.parametrize("of", ["residual", "c", "jac", "jac_c"])
 @pytest.mark.parametrize("linear_solver", ["dense", "sparse"])
 def test_exceptions_pass_where_the_best_point_is_evaluated_again(of, linear_solver):
     """A step along the circle's tangent leaves it; stopped there, the solve goes back to its start."""

@@ -442,10 +442,12 @@ def test_limits_are_relaxed_in_the_unit_they_were_given_in_unless_they_are_kept(
     scene.set(layout.KEEP, [0.0, 0.0, 0.0, 0.0, 1.0])
     scene.set(layout.C, np.zeros(5))
     scene.call(start.begin_slacks)
-    low = scene.v(layout.CL) * scene.v(layout.ROW_SCALE)
-    high = scene.v(layout.CU) * scene.v(layout.ROW_SCALE)
-    assert_allclose((low - scene.v(layout.LOWER)[1:])[[0, 1, 2, 4]], [1e-11, 5e-10, 1e-8, 0.0], rtol=1e-5)
-    assert_allclose((scene.v(layout.UPPER)[1:] - high)[[0, 2, 3, 4]], [1e-11, 4e-5, 1e-8, 0.0], rtol=1e-5)
+    finite = [0, 1, 2, 4], [0, 2, 3, 4]
+    low, high = (np.take(scene.v(name) * scene.v(layout.ROW_SCALE), rows)
+                 for name, rows in zip((layout.CL, layout.CU), finite, strict=True))  # fmt: skip
+    lower, upper = scene.v(layout.LOWER)[1:][finite[0]], scene.v(layout.UPPER)[1:][finite[1]]
+    assert_allclose(low - lower, [1e-11, 5e-10, 1e-8, 0.0], rtol=1e-5)
+    assert_allclose(upper - high, [1e-11, 4e-5, 1e-8, 0.0], rtol=1e-5)
     assert scene.v(layout.LOWER)[4] == -np.inf
     assert scene.v(layout.UPPER)[2] == np.inf
 

@@ -18,7 +18,38 @@ SERVICES = (
     (layout.SOLVE, dense_services.solve_kkt),
 )
 SERVICE = Signature.parse("int(double*, int*)")
+FUNCTION = Signature.parse("int(double*, int, double*)")
+WEIGHTED = Signature.parse("int(double*, int, double*, double*)")
 KINDS = ("both", "lower", "upper", "none", "held")  # of bounds
+
+
+def seen(pointer, size):
+    """View so many numbers at a pointer as kernels hand it to functions: an array or an address."""
+    if isinstance(pointer, np.ndarray):
+        return pointer[:size]
+    return np.ctypeslib.as_array((ctypes.c_double * size).from_address(pointer))
+
+
+class Quadratics:
+    """Functions b_i + a_i'x + x'Q_i x / 2 with random coefficients."""
+
+    def __init__(self, rows, n, seed):
+        rng = np.random.default_rng(seed)
+        self.b, self.a = rng.standard_normal(rows), rng.standard_normal((rows, n))
+        q = rng.standard_normal((rows, n, n))
+        self.q = q + q.transpose(0, 2, 1)
+
+    def value(self, x):
+        """All values at x."""
+        return self.b + self.a @ x + 0.5 * np.einsum("ijk,j,k->i", self.q, x, x)
+
+    def jacobian(self, x):
+        """Their derivatives, (rows, n)."""
+        return self.a + self.q @ x
+
+    def hessian(self, weights):
+        """Second derivative of their weighted sum."""
+        return np.tensordot(weights, self.q, 1)
 
 
 class Scene:
@@ -108,13 +139,50 @@ class Scene:
         def service(w, iw):
             return int(function(self) or 0)
 
+        self.iw[name] = self._address(service, SERVICE)
+
+    def _address(self, function, signature):
         if self.mode == "python" or compile_disabled():
-            self.iw[name] = ticket(service)
-            self._alive.append(service)
-            return
-        held = SERVICE.callback(service)
+            self._alive.append(function)
+            return ticket(function)
+        held = signature.callback(function)
         self._alive.append(held)
-        self.iw[name] = ctypes.cast(held, ctypes.c_void_p).value
+        return ctypes.cast(held, ctypes.c_void_p).value
+
+    def serve_kernels(self):
+        """Let the kernels for dense problems evaluate and linearise."""
+        for name, kernel in ((layout.EVALUATE, dense_services.evaluate), (layout.LINEARISE, dense_services.linearise)):
+            self.iw[name] = ticket(kernel.function) if self.mode == "python" else address_of_kernel(kernel)
+
+    def serve_functions(self, residual, constraints):
+        """Put two `Quadratics` into the table of functions."""
+        self.iw[layout.BLOCKS] = 2
+        for index, one in enumerate((residual, constraints)):
+            self._put_block(index, one)
+
+    def _put_block(self, index, one):
+        rows, n = one.b.size, self.n
+
+        def value(x, data, out):
+            seen(out, rows)[:] = one.value(seen(x, n))
+            return 0
+
+        def jacobian(x, data, out):
+            seen(out, n * rows)[:] = one.jacobian(seen(x, n)).T.ravel()
+            return 0
+
+        def hessian(x, data, weights, out):
+            seen(out, n * n)[:] += np.tril(one.hessian(seen(weights, rows))).ravel()
+            return 0
+
+        block = self.space.block(index)
+        block[layout.VALUE_OF], block[layout.JACOBIAN_OF] = (self._address(f, FUNCTION) for f in (value, jacobian))
+        block[layout.HESSIAN_OF], block[layout.ROWS_OF] = self._address(hessian, WEIGHTED), rows
+
+    def fail(self, index, name):
+        """Let a function of the table fail."""
+        signature = WEIGHTED if name == layout.HESSIAN_OF else FUNCTION
+        self.space.block(index)[name] = self._address(lambda *arguments: 1, signature)
 
     @property
     def point(self):
