@@ -90,7 +90,6 @@ PIVOT_LIMIT = (
     1e-11  # min L_jj^2 / B_jj: scaled condition about 3e5, measured to be where normal equations still give full steps
 )
 MAX_ROOT_STEPS = 10  # More 1978: two or three are the rule
-NULL_DAMPING = 1e-12  # root of the damping, relative to J, where directions are lost: well above rounding
 EPS = 2.220446049250313e-16
 
 
@@ -217,8 +216,8 @@ def _triangularise(w, iw):
         for j in range(n):
             matrix(w, iw, TRIANGLE)[i * n + j] = 0.0
     newton = vector(w, iw, NEWTON_STEP)
-    if iw[RANK] < n:  # not unique: nearly the shortest, by a damping well above rounding
-        root = NULL_DAMPING * matrix(w, iw, TRIANGLE)[0]
+    if iw[RANK] < n:  # not unique: nearly the shortest, by a damping at the level of rounding
+        root = EPS * max(m, n) * matrix(w, iw, TRIANGLE)[0]
         if damped_step(w, iw, root * root) >= 0.0:
             copy(vector(w, iw, SCALED_STEP), newton, n)
             return
@@ -299,9 +298,9 @@ def step_within_radius(w, iw, precision):
     steepest = norm(vector(w, iw, SCALED_GRADIENT), n)
     high = steepest / radius
     low = 0.0
-    if iw[RANK] < n:  # the undamped step is not unique: a damping well above rounding makes it nearly the shortest
+    if iw[RANK] < n:  # the undamped step is not unique: damp at least by what rounding leaves of the lost directions
         triangle = matrix(w, iw, TRIANGLE)
-        low = NULL_DAMPING * triangle[0]
+        low = EPS * max(iw[M], n) * triangle[0]
         low = min(low * low, high)
     else:
         copy(newton, step, n)

@@ -349,5 +349,6 @@ class SpectralDescent:
             "constraint_jac": self.set.constraint_jac,
             "constraint_lower": constraints.lower,
             "constraint_upper": constraints.upper,
+            "active_constraints": constraints.is_equality | (multipliers.constraints != 0.0),
             "constraint_parts": tuple((one.name, one.m) for one in constraints.blocks),
         }

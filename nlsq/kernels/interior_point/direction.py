@@ -271,6 +271,15 @@ def runs_off(w, iw):
     return 0
 
 
+@kernel("double(double*, int*)")
+def curvature_of_step(w, iw):
+    """Give the right-hand side over the step, by their largest entries: what flat directions have of curvature."""
+    rhs, step, largest, longest = shift(w, iw[RHS]), shift(w, iw[STEP]), 0.0, 0.0
+    for j in range(iw[N]):
+        largest, longest = max(largest, abs(rhs[j])), max(longest, abs(step[j]))
+    return max(largest / longest, LEAST_REGULARISATION) if longest > 0.0 else FIRST_REGULARISATION
+
+
 @kernel("int(double*, int*)")
 def factorize_again(w, iw):
     """Factorise with the diagonal of more regularisation."""
@@ -305,7 +314,7 @@ def compute_search_direction(w, iw):
     while failed == 0 and attempts < SHORTENED_MOST and runs_off(w, iw) != 0:
         attempts += 1
         iw[CORRECTIONS] += 1
-        w[REGULARISATION] = max(FASTEST_GROWTH * w[REGULARISATION], FIRST_REGULARISATION)
+        w[REGULARISATION] = max(FASTEST_GROWTH * w[REGULARISATION], curvature_of_step(w, iw))
         failed = factorize_again(w, iw)
         if failed == 0 and iw[INERTIA] == INERTIA_RIGHT:
             failed = newton_step(w, iw)

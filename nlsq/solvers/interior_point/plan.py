@@ -20,6 +20,7 @@ from nlsq.solvers.interior_point.workspace import Workspace
 FloatArray = NDArray[np.float64]
 DENSE_UP_TO = 200  # variables and constraints together: larger systems are sparse where the functions' derivatives are
 FEW = 64  # variables below which a solve is too short to let other threads run
+NOTHING = 1e-12  # a start below says nothing about a variable's size
 MODERATE = 1e-2  # sizes of variables from this to its inverse are taken as they are
 DENSE_SERVICES = (
     (layout.EVALUATE, dense_services.evaluate),
@@ -200,7 +201,7 @@ def typical_sizes(x0: FloatArray, lower: FloatArray, upper: FloatArray, scale: F
         return scale
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.where(x0 != 0.0, np.abs(x0), np.minimum(upper - lower, 1.0))
-    far = np.isfinite(size) & (size > 0.0) & ((size < MODERATE) | (size > 1.0 / MODERATE))
+    far = np.isfinite(size) & (size >= NOTHING) & ((size < MODERATE) | (size > 1.0 / MODERATE))
     return np.where(far, np.exp2(np.round(np.log2(np.where(far, size, 1.0)))), 1.0)
 
 
