@@ -68,7 +68,7 @@ def unmended(value, reason):
 SHORT = "restoration ends short of a stationary point"
 
 
-@pytest.mark.parametrize("scale", [1.0, *(unmended(scale, SHORT) for scale in (1e-6, 1e-3, 1e3, 1e6))])
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e-3, *(unmended(scale, SHORT) for scale in (1e3, 1e6))])
 def test_certificate_whatever_the_unit(scale):
     c = lambda x: scale * np.array([x[0] ** 2 + x[1] ** 2, x[0] + x[1]])
     lower, upper = scale * np.array([-INF, 4.0]), scale * np.array([1.0, 4.0])

@@ -162,6 +162,20 @@ def test_rows_that_are_evened_out_weigh_as_they_were_given(mode, code):
     assert (scene.iw[layout.FILTER_SIZE], scene.w[layout.RESTORATION_DAMPING]) == (0, 1e-4)
 
 
+@MODE
+def test_squares_of_violation_are_those_of_constraints_as_given(mode):
+    scene = Scene(mode, mc=4)
+    scale, c = np.array([0.1, 2.0, 1.0, 5.0]), np.array([3.0, -4.0, 0.5, 7.0])
+    scene.set(layout.ROW_SCALE, scale)
+    scene.set(layout.CL, [1.0, -1.0, 0.0, -INF])
+    scene.set(layout.CU, [1.0, INF, 1.0, 6.5])
+    scene.set(layout.C_TRIAL, scale * c)
+    found = scene.call(certificate.squares_of_violation, scene.at(layout.C_TRIAL))
+    assert found == pytest.approx(2.0**2 + 3.0**2 + 0.5**2)
+    scene.v(layout.C_TRIAL)[2] = np.nan
+    assert scene.call(certificate.squares_of_violation, scene.at(layout.C_TRIAL)) == INF
+
+
 def at_standstill(mode, c, low, high, scale=1.0, x=(0.0,), free=1.0):
     """A scene at which the violation is stationary, with one constraint of one variable."""
     scene = Scene(mode, n=len(x), mc=1, variables=("none",), slacks=("lower",))
