@@ -436,6 +436,7 @@ def test_bounds_are_relaxed_by_a_share_of_typical_sizes(mode):
 @MODE
 def test_limits_are_relaxed_in_the_unit_they_were_given_in_unless_they_are_kept(mode):
     scene = Scene(mode, n=1, mc=5, slacks=("both",))
+    scene.w[layout.PUSH] = 0.01
     scene.set(layout.ROW_SCALE, [1e-3, 1e-3, 1e3, 1.0, 1e-3])
     scene.set(layout.CL, [0.0, 50.0, 0.0, -np.inf, 1.0])
     scene.set(layout.CU, [1.0, np.inf, 4.0, 0.5, 2.0])

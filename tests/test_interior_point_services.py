@@ -180,10 +180,11 @@ def test_residuals_beyond_all_measure_have_no_part_in_the_hessian(mode, loss):
     scene = Scene(mode, n=N, m=M, mc=MC)
     scene.iw[layout.LOSS], scene.w[layout.LOSS_SCALE], scene.iw[layout.EXACT_RESIDUAL] = loss, 1.0, 1
     scene.set(layout.R, np.full(M, 1e160))
-    assert scene.call(dense_services.curvature) == 0
-    assert not scene.v(layout.SECOND).any()
     jac_t = np.ones(N * M)
-    call(export.correct_rows, mode, scene.w, scene.iw, jac_t)
+    with np.errstate(over="ignore"):
+        assert scene.call(dense_services.curvature) == 0
+        call(export.correct_rows, mode, scene.w, scene.iw, jac_t)
+    assert not scene.v(layout.SECOND).any()
     assert not jac_t.any()
 
 
