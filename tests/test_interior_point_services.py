@@ -217,7 +217,6 @@ def test_functions_are_extended_linearly_beyond_the_bounds(mode, size):
     assert scene.w[layout.COST_TRIAL] == pytest.approx(SCALE * 0.5 * r @ r, rel=1e-12)
 
 
-@pytest.mark.xfail(strict=True, reason="extended by rows of J that are weighted with the root of rho'")
 @MODE
 @LOSS
 def test_residuals_are_extended_by_their_own_jacobian_under_robust_losses(mode, loss):

@@ -81,7 +81,7 @@ from nlsq.kernels.interior_point.layout import (
     Z,
 )
 from nlsq.kernels.interior_point.points import place_evaluated
-from nlsq.kernels.interior_point.robust_rows import bend, reweight
+from nlsq.kernels.interior_point.robust_rows import bend, reweight, root_of_weight
 from nlsq.kernels.interior_point.scaling import choose_scales
 from nlsq.kernels.robust import LINEAR, rho_first, robust_cost
 from nlsq.kernels.symmetric_product import normal_matrix
@@ -98,13 +98,15 @@ def extend_linearly(w, iw):
     if iw[NJEV] == 0:
         return
     trial, x, size = shift(w, iw[Z_TRIAL]), shift(w, iw[X_EVALUATED]), shift(w, iw[SIZE])
-    r, c = shift(w, iw[R_TRIAL]), shift(w, iw[C_TRIAL])
+    r, c, linearised = shift(w, iw[R_TRIAL]), shift(w, iw[C_TRIAL]), shift(w, iw[R])
     jac_t, a_t = shift(w, iw[JAC_T]), shift(w, iw[CONSTRAINT_JAC_T])
     for j in range(iw[N]):
         beyond = trial[j] - x[j] / size[j]
         if x[j] != size[j] * trial[j]:
             for i in range(m):
-                r[i] += jac_t[j * m + i] / root * beyond
+                weight = root * root_of_weight(linearised[i], iw[LOSS], w[LOSS_SCALE])
+                if weight > 0.0:
+                    r[i] += jac_t[j * m + i] / weight * beyond
             for i in range(mc):
                 c[i] += a_t[j * mc + i] * beyond
 

@@ -7,6 +7,13 @@ from nlsq.kernels.interior_point.layout import CURVATURE_WEIGHT, JAC_T, LOSS, LO
 from nlsq.kernels.robust import rho_first, rho_second
 
 
+@kernel("double(double, int, double)")
+def root_of_weight(residual, loss, scale):
+    """Square root of rho' at a residual."""
+    t = residual / scale
+    return math.sqrt(rho_first(loss, t * t))
+
+
 @kernel("void(double*, int, int, int, double, double*, double*)", cold=True)
 def reweight(residual, m, n, loss, scale, jac_t_io, weighted_out):
     """Multiply residual and rows of J by the root of rho': J'J is then definite, and the gradient right.
@@ -14,8 +21,7 @@ def reweight(residual, m, n, loss, scale, jac_t_io, weighted_out):
     The part of the Hessian with rho'' is negative for residuals that count little; `bend` adds it to S.
     """
     for i in range(m):
-        t = residual[i] / scale
-        root = math.sqrt(rho_first(loss, t * t))
+        root = root_of_weight(residual[i], loss, scale)
         weighted_out[i] = root * residual[i]
         for j in range(n):
             jac_t_io[j * m + i] *= root

@@ -53,6 +53,7 @@ class SparseServices:
         self._w, self._iw = space.w, space.iw
         self._trial, self._x = view(layout.Z_TRIAL)[: space.n], view(layout.X_EVALUATED)
         self._r, self._r_trial, self._weighted = view(layout.R), view(layout.R_TRIAL), view(layout.R_WEIGHTED)
+        self._roots = np.ones_like(self._r)  # of the weights of a robust loss
         self._c_trial, self._row_scale, self._row_work = (
             view(name) for name in (layout.C_TRIAL, layout.ROW_SCALE, layout.ROW_WORK)
         )
@@ -157,7 +158,8 @@ class SparseServices:
         if self._jac is None or np.array_equal(self._x, self._trial * sizes):
             return
         beyond = self._trial - self._x / sizes
-        self._r_trial += csr_like(self._jac, self._jac_values) @ beyond / self._w[layout.ROOT_SCALE]
+        change = csr_like(self._jac, self._jac_values) @ beyond / self._w[layout.ROOT_SCALE]
+        self._r_trial += np.divide(change, self._roots, out=np.zeros_like(change), where=self._roots > 0.0)
         if self._a is not None:
             self._c_trial += csr_like(self._a, self._a_values) @ beyond
 
@@ -166,9 +168,9 @@ class SparseServices:
         jac = plan.residual.jacobian(self._x)
         self._weighted[:] = self._r
         if not plan.problem.loss.is_linear:  # J'J is definite with rho' alone
-            roots = np.sqrt(plan.problem.loss.of_residual(self._r)[1])
-            self._weighted *= roots
-            jac = csr_like(jac, jac.data * np.repeat(roots, np.diff(jac.indptr)))
+            self._roots = np.sqrt(plan.problem.loss.of_residual(self._r)[1])
+            self._weighted *= self._roots
+            jac = csr_like(jac, jac.data * np.repeat(self._roots, np.diff(jac.indptr)))
         np.multiply(jac.T @ self._weighted, plan.sizes, out=self._gradient)
         a = None if plan.constraints is None else plan.constraints.jacobian(self._x)
         self._jac, self._a = jac, a
