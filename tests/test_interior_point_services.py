@@ -7,7 +7,10 @@ from references import interior_point as slow
 from references import robust as slow_robust
 from references.interior_scenes import Quadratics, Scene
 from references.kernel_calls import MODES, call
+from scipy.optimize import LinearConstraint
+from scipy.sparse import csr_array
 
+from nlsq import InteriorPoint, LeastSquaresProblem, solve
 from nlsq.kernels.interior_point import dense_services, export, layout
 from nlsq.kernels.robust import ARCTAN, CAUCHY
 
@@ -224,6 +227,22 @@ def test_residuals_are_extended_by_their_own_jacobian_under_robust_losses(mode, 
     assert scene.call(dense_services.evaluate) == 0
     r = scene.residual.value(scene.x) + scene.residual.jacobian(scene.x) @ by
     assert_allclose(scene.v(layout.R_TRIAL), r, rtol=1e-12)
+
+
+@LOSS
+def test_sparse_residuals_are_extended_by_their_own_jacobian_under_robust_losses(loss):
+    matrix, data = np.array([[1.0, 2.0], [0.0, 3.0], [4.0, 0.0]]), np.array([5.0, 0.2, -0.7])
+    problem = LeastSquaresProblem(
+        lambda x: matrix @ x - data, [0.3, 0.4], bounds=([-1.0, -1.0], [0.5, 0.6]), loss=loss, loss_scale=0.5,
+        constraints=[LinearConstraint(csr_array([[1.0, 1.0]]), -np.inf, 3.0)],
+    )  # fmt: skip
+    options = InteriorPoint(linear_solver="sparse")
+    solve(problem, options)
+    plan = problem.plans[options]
+    trial = np.array([0.53, 0.61])  # beyond the bounds
+    plan.space.view(layout.Z_TRIAL)[:2] = trial / plan.sizes
+    plan.sparse._evaluate()
+    assert_allclose(plan.space.view(layout.R_TRIAL), matrix @ trial - data, rtol=1e-12)
 
 
 @MODE
