@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import Bounds
+from scipy.optimize import Bounds, OptimizeWarning
 from scipy.sparse import csr_array
 from test_scipy_api_helpers import OURS, SCIPY, X, Y, as_scipy_1_17, exception_of, line, same_exception
 
@@ -173,6 +173,8 @@ ALONE = {
     "xdata text",
 }
 NONFINITE = "Optimal parameters not found: Residuals are not finite"  # which SciPy calls a success, ours never
+# A linear model whose J lacks rank: SciPy's step, stretched to the radius, creeps; ours is the shortest and reaches it.
+AT_ONCE = ("maxfev reached, trf", "f has too many parameters")
 PAIRED = [name for name in ONE_ARGUMENT if name not in ALONE]
 
 
@@ -184,9 +186,18 @@ def test_of_two_wrong_arguments_the_same_is_named(first):
         pair = call(ONE_ARGUMENT[first] | ONE_ARGUMENT[second])
         expected, actual = exception_of(pair, SCIPY), exception_of(pair, OURS)
         departure = expected is None and str(actual).startswith(NONFINITE)
+        departure = departure or ((first, second) == AT_ONCE and actual is None)
         if (type(expected), str(expected)) != (type(actual), str(actual)) and not departure:
             different.append((second, expected, actual))
     assert not different
+
+
+def test_a_model_without_rank_is_fitted_by_trf_at_once():
+    with pytest.warns(OptimizeWarning, match="Covariance"):
+        popt, _, info, _, _ = OURS.curve_fit(six, X, Y, maxfev=3, method="trf", full_output=True)
+    assert popt[0] == pytest.approx(X @ Y / (X @ X), rel=1e-10)
+    assert popt[1:].tolist() == [1.0] * 5
+    assert info["nfev"] <= 3
 
 
 def test_unknown_nan_policy():
