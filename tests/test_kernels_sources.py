@@ -1,6 +1,7 @@
 """The rules of the jitted room, read off its sources."""
 
 import ast
+import gc
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,18 @@ def test_signature_is_read():
     assert signature.returns == "int"
     assert signature.arguments == ("double*", "int*", "address", "double")
     assert Signature.parse("void()").arguments == ()
+
+
+@pytest.mark.parametrize("threshold", [(700, 10, 10), (50_000, 5, 5), (0, 10, 10)])
+def test_compiling_leaves_garbage_collection_as_it_was(threshold, monkeypatch):
+    seen = []
+    retarget = compiler._retarget
+    monkeypatch.setattr(compiler, "_retarget", lambda function: seen.append(gc.get_threshold()) or retarget(function))
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(*threshold)
+        compiler.object_code(registry["nlsq_dense_norm"])
+        assert gc.get_threshold() == threshold
+    finally:
+        gc.set_threshold(*before)
+    assert seen == [(20_000, 10, 10) if threshold[0] == 700 else threshold]
