@@ -8,7 +8,7 @@ import pytest
 from references.kernel_sources import faults
 
 import nlsq.kernels as room
-from nlsq.kernels.backend import kernel, shift
+from nlsq.kernels.backend import compiler, kernel, shift
 from nlsq.kernels.backend.kernel import registry, with_callees
 from nlsq.kernels.backend.signature import Signature
 
