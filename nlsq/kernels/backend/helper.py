@@ -36,7 +36,7 @@ def second_compiler(symbols: list[str], folder: Path | None) -> Iterator[None]:
         environment = os.environ | {_IN_HELPER: str(folder), "PYTHONPATH": path}
         with suppress(OSError):
             process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, *symbols],
+                [sys.executable, "-P", "-c", _COMMAND, *symbols],  # -P: the current folder may hold another nlsq
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -51,14 +51,16 @@ def second_compiler(symbols: list[str], folder: Path | None) -> Iterator[None]:
 
 
 def compile_listed(symbols: list[str]) -> None:
-    """Do the second process's work."""
+    """Do the second process's work, if this is the library whose kernels are asked for."""
     from nlsq.kernels import import_all
     from nlsq.kernels.backend import cache
     from nlsq.kernels.backend.compiler import object_code
     from nlsq.kernels.backend.kernel import registry
 
-    import_all()
     folder = Path(os.environ[_IN_HELPER])
+    if folder.name != cache.fingerprint():  # other sources than those that the first process began with
+        return
+    import_all()
     for symbol in symbols:
         if cache.read(folder, symbol) is None:
             cache.write(folder, symbol, object_code(registry[symbol]))
