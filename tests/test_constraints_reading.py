@@ -12,7 +12,6 @@ from scipy.optimize import BFGS, Bounds, LinearConstraint, NonlinearConstraint
 from scipy.sparse import coo_matrix, csr_array
 
 import nlsq
-from nlsq.compiler import routes
 from nlsq.derivatives import MissingEntryError
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.constraints import read_constraints
@@ -21,13 +20,7 @@ X = np.array([0.3, 0.5, 0.7])
 INF = np.inf
 
 
-@pytest.fixture(autouse=True)
-def no_routes(monkeypatch):
-    """Forget what other tests and earlier runs have found out about functions."""
-    monkeypatch.setattr(routes._marker, "exists_on_disk", lambda self: False)
-    routes.forget()
-    yield
-    routes.forget()
+pytestmark = pytest.mark.usefixtures("no_routes")
 
 
 def curved(x):

@@ -11,7 +11,6 @@ from scipy.sparse.linalg import aslinearoperator
 
 import nlsq
 from nlsq.compiler import routes
-from nlsq.compiler.routes import forget
 from nlsq.derivatives import CentralDifference, ComplexStep, ForwardDifference, JacobianShapeError
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.vector_function import linear_function, stacked_function, vector_function
@@ -20,13 +19,7 @@ X = np.array([0.3, 0.5, 0.7])
 needs_compilation = pytest.mark.skipif(compile_disabled(), reason="nothing is compiled")
 
 
-@pytest.fixture(autouse=True)
-def no_routes(monkeypatch):
-    """Forget what other tests and earlier runs have found out about functions."""
-    monkeypatch.setattr(routes._marker, "exists_on_disk", lambda self: False)
-    forget()
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("no_routes")
 
 
 def plain(x):

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from nlsq.compiler import routes
-from nlsq.compiler.routes import forget
 from nlsq.derivatives import ForwardDifference
 from nlsq.kernels.backend import compile_disabled
 from nlsq.problem.vector_function import linear_function, stacked_function, vector_function
@@ -13,13 +11,7 @@ X = np.array([0.3, 0.5, 0.7])
 PATTERN = np.array([[1, 1, 0], [1, 0, 1]])
 
 
-@pytest.fixture(autouse=True)
-def no_routes(monkeypatch):
-    """Forget what other tests and earlier runs have found out about functions."""
-    monkeypatch.setattr(routes._marker, "exists_on_disk", lambda self: False)
-    forget()
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("no_routes")
 
 
 def plain(x):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nlsq.compiler.graph import NotTraceable
 from nlsq.compiler.stage_source import StageKernels, StageShape
-from nlsq.kernels.backend import address_of_array, address_of_kernel, compile_disabled, ticket
+from nlsq.kernels.backend import address_of_array, address_of_kernel, callback_address, compile_disabled
 from nlsq.kernels.backend.signature import Signature
 from nlsq.kernels.optimal_control import stage_calls as calls
 
@@ -205,9 +205,8 @@ class StageService:
             return 0
 
         for place, function in ((calls.VALUE, value), (calls.JACOBIAN, jacobian)):
-            made = function if compile_disabled() else _C_FUNCTION.callback(function)
-            self._alive.append(made)
-            self.table[place] = ticket(made) if compile_disabled() else _address_of_callback(made)
+            self.table[place], kept = callback_address(_C_FUNCTION, function)
+            self._alive.append(kept)
         self.derivatives = f"central differences ({reason})"
 
     def _each(self, value: int, jacobian: int) -> None:
@@ -266,12 +265,6 @@ def _stacked(spec: StageSpec) -> Callable[..., Any]:
         return np.concatenate([np.asarray(dynamics(x, u)), np.asarray(residual(x, u))])
 
     return without
-
-
-def _address_of_callback(function: Any) -> int:
-    import ctypes
-
-    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
 def rk4(f: Callable[..., Any], dt: float, *, substeps: int = 1) -> Callable[..., Any]:

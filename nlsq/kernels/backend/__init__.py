@@ -1,6 +1,7 @@
 """The only room that imports numba and llvmlite: how kernels are declared, compiled, kept, loaded and called."""
 
 from nlsq.kernels.backend.cache import clear_cache
+from nlsq.kernels.backend.callbacks import callback_address
 from nlsq.kernels.backend.kernel import Kernel, compile_disabled, kernel, specialised
 from nlsq.kernels.backend.loader import precompile
 from nlsq.kernels.backend.primitives import (
@@ -36,6 +37,7 @@ __all__ = [
     "call_syrk",
     "call_trsm",
     "call_weighted",
+    "callback_address",
     "clear_cache",
     "compile_disabled",
     "double_pointer",

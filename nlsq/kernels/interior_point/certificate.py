@@ -6,7 +6,7 @@ violates them less: a maximum of the violation, or a saddle, is stationary too.
 
 import math
 
-from nlsq.kernels.backend import call_step, kernel, shift
+from nlsq.kernels.backend import kernel, shift
 from nlsq.kernels.interior_point.acceptance import linearise_here, take_point
 from nlsq.kernels.interior_point.errors import constraints_transposed, update_violation
 from nlsq.kernels.interior_point.layout import (
@@ -16,9 +16,7 @@ from nlsq.kernels.interior_point.layout import (
     COST_TRIAL,
     CU,
     ESCAPES,
-    EVALUATE,
     FREE,
-    H_TRIAL,
     LOWER,
     MAX_EVALUATIONS,
     MC,
@@ -30,12 +28,11 @@ from nlsq.kernels.interior_point.layout import (
     USER_VIOLATION,
     VIOLATION_TOLERANCE,
     VIOLATION_TRIAL,
-    Z_TRIAL,
     C,
     N,
     Z,
 )
-from nlsq.kernels.interior_point.points import breaks_kept, place_evaluated
+from nlsq.kernels.interior_point.points import breaks_kept, evaluate_ahead, place_evaluated, violation_ahead
 from nlsq.kernels.interior_point.start import inside
 
 STATIONARY = 1e-5  # gradient of the violation, relative
@@ -48,21 +45,10 @@ RESTORED, INFEASIBLE, FAILED, NO_EVALUATIONS, UNDEFINED, NO_ITERATIONS = 1, 2, 3
 @kernel("int(double*, int*, int, double)")
 def try_restoration(w, iw, step_offset, alpha):
     """Evaluate at z + alpha step and put the violation of the trial point in H_TRIAL."""
-    n, mc = iw[N], iw[MC]
-    z, trial, step = shift(w, iw[Z]), shift(w, iw[Z_TRIAL]), shift(w, step_offset)
-    for j in range(n + mc):
-        trial[j] = z[j] + alpha * step[j]
-    failed = call_step(iw[EVALUATE], w, iw)
-    if failed != 0:
-        return failed
-    iw[NFEV] += 1
-    c, h = shift(w, iw[C_TRIAL]), shift(w, iw[H_TRIAL])
-    total = 0.0
-    for i in range(mc):
-        h[i] = c[i] - trial[n + i]
-        total += abs(h[i])
-    w[VIOLATION_TRIAL] = total
-    return 0
+    failed = evaluate_ahead(w, iw, step_offset, alpha)
+    if failed == 0:
+        w[VIOLATION_TRIAL] = violation_ahead(w, iw)
+    return failed
 
 
 @kernel("int(double*, int*)")

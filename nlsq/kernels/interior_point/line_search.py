@@ -16,16 +16,14 @@ References
 
 import math
 
-from nlsq.kernels.backend import call_step, kernel, shift
+from nlsq.kernels.backend import kernel, shift
 from nlsq.kernels.interior_point.direction import longest_primal, solve_for_step, write_right_hand_side
 from nlsq.kernels.interior_point.layout import (
     ALPHA_SMALLEST,
     BARRIER,
-    C_TRIAL,
     CORRECTED_STEP,
     COST,
     COST_TRIAL,
-    EVALUATE,
     FILTER,
     FILTER_MOST,
     FILTER_SIZE,
@@ -56,7 +54,7 @@ from nlsq.kernels.interior_point.layout import (
     N,
     Z,
 )
-from nlsq.kernels.interior_point.points import breaks_kept, place_evaluated
+from nlsq.kernels.interior_point.points import breaks_kept, evaluate_ahead, place_evaluated, violation_ahead
 from nlsq.kernels.interior_point.slacks import reset_trial_slacks
 
 VIOLATION_SHARE, MERIT_SHARE = 1e-5, 1e-8  # gamma_theta, gamma_phi
@@ -91,20 +89,11 @@ def barrier_function(w, iw, z_offset, cost):
 @kernel("int(double*, int*, int, double)")
 def try_step(w, iw, step_offset, alpha):
     """Evaluate at z + alpha step; violation and barrier function are infinite where anything is not finite."""
-    n, mc = iw[N], iw[MC]
-    z, trial, step = shift(w, iw[Z]), shift(w, iw[Z_TRIAL]), shift(w, step_offset)
-    for j in range(n + mc):
-        trial[j] = z[j] + alpha * step[j]
-    failed = call_step(iw[EVALUATE], w, iw)
+    failed = evaluate_ahead(w, iw, step_offset, alpha)
     if failed != 0:
         return failed
-    iw[NFEV] += 1
     reset_trial_slacks(w, iw)
-    c, h = shift(w, iw[C_TRIAL]), shift(w, iw[H_TRIAL])
-    total = 0.0
-    for i in range(mc):
-        h[i] = c[i] - trial[n + i]
-        total += abs(h[i])
+    total = violation_ahead(w, iw)
     merit = barrier_function(w, iw, iw[Z_TRIAL], w[COST_TRIAL])
     finite = total < math.inf and merit < math.inf and breaks_kept(w, iw) == 0
     w[VIOLATION_TRIAL] = total if finite else math.inf

@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.kernels.backend import compile_disabled, ticket
+from nlsq.kernels.backend import callback_address, compile_disabled
 from nlsq.kernels.backend.signature import Signature
 from nlsq.problem.vector_function.values import FLOAT64, matrix_of, values_of
 
@@ -124,13 +124,8 @@ class CalledBack:
             raise self._kept.pop()
 
     def _address(self, signature: Signature, call: Callable[..., int]) -> int:
-        if compile_disabled():
-            self._alive.append(call)
-            return ticket(call)
-        c_function = signature.callback(call)
-        self._alive.append(c_function)
-        address = ctypes.cast(c_function, ctypes.c_void_p).value
-        assert address is not None
+        address, kept = callback_address(signature, call)
+        self._alive.append(kept)
         return address
 
 

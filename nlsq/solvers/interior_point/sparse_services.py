@@ -6,14 +6,13 @@ has the vectors.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlsq.kernels.backend import compile_disabled, ticket
+from nlsq.kernels.backend import callback_address
 from nlsq.kernels.backend.signature import Signature
 from nlsq.kernels.calling import run_kernel
 from nlsq.kernels.interior_point import layout
@@ -97,13 +96,8 @@ class SparseServices:
                 return 1
             return 0
 
-        if compile_disabled():
-            self._alive.append(call)
-            return ticket(call)
-        c_function = SERVICE.callback(call)
-        self._alive.append(c_function)
-        address = ctypes.cast(c_function, ctypes.c_void_p).value
-        assert address is not None
+        address, kept = callback_address(SERVICE, call)
+        self._alive.append(kept)
         return address
 
     def raise_kept(self) -> None:
